@@ -1,0 +1,127 @@
+// Package rp is the resource provider engine: a resource type is one literal, and from it follow its
+// verbs, async operations, provisioning state, ETags, paging, merge PATCH, RBAC action names and the
+// provider's listing. Resource, operation, event and activity entry commit in one transaction.
+package rp
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"vauban.dev/arm"
+	"vauban.dev/authz"
+	"vauban.dev/store"
+)
+
+// Kind of a resource type (ARM RPC "resource types").
+type Kind uint8
+
+const (
+	Tracked   Kind = iota // lives in a resource group, has a location and tags
+	Proxy                 // no location: a child, or a group-level resource without one
+	Extension             // attached to any scope (role assignments)
+)
+
+// Resource is the envelope of every resource, with the properties that its type interprets in T.
+// What a client sent and T does not interpret is kept and given back: the engine merges
+// Encode(Properties) over the client's tree.
+type Resource[T any] struct {
+	ID         arm.ID
+	Location   string
+	Tags       map[string]string
+	Kind       string
+	SKU        json.RawMessage
+	Identity   *arm.Identity
+	Zones      []string
+	SystemData arm.SystemData
+	ETag       string
+	State      arm.ProvisioningState
+	Properties T
+}
+
+// Version is one api-version of a type. Nil converters mean encoding/json on T.
+type Version[T any] struct {
+	Name   string                                         // "2024-11-01", "2023-04-01-preview"
+	Decode func(properties []byte, t *T) error            // *arm.Error for a bad value
+	Encode func(t *T) (properties map[string]any, err error)
+}
+
+// Versions makes plain versions of these names.
+func Versions[T any](names ...string) []Version[T] {
+	v := make([]Version[T], len(names))
+	for i, n := range names {
+		v[i].Name = n
+	}
+	return v
+}
+
+// Op is the verb that a validation runs for.
+type Op uint8
+
+const (
+	Create Op = iota
+	Update
+)
+
+// Type is one resource type. Nil functions are not called. Functions return *arm.Error for what a
+// client did wrong.
+type Type[T any] struct {
+	Name     string // Microsoft.Network/virtualNetworks
+	Kind     Kind
+	Versions []Version[T]
+
+	// NamePattern is a regular expression of allowed names, NameRule says it in words.
+	NamePattern, NameRule string
+	// ImplicitParent creates a missing parent with empty properties (models/x for models/x/versions/1).
+	ImplicitParent bool
+	// NoPut, NoDelete: clients get 405; only the system writes it.
+	NoPut, NoDelete bool
+	// SyncDelete: DELETE answers 200/204 at once instead of 202 with an operation.
+	SyncDelete bool
+	// Inline maps a property of this type to a child type whose resources are embedded there:
+	// {"subnets": "Microsoft.Network/virtualNetworks/subnets"}. A PUT that has the property creates,
+	// updates and deletes the children in the same transaction; a GET embeds them.
+	Inline map[string]string
+	// ResultState overrides the provisioningState property's place; "" = properties.provisioningState,
+	// "-" = the type has none.
+	StateProperty string
+
+	Default   func(version string, r *Resource[T])                                  // defaults differ by api-version
+	Validate  func(op Op, new, old *Resource[T]) error                              // pure; old is nil on Create
+	Admit     func(ctx context.Context, tx *Tx, op Op, new, old *Resource[T]) error // sees and writes other resources in the transaction
+	Reconcile func(ctx context.Context, r *Resource[T]) (Result, error)             // nil: synchronous. Idempotent; survives a crash after any line. May change r.Properties
+	Present   func(ctx context.Context, tx *Tx, r *Resource[T]) error               // fills read-only properties before every answer
+	Release   func(ctx context.Context, tx *Tx, r *Resource[T]) error               // before deletion, in its transaction: in-use checks, and giving back what Admit took
+	Finalize  func(ctx context.Context, r *Resource[T]) (Result, error)             // after deletion was accepted, before the record goes; idempotent
+	Actions   map[string]Action[T]                                                  // POST {id}/{name}
+}
+
+// Action is POST {id}/{name}. Permission defaults to {type}/{name}/action.
+type Action[T any] struct {
+	Permission string
+	Method     string // "" = POST
+	Do         func(ctx context.Context, tx *Tx, r *Resource[T], body []byte) (any, error) // in a write transaction; the answer is marshalled with 200, nil gives 204; r's changes are saved
+}
+
+// Result of a reconcile step: done (zero), or call again after a while or when Wake is called for the id.
+type Result struct{ After time.Duration }
+
+// Route is an operation that is not on a stored resource (checkNameAvailability, vmSizes, listings).
+// No permission, no route: Permission "" is refused at registration; "-" allows any authenticated
+// caller, and is for what Azure lets every caller of the tenant see.
+type Route struct {
+	Method     string
+	Pattern    string // "/subscriptions/{subscription}/providers/Microsoft.Storage/checkNameAvailability", segments compared without case
+	Permission string // action checked at the scope before /providers/
+	Versions   []string
+	Do         func(ctx context.Context, tx *Tx, path map[string]string, query map[string]string, body []byte) (any, error)
+}
+
+// Tx is a transaction of the engine. Get, List, Save and Remove (functions below, in tx.go) read and
+// write resources of any registered type in it.
+type Tx struct {
+	store.Tx
+	Now    time.Time
+	Caller authz.Principal
+	engine *Engine
+}

@@ -1,0 +1,48 @@
+// Package authz decides who may do what: role definitions and assignments in, a decision out. It is
+// pure; a Source supplies the assignments, the definitions are Azure's own (builtin.go) and custom ones.
+package authz
+
+import "context"
+
+// Principal is the caller a verified token names.
+type Principal struct {
+	TenantID string
+	ObjectID string
+	AppID    string // client id of an application or managed identity
+	Name     string // for messages and the activity log
+	Type     string // User, ServicePrincipal, ManagedIdentity
+	Groups   []string
+}
+
+// Request is one question: may the principal do Action on Scope?
+type Request struct {
+	Action string // Microsoft.Storage/storageAccounts/read, or a data action
+	Data   bool   // Action is a data action
+	Scope  string // resource id
+}
+
+// Decision is the answer with its reason.
+type Decision struct {
+	Allowed bool
+	// By is the assignment that grants, as "role 'Reader' assigned at /subscriptions/…", or, when
+	// nothing grants, why: which assignments were looked at and what they lack.
+	By string
+}
+
+// Authorizer answers requests. An error means that the check could not be made: the caller must refuse.
+type Authorizer interface {
+	Check(ctx context.Context, p Principal, r Request) (Decision, error)
+}
+
+type key struct{}
+
+// NewContext returns ctx carrying the caller.
+func NewContext(ctx context.Context, p Principal) context.Context {
+	return context.WithValue(ctx, key{}, p)
+}
+
+// FromContext returns the caller that ctx carries; ok is false without one.
+func FromContext(ctx context.Context) (p Principal, ok bool) {
+	p, ok = ctx.Value(key{}).(Principal)
+	return p, ok
+}

@@ -1,0 +1,95 @@
+package ml
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"vauban.dev/store"
+)
+
+// Batch is what one log-batch call carries; it is stored whole or not at all.
+type Batch struct {
+	Metrics []Metric
+	Params  map[string]string
+	Tags    map[string]string
+}
+
+// Log adds a batch to a run: ErrNotFound, or ErrImmutable for a parameter that has another value.
+func (s *Store) Log(ctx context.Context, ws, runID string, b Batch) error {
+	return s.db.Update(ctx, func(tx store.Tx) error {
+		r, err := s.RunTx(tx, ws, runID)
+		if err != nil {
+			return err
+		}
+		for k, v := range b.Params {
+			if err := r.SetParam(k, v); err != nil {
+				return err
+			}
+		}
+		for k, v := range b.Tags {
+			r.SetTag(k, v)
+		}
+		if err := s.appendMetrics(tx, ws, r, b.Metrics); err != nil {
+			return err
+		}
+		return put(tx, kindRun, key(ws, runID), r)
+	})
+}
+
+// appendMetrics writes the points as one document and keeps the latest of each metric on the run: the
+// one with the highest step, then timestamp, then value, as MLflow orders them.
+func (s *Store) appendMetrics(tx store.Tx, ws string, r *Run, points []Metric) error {
+	if len(points) == 0 {
+		return nil
+	}
+	if r.Metrics == nil {
+		r.Metrics = map[string]Metric{}
+	}
+	for _, p := range points {
+		if old, ok := r.Metrics[p.Key]; !ok || !newer(old, p) {
+			r.Metrics[p.Key] = p
+		}
+	}
+	r.Batches++
+	b, err := json.Marshal(points)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Put(kindMetric, key(ws, r.ID, fmt.Sprintf("%012d", r.Batches)), b, store.Any)
+	return err
+}
+
+func newer(a, b Metric) bool {
+	if a.Step != b.Step {
+		return a.Step > b.Step
+	}
+	if a.Timestamp != b.Timestamp {
+		return a.Timestamp > b.Timestamp
+	}
+	return a.Value > b.Value
+}
+
+// History returns the points of one metric ("" = of all) in the order they were logged.
+func (s *Store) History(ctx context.Context, ws, runID, metric string) (out []Metric, err error) {
+	err = s.db.View(ctx, func(tx store.Tx) error {
+		var bad error
+		err := tx.Scan(kindMetric, key(ws, runID, ""), "", func(d store.Doc) bool {
+			var points []Metric
+			if bad = json.Unmarshal(d.Value, &points); bad != nil {
+				return false
+			}
+			for _, p := range points {
+				if metric == "" || p.Key == metric {
+					out = append(out, p)
+				}
+			}
+			return true
+		})
+		if err == nil {
+			err = bad
+		}
+		return err
+	})
+	return out, err
+}

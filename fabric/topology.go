@@ -10,6 +10,7 @@ import "net/netip"
 var (
 	WireServer = netip.MustParseAddr("168.63.129.16")
 	IMDS       = netip.MustParseAddr("169.254.169.254")
+	Gateway    = netip.MustParseAddr("169.254.1.1")
 )
 
 // Topology is the whole desired network of a region. Compile and Explain are functions of it alone.
@@ -85,6 +86,9 @@ type Internet struct {
 	ServicePrefixes []netip.Prefix
 	// Hosts are namespaces with one public address each, beside the services.
 	Hosts []InternetHost
+	// OutboundPool are public prefixes that nobody's service uses: each VNet with default outbound
+	// access takes its address from here. Empty: DefaultOutboundPool.
+	OutboundPool []netip.Prefix
 }
 
 // InternetHost is a machine on the internet: a client, or a server that belongs to nobody here.

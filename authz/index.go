@@ -1,0 +1,105 @@
+package authz
+
+import (
+	"context"
+	"slices"
+	"sync"
+)
+
+// Index is a Source in memory: assignments by principal, custom definitions by GUID, and the built-in
+// ones. Whoever owns the stored assignments keeps it up to date. The zero value is ready and safe for
+// concurrent use.
+type Index struct {
+	mu          sync.RWMutex
+	byPrincipal map[string][]Assignment // slices are replaced, never changed: readers hold them
+	principalOf map[string]string       // assignment id → principal
+	custom      map[string]Definition
+}
+
+var _ Source = (*Index)(nil)
+
+// Put adds the assignment, or replaces the one with its id.
+func (x *Index) Put(a Assignment) {
+	a.scope = ScopeKey(a.Scope)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.byPrincipal == nil {
+		x.byPrincipal, x.principalOf = map[string][]Assignment{}, map[string]string{}
+	}
+	x.remove(a.ID)
+	who := lower(a.PrincipalID)
+	list := slices.Clone(x.byPrincipal[who])
+	x.byPrincipal[who] = append(list, a)
+	x.principalOf[lower(a.ID)] = who
+}
+
+// Remove takes the assignment with this id away, if it is there.
+func (x *Index) Remove(id string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.remove(id)
+}
+
+func (x *Index) remove(id string) {
+	who, ok := x.principalOf[lower(id)]
+	if !ok {
+		return
+	}
+	delete(x.principalOf, lower(id))
+	var rest []Assignment
+	for _, a := range x.byPrincipal[who] {
+		if lower(a.ID) != lower(id) {
+			rest = append(rest, a)
+		}
+	}
+	if rest == nil {
+		delete(x.byPrincipal, who)
+		return
+	}
+	x.byPrincipal[who] = rest
+}
+
+// PutDefinition adds or replaces a custom role. A built-in one cannot be replaced: it wins.
+func (x *Index) PutDefinition(d Definition) {
+	d = d.Compile()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.custom == nil {
+		x.custom = map[string]Definition{}
+	}
+	x.custom[DefinitionName(d.Name)] = d
+}
+
+// RemoveDefinition takes a custom role away, if it is there.
+func (x *Index) RemoveDefinition(id string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.custom, DefinitionName(id))
+}
+
+// Assignments implements Source; it never fails.
+func (x *Index) Assignments(_ context.Context, principalIDs []string) ([]Assignment, error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var out []Assignment
+	for _, id := range principalIDs {
+		list := x.byPrincipal[lower(id)]
+		if out == nil {
+			out = list[:len(list):len(list)] // full: appending the next one copies
+			continue
+		}
+		out = append(out, list...)
+	}
+	return out, nil
+}
+
+// Definition implements Source; it never fails.
+func (x *Index) Definition(_ context.Context, id string) (Definition, bool, error) {
+	if d, ok := Builtin(id); ok {
+		return d, true, nil
+	}
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	d, ok := x.custom[DefinitionName(id)]
+	return d, ok, nil
+}

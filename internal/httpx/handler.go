@@ -1,0 +1,139 @@
+package httpx
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"vauban.dev/origin"
+)
+
+// handler is what every request passes: log and panic barrier, body deadline, host dispatch.
+func (f *Front) handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		rec := &recorder{ResponseWriter: w}
+		if r.Body != nil && r.Body != http.NoBody {
+			r.Body = &pacedBody{ReadCloser: r.Body, ctl: http.NewResponseController(w), idle: f.cfg.Limits.BodyIdle}
+		}
+		defer func() {
+			p := recover()
+			if p != nil && p != http.ErrAbortHandler {
+				f.cfg.Log.ErrorContext(r.Context(), "handler panicked", "method", r.Method, "host", r.Host, "panic", p, "stack", string(debug.Stack()))
+				if rec.status == 0 {
+					WriteError(rec, http.StatusInternalServerError, "InternalServerError", "The server encountered an internal error. Please retry the request.")
+					p = nil
+				} else {
+					p = http.ErrAbortHandler // the client must not take a cut answer for a whole one
+				}
+			}
+			f.logRequest(r, rec, time.Since(start))
+			if p != nil {
+				panic(p)
+			}
+		}()
+		f.dispatch(rec, r)
+	})
+}
+
+func (f *Front) dispatch(w http.ResponseWriter, r *http.Request) {
+	l := listenerFrom(r.Context())
+	if l == nil {
+		WriteError(w, http.StatusMisdirectedRequest, "MisdirectedRequest", "The connection was not accepted by a listener of this region.")
+		return
+	}
+	if l.Handler != nil {
+		l.Handler.ServeHTTP(w, r)
+		return
+	}
+	host := CanonicalHost(r.Host)
+	if r.TLS != nil && CanonicalHost(r.TLS.ServerName) != host && !(r.TLS.ServerName == "" && isLocal(r, host)) {
+		WriteError(w, http.StatusMisdirectedRequest, "MisdirectedRequest", "The Host header does not name the host that the TLS handshake asked for.")
+		return
+	}
+	if l.Serves != nil && !l.Serves(host) {
+		WriteError(w, http.StatusMisdirectedRequest, "MisdirectedRequest", "The host "+quote(host)+" is not served at this address ("+origin.FromContext(r.Context()).Kind.String()+").")
+		return
+	}
+	h := f.cfg.Hosts.Lookup(host)
+	if h == nil {
+		WriteError(w, http.StatusNotFound, "HostNotFound", "No service of this region answers for the host "+quote(host)+".")
+		return
+	}
+	h.ServeHTTP(w, r)
+}
+
+// isLocal reports whether host is the address that the client connected to: a client that calls an
+// address sends no server name.
+func isLocal(r *http.Request, host string) bool {
+	a, ok := r.Context().Value(http.LocalAddrContextKey).(interface{ String() string })
+	return ok && CanonicalHost(a.String()) == host
+}
+
+func (f *Front) logRequest(r *http.Request, rec *recorder, d time.Duration) {
+	status := rec.status
+	if status == 0 {
+		status = http.StatusOK // net/http's answer for a handler that wrote nothing
+	}
+	f.cfg.Log.LogAttrs(r.Context(), slog.LevelInfo, "request",
+		slog.String("method", r.Method), slog.String("host", r.Host), slog.String("path", r.URL.Path),
+		slog.String("query", redact(r.URL.RawQuery)), slog.Int("status", status), slog.Int64("bytes", rec.bytes),
+		slog.Duration("took", d), slog.String("origin", origin.FromContext(r.Context()).String()))
+}
+
+// recorder notes what was answered.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 && status >= 200 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(b)
+	w.bytes += int64(n)
+	return n, err
+}
+
+func (w *recorder) Flush() {
+	if f, ok := w.ResponseWriter.(http.Flusher); ok {
+		if w.status == 0 {
+			w.status = http.StatusOK
+		}
+		f.Flush()
+	}
+}
+
+// Unwrap serves http.ResponseController.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// pacedBody gives a client BodyIdle for each piece of its body, so that a slow upload may take long but
+// a silent one ends. The deadline stands only while a read waits: net/http also reads the connection
+// after the body, to see that the client is still there.
+type pacedBody struct {
+	io.ReadCloser
+	ctl  *http.ResponseController
+	idle time.Duration
+}
+
+func (b *pacedBody) Read(p []byte) (int, error) {
+	if err := b.ctl.SetReadDeadline(time.Now().Add(b.idle)); err != nil {
+		return 0, err
+	}
+	n, err := b.ReadCloser.Read(p)
+	if cerr := b.ctl.SetReadDeadline(time.Time{}); err == nil && cerr != nil && n == 0 {
+		err = cerr
+	}
+	return n, err
+}

@@ -36,13 +36,15 @@ type Resource[T any] struct {
 	SystemData arm.SystemData
 	ETag       string
 	State      arm.ProvisioningState
+	// Properties are persisted as encoding/json makes them of T. Struct fields tagged `rp:"readonly"` keep
+	// their old value whatever a client writes; fields tagged `rp:"private"` are, besides, in no answer.
 	Properties T
 }
 
 // Version is one api-version of a type. Nil converters mean encoding/json on T.
 type Version[T any] struct {
-	Name   string                                         // "2024-11-01", "2023-04-01-preview"
-	Decode func(properties []byte, t *T) error            // *arm.Error for a bad value
+	Name   string                              // "2024-11-01", "2023-04-01-preview"
+	Decode func(properties []byte, t *T) error // *arm.Error for a bad value
 	Encode func(t *T) (properties map[string]any, err error)
 }
 
@@ -82,13 +84,17 @@ type Type[T any] struct {
 	// {"subnets": "Microsoft.Network/virtualNetworks/subnets"}. A PUT that has the property creates,
 	// updates and deletes the children in the same transaction; a GET embeds them.
 	Inline map[string]string
-	// ResultState overrides the provisioningState property's place; "" = properties.provisioningState,
-	// "-" = the type has none.
+	// StateProperty is where the provisioning state is shown: "" = properties.provisioningState, a name =
+	// properties.<name>, "-" = the type has none. A type with "-" and Reconcile has no operations either: PUT
+	// answers at once, and Reconcile runs after it (jobs).
 	StateProperty string
+	// ShowETag puts the ETag in bodies too, as Microsoft.Network does.
+	ShowETag bool
 
 	Default   func(version string, r *Resource[T])                                  // defaults differ by api-version
 	Validate  func(op Op, new, old *Resource[T]) error                              // pure; old is nil on Create
 	Admit     func(ctx context.Context, tx *Tx, op Op, new, old *Resource[T]) error // sees and writes other resources in the transaction
+	Links     func(r *Resource[T]) []Link                                           // pure; after Default: what the caller needs permission on besides r (403 LinkedAuthorizationFailed)
 	Reconcile func(ctx context.Context, r *Resource[T]) (Result, error)             // nil: synchronous. Idempotent; survives a crash after any line. May change r.Properties
 	Present   func(ctx context.Context, tx *Tx, r *Resource[T]) error               // fills read-only properties before every answer
 	Release   func(ctx context.Context, tx *Tx, r *Resource[T]) error               // before deletion, in its transaction: in-use checks, and giving back what Admit took
@@ -99,12 +105,17 @@ type Type[T any] struct {
 // Action is POST {id}/{name}. Permission defaults to {type}/{name}/action.
 type Action[T any] struct {
 	Permission string
-	Method     string // "" = POST
+	Method     string                                                                      // "" = POST
 	Do         func(ctx context.Context, tx *Tx, r *Resource[T], body []byte) (any, error) // in a write transaction; the answer is marshalled with 200, nil gives 204; r's changes are saved
 }
 
 // Result of a reconcile step: done (zero), or call again after a while or when Wake is called for the id.
-type Result struct{ After time.Duration }
+// Ready with After says that the resource has reached its state (its operation ends) and wants to be
+// called again all the same.
+type Result struct {
+	After time.Duration
+	Ready bool
+}
 
 // Route is an operation that is not on a stored resource (checkNameAvailability, vmSizes, listings).
 // No permission, no route: Permission "" is refused at registration; "-" allows any authenticated
@@ -124,4 +135,6 @@ type Tx struct {
 	Now    time.Time
 	Caller authz.Principal
 	engine *Engine
+	wake   []string // resources to reconcile once the transaction is committed
+	ended  []string // operations that it ends
 }

@@ -1,0 +1,64 @@
+package rp
+
+import "reflect"
+
+// keepReadOnly sets the fields of t tagged rp:"readonly" or rp:"private" to those of old, or to zero when
+// there is no old. It descends into structs and pointers to structs, not into slices and maps.
+func keepReadOnly[T any](t, old *T) {
+	var was reflect.Value
+	if old != nil {
+		was = reflect.ValueOf(old).Elem()
+	}
+	eachField(reflect.ValueOf(t).Elem(), was, func(tag string, f, old reflect.Value) {
+		if tag != "readonly" && tag != "private" {
+			return
+		}
+		if old.IsValid() {
+			f.Set(old)
+			return
+		}
+		f.SetZero()
+	})
+}
+
+// hidePrivate clears the fields of t tagged rp:"private".
+func hidePrivate[T any](t *T) {
+	eachField(reflect.ValueOf(t).Elem(), reflect.Value{}, func(tag string, f, _ reflect.Value) {
+		if tag == "private" {
+			f.SetZero()
+		}
+	})
+}
+
+// eachField calls f for every tagged field under v, with its counterpart in old if there is one.
+func eachField(v, old reflect.Value, f func(tag string, field, old reflect.Value)) {
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return
+		}
+		v = v.Elem()
+		if old.IsValid() && !old.IsNil() {
+			old = old.Elem()
+		} else {
+			old = reflect.Value{}
+		}
+	}
+	if v.Kind() != reflect.Struct {
+		return
+	}
+	for i := range v.NumField() {
+		sf := v.Type().Field(i)
+		if !sf.IsExported() {
+			continue
+		}
+		var was reflect.Value
+		if old.IsValid() {
+			was = old.Field(i)
+		}
+		if tag := sf.Tag.Get("rp"); tag != "" {
+			f(tag, v.Field(i), was)
+			continue
+		}
+		eachField(v.Field(i), was, f)
+	}
+}

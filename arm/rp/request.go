@@ -1,0 +1,56 @@
+package rp
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+
+	"vauban.dev/arm"
+	"vauban.dev/authz"
+)
+
+// Request is an ARM request whose caller is known and whose body is well-formed JSON. The caller is the
+// principal in the context.
+type Request struct {
+	Method        string
+	Path          string // normalised, unescaped
+	Query         url.Values
+	Header        http.Header
+	Body          []byte
+	Base          string // scheme and host that the client used, for the links in answers
+	ClientAddress string // as the kernel tells it
+	CorrelationID string
+	RequestID     string
+	Start         time.Time
+	// Check decides whether the caller may do action on scope.
+	Check func(ctx context.Context, action string, scope arm.ID) (authz.Decision, error)
+}
+
+// Response is what the engine answers; the Body is marshalled as JSON, nil is an empty body. Routes and
+// actions may return one to choose the status.
+type Response struct {
+	Status int
+	Header http.Header
+	Body   any
+}
+
+func (r *Response) set(name, value string) {
+	if r.Header == nil {
+		r.Header = http.Header{}
+	}
+	r.Header.Set(name, value)
+}
+
+// Target is what a request is for: the operation found for method and path.
+type Target struct {
+	ID         arm.ID // the resource, or the scope of a listing
+	Permission string // RBAC action; "-" = any authenticated caller
+	Scope      arm.ID // where the permission is checked
+	Version    string // api-version
+	Write      bool   // the operation belongs in the activity log
+	serve      func(ctx context.Context, t *Target, r *Request) (*Response, error)
+}
+
+// Serve runs the operation. The caller has checked the permission.
+func (t *Target) Serve(ctx context.Context, r *Request) (*Response, error) { return t.serve(ctx, t, r) }

@@ -1,0 +1,259 @@
+// Package privatelink is the target's side of Private Link: the privateEndpointConnections and
+// privateLinkResources of a storage account, a vault, a workspace. The endpoint's side is in
+// provider/network. (Azure: "Private Endpoint and Private Link REST API for resource providers".)
+package privatelink
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"slices"
+	"strings"
+
+	"vauban.dev/arm"
+	"vauban.dev/arm/rp"
+)
+
+// Record is what a private DNS zone must hold for one name of a member: an A record Name in Zone.
+type Record struct{ Zone, Name string }
+
+// Member is one address that an endpoint gets: the names that must lead to it, as clients ask for them,
+// and the records by which a privatelink zone makes them do so.
+type Member struct {
+	GroupID string   `json:"groupId"`
+	Name    string   `json:"name"`
+	FQDNs   []string `json:"fqdns"`
+	Records []Record `json:"records"`
+}
+
+// Group is a sub-resource that can be linked (blob, vault, amlworkspace).
+type Group struct {
+	ID      string
+	Zones   []string // requiredZoneNames
+	Members []Member
+}
+
+// Target describes one resource type that can stand behind private endpoints.
+type Target struct {
+	Type     string   // Microsoft.Storage/storageAccounts
+	Versions []string // api-versions of the children
+	// Groups of the resource id, or arm.NotFound.
+	Groups func(tx *rp.Tx, id arm.ID) ([]Group, error)
+}
+
+// State of a connection, as both sides show it.
+type State struct {
+	Status          string `json:"status"` // Pending, Approved, Rejected, Disconnected
+	Description     string `json:"description,omitempty"`
+	ActionsRequired string `json:"actionsRequired,omitempty"`
+}
+
+// Connection is the properties of a privateEndpointConnections resource.
+type Connection struct {
+	PrivateEndpoint Ref      `json:"privateEndpoint" rp:"readonly"`
+	GroupIDs        []string `json:"groupIds,omitempty" rp:"readonly"`
+	State           State    `json:"privateLinkServiceConnectionState"`
+}
+
+// Ref is a reference by id.
+type Ref struct {
+	ID string `json:"id"`
+}
+
+// Links knows all targets of the region.
+type Links struct{ targets map[string]Target }
+
+// New returns the links of these targets.
+func New(targets ...Target) *Links {
+	l := &Links{targets: map[string]Target{}}
+	for _, t := range targets {
+		l.targets[strings.ToLower(t.Type)] = t
+	}
+	return l
+}
+
+// Connection of an endpoint to a target, for the endpoint's side.
+type Link struct {
+	Name    string // of the privateEndpointConnections resource
+	State   State
+	Members []Member // of the linked groups, in the order addresses are given
+}
+
+// Connect makes (or finds) the connection of endpoint to the groups of target. Manual connections wait
+// for approval; automatic ones are approved, the door has checked the caller's permission for it. Errors:
+// 404 for the target, 400 for a group that it does not have or a type that cannot be linked.
+func (l *Links) Connect(tx *rp.Tx, target arm.ID, groups []string, endpoint arm.ID, message string, manual bool) (Link, error) {
+	members, err := l.members(tx, target, groups)
+	if err != nil {
+		return Link{}, err
+	}
+	id := connectionID(target, endpoint)
+	c, err := rp.Get[Connection](tx, id)
+	if e := arm.AsError(err); e != nil && e.Status == http.StatusNotFound {
+		state := State{Status: "Approved", Description: "Auto-Approved", ActionsRequired: "None"}
+		if manual {
+			state = State{Status: "Pending", Description: message, ActionsRequired: "None"}
+		}
+		c = &rp.Resource[Connection]{ID: id, State: arm.Succeeded, Properties: Connection{
+			PrivateEndpoint: Ref{ID: endpoint.String()}, GroupIDs: groups, State: state}}
+		err = rp.Save(tx, c)
+	}
+	if err != nil {
+		return Link{}, err
+	}
+	return Link{Name: id.Name(), State: c.Properties.State, Members: members}, nil
+}
+
+func (l *Links) members(tx *rp.Tx, target arm.ID, groups []string) ([]Member, error) {
+	t, ok := l.targets[target.Type().Key()]
+	if !ok {
+		return nil, arm.Errorf(http.StatusBadRequest, "PrivateLinkServiceTypeNotSupported", "Resource type '%s' of '%s' cannot be the target of a private endpoint.", target.Type(), target)
+	}
+	have, err := t.Groups(tx, target)
+	if err != nil {
+		return nil, err
+	}
+	var out []Member
+	for _, want := range groups {
+		i := slices.IndexFunc(have, func(g Group) bool { return strings.EqualFold(g.ID, want) })
+		if i < 0 {
+			var ids []string
+			for _, g := range have {
+				ids = append(ids, g.ID)
+			}
+			return nil, arm.Errorf(http.StatusBadRequest, "InvalidPrivateLinkServiceGroupId", "Group id '%s' is not a sub-resource of '%s'. It has: %s.", want, target, strings.Join(ids, ", "))
+		}
+		out = append(out, have[i].Members...)
+	}
+	if len(out) == 0 {
+		return nil, arm.Errorf(http.StatusBadRequest, "MissingPrivateLinkServiceGroupId", "A private endpoint to '%s' needs groupIds.", target)
+	}
+	return out, nil
+}
+
+// Disconnect removes the connection of an endpoint that is deleted.
+func (l *Links) Disconnect(tx *rp.Tx, target, endpoint arm.ID) error {
+	if _, ok := l.targets[target.Type().Key()]; !ok {
+		return nil
+	}
+	return rp.Remove(tx, connectionID(target, endpoint))
+}
+
+// Connected reports whether the target has an approved or pending connection: from then on its public
+// name goes through the privatelink zone.
+func (l *Links) Connected(tx *rp.Tx, target arm.ID) (bool, error) {
+	c, err := Connections(tx, target)
+	return len(c) > 0, err
+}
+
+// Connections lists the connections of a target.
+func Connections(tx *rp.Tx, target arm.ID) ([]*rp.Resource[Connection], error) {
+	return rp.List[Connection](tx, target.Type().String()+"/privateEndpointConnections", target)
+}
+
+// Approved reports whether endpoint is connected to target and approved.
+func Approved(tx *rp.Tx, target, endpoint arm.ID) (bool, error) {
+	c, err := rp.Get[Connection](tx, connectionID(target, endpoint))
+	if e := arm.AsError(err); e != nil && e.Status == http.StatusNotFound {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return c.Properties.State.Status == "Approved", nil
+}
+
+// connectionID is stable for a pair, so that a retried Connect finds what it made.
+func connectionID(target, endpoint arm.ID) arm.ID {
+	h := sha256.Sum256([]byte(target.Key() + " " + endpoint.Key()))
+	return target.Child("privateEndpointConnections", endpoint.Name()+"."+hex.EncodeToString(h[:16]))
+}
+
+// Types are the resource types of all targets.
+func (l *Links) Types() []rp.Registration {
+	var regs []rp.Registration
+	for _, t := range l.targets {
+		regs = append(regs, rp.Of(rp.Type[Connection]{
+			Name:     t.Type + "/privateEndpointConnections",
+			Kind:     rp.Proxy,
+			Versions: rp.Versions[Connection](t.Versions...),
+			Validate: validate,
+			Admit: func(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[Connection]) error {
+				if op == rp.Create {
+					return arm.Errorf(http.StatusNotFound, "PrivateEndpointConnectionNotFound", "The private endpoint connection '%s' was not found. Connections are made by creating a private endpoint.", new.ID.Name())
+				}
+				return wakeEndpoint(tx, new)
+			},
+			Release: func(_ context.Context, tx *rp.Tx, r *rp.Resource[Connection]) error { return wakeEndpoint(tx, r) },
+		}))
+	}
+	return regs
+}
+
+func validate(_ rp.Op, new, _ *rp.Resource[Connection]) error {
+	switch new.Properties.State.Status {
+	case "Approved", "Rejected", "Pending", "Disconnected":
+		return nil
+	}
+	return arm.Errorf(http.StatusBadRequest, "InvalidRequestContent", "properties.privateLinkServiceConnectionState.status must be Approved, Rejected, Pending or Disconnected, not '%s'.", new.Properties.State.Status)
+}
+
+// wakeEndpoint has the endpoint look at its connection again: approval, rejection and removal change
+// whether its addresses answer.
+func wakeEndpoint(tx *rp.Tx, c *rp.Resource[Connection]) error {
+	id, err := arm.ParseID(c.Properties.PrivateEndpoint.ID)
+	if err != nil {
+		return err
+	}
+	tx.Wake(id)
+	return nil
+}
+
+// Resources is the answer of GET {target}/privateLinkResources.
+func (l *Links) Resources(tx *rp.Tx, target arm.ID) (any, error) {
+	groups, err := l.targets[target.Type().Key()].Groups(tx, target)
+	if err != nil {
+		return nil, err
+	}
+	type properties struct {
+		GroupID           string   `json:"groupId"`
+		RequiredMembers   []string `json:"requiredMembers"`
+		RequiredZoneNames []string `json:"requiredZoneNames"`
+	}
+	type resource struct {
+		ID         string     `json:"id"`
+		Name       string     `json:"name"`
+		Type       string     `json:"type"`
+		Properties properties `json:"properties"`
+	}
+	value := []resource{}
+	for _, g := range groups {
+		r := resource{ID: target.String() + "/privateLinkResources/" + g.ID, Name: g.ID, Type: target.Type().String() + "/privateLinkResources"}
+		r.Properties = properties{GroupID: g.ID, RequiredZoneNames: g.Zones, RequiredMembers: []string{}}
+		for _, m := range g.Members {
+			r.Properties.RequiredMembers = append(r.Properties.RequiredMembers, m.Name)
+		}
+		value = append(value, r)
+	}
+	return map[string]any{"value": value}, nil
+}
+
+// Present is the privateEndpointConnections property of a target's answer.
+func Present(tx *rp.Tx, target arm.ID) ([]any, error) {
+	cs, err := Connections(tx, target)
+	if err != nil || len(cs) == 0 {
+		return nil, err
+	}
+	out := make([]any, len(cs))
+	for i, c := range cs {
+		out[i] = map[string]any{
+			"id": c.ID.String(), "name": c.ID.Name(), "type": c.ID.Type().String(),
+			"properties": map[string]any{
+				"provisioningState": c.State, "privateEndpoint": c.Properties.PrivateEndpoint, "groupIds": c.Properties.GroupIDs,
+				"privateLinkServiceConnectionState": c.Properties.State,
+			},
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,415 @@
+// Package storage is Microsoft.Storage: storage accounts, their keys, network rules and blob containers.
+// What the data plane (dataplane/blob) asks of an account is answered from here.
+package storage
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"regexp"
+	"strings"
+	"time"
+
+	"vauban.dev/arm"
+	"vauban.dev/arm/rp"
+	"vauban.dev/firewall"
+	"vauban.dev/provider/privatelink"
+	"vauban.dev/store"
+)
+
+// AccountType is the resource type of storage accounts.
+const AccountType = "Microsoft.Storage/storageAccounts"
+
+// Account is the properties of a storage account (Storage REST: StorageAccountProperties).
+type Account struct {
+	PublicNetworkAccess string       `json:"publicNetworkAccess,omitempty"`
+	AllowBlobPublic     *bool        `json:"allowBlobPublicAccess,omitempty"`
+	AllowSharedKey      *bool        `json:"allowSharedKeyAccess,omitempty"`
+	MinimumTLSVersion   string       `json:"minimumTlsVersion,omitempty"`
+	HTTPSOnly           *bool        `json:"supportsHttpsTrafficOnly,omitempty"`
+	NetworkACLs         *NetworkACLs `json:"networkAcls,omitempty"`
+	AccessTier          string       `json:"accessTier,omitempty"`
+	Encryption          *Encryption  `json:"encryption,omitempty"`
+
+	CreationTime     time.Time  `json:"creationTime,omitzero" rp:"readonly"`
+	PrimaryLocation  string     `json:"primaryLocation,omitempty" rp:"readonly"`
+	StatusOfPrimary  string     `json:"statusOfPrimary,omitempty" rp:"readonly"`
+	PrimaryEndpoints *Endpoints `json:"primaryEndpoints,omitempty" rp:"readonly"`
+	KeyCreationTime  *KeyTimes  `json:"keyCreationTime,omitempty" rp:"readonly"`
+	Connections      []any      `json:"privateEndpointConnections,omitempty" rp:"readonly"`
+
+	// Keys are the two account keys, base64; no answer shows them but listKeys.
+	Keys []string `json:"keys,omitempty" rp:"private"`
+}
+
+// NetworkACLs is the storage firewall.
+type NetworkACLs struct {
+	Bypass        string         `json:"bypass,omitempty"`
+	DefaultAction string         `json:"defaultAction"`
+	IPRules       []IPRule       `json:"ipRules"`
+	VNetRules     []VNetRule     `json:"virtualNetworkRules"`
+	ResourceRules []ResourceRule `json:"resourceAccessRules,omitempty"`
+}
+
+// IPRule allows a public address or range.
+type IPRule struct {
+	Value  string `json:"value"`
+	Action string `json:"action,omitempty"`
+}
+
+// VNetRule allows a subnet with a service endpoint.
+type VNetRule struct {
+	ID     string `json:"id"`
+	Action string `json:"action,omitempty"`
+	State  string `json:"state,omitempty"`
+}
+
+// ResourceRule allows instances of a resource type of a tenant.
+type ResourceRule struct {
+	TenantID   string `json:"tenantId"`
+	ResourceID string `json:"resourceId"`
+}
+
+// Encryption says how data at rest is encrypted; this version has platform keys only.
+type Encryption struct {
+	KeySource string                       `json:"keySource,omitempty"`
+	Services  map[string]EncryptionService `json:"services,omitempty"`
+}
+
+// EncryptionService is one service's part of Encryption.
+type EncryptionService struct {
+	Enabled         bool      `json:"enabled"`
+	KeyType         string    `json:"keyType,omitempty"`
+	LastEnabledTime time.Time `json:"lastEnabledTime,omitzero"`
+}
+
+// Endpoints are the data plane's addresses.
+type Endpoints struct {
+	Blob  string `json:"blob,omitempty"`
+	DFS   string `json:"dfs,omitempty"`
+	File  string `json:"file,omitempty"`
+	Queue string `json:"queue,omitempty"`
+	Table string `json:"table,omitempty"`
+	Web   string `json:"web,omitempty"`
+}
+
+// KeyTimes are when the keys were made.
+type KeyTimes struct {
+	Key1 time.Time `json:"key1"`
+	Key2 time.Time `json:"key2"`
+}
+
+var versions = []string{
+	"2016-01-01", "2016-05-01", "2016-12-01", "2017-06-01", "2017-10-01", "2018-02-01", "2018-03-01-preview", "2018-07-01",
+	"2018-11-01", "2019-04-01", "2019-06-01", "2020-08-01-preview", "2021-01-01", "2021-02-01", "2021-04-01", "2021-05-01",
+	"2021-06-01", "2021-08-01", "2021-09-01", "2022-05-01", "2022-09-01", "2023-01-01", "2023-04-01", "2023-05-01",
+	"2024-01-01", "2025-01-01", "2025-06-01", "2025-08-01", "2026-04-01", "2026-06-01", "2026-09-01",
+}
+
+var namePattern = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
+
+const nameRule = "Storage account name must be between 3 and 24 characters in length and use numbers and lower-case letters only."
+
+// Provider is Microsoft.Storage.
+type Provider struct {
+	containers Containers
+	links      *privatelink.Links
+}
+
+// New returns the provider. containers is the data plane that keeps the blobs.
+func New(containers Containers) *Provider { return &Provider{containers: containers} }
+
+// Use gives the provider the region's links, which know its accounts as targets.
+func (p *Provider) Use(l *privatelink.Links) { p.links = l }
+
+// Types are the resource types and routes.
+func (p *Provider) Types() []rp.Registration {
+	return []rp.Registration{
+		rp.Of(rp.Type[Account]{
+			Name:         AccountType,
+			Kind:         rp.Tracked,
+			Versions:     rp.Versions[Account](versions...),
+			CreateStatus: http.StatusOK, // clients of Microsoft.Storage take 200 or 202, not 201
+			NamePattern:  namePattern.String(),
+			NameRule:     nameRule,
+			SyncDelete:   true,
+			Default:      defaults,
+			Validate:     validate,
+			Admit:        p.admit,
+			Present:      p.present,
+			Release:      release,
+			Finalize:     p.finalize,
+			Actions: map[string]rp.Action[Account]{
+				"listKeys":             {Do: listKeys},
+				"regenerateKey":        {Do: regenerateKey},
+				"privateLinkResources": {Method: http.MethodGet, Permission: AccountType + "/privateLinkResources/read", Do: p.linkResources},
+			},
+		}),
+		p.containerRoutes(),
+		rp.Of(rp.Type[struct{}]{
+			Name: AccountType + "/blobServices", Kind: rp.Proxy, Versions: rp.Versions[struct{}](versions...), StateProperty: "-",
+			NamePattern: "^default$", NameRule: "The name of the blob service is 'default'.", NoDelete: true,
+		}),
+		rp.Routes(rp.Route{
+			Method: http.MethodPost, Pattern: "/subscriptions/{subscription}/providers/Microsoft.Storage/checkNameAvailability",
+			Permission: "Microsoft.Storage/checknameavailability/read", Versions: versions, Do: checkName,
+		}),
+	}
+}
+
+// Target tells privatelink how accounts are linked.
+func (p *Provider) Target() privatelink.Target {
+	return privatelink.Target{Type: AccountType, Versions: versions, Groups: func(tx *rp.Tx, id arm.ID) ([]privatelink.Group, error) {
+		if _, err := rp.Get[Account](tx, id); err != nil {
+			return nil, err
+		}
+		name := strings.ToLower(id.Name())
+		var groups []privatelink.Group
+		for _, g := range []string{"blob", "dfs", "file", "queue", "table"} {
+			zone := "privatelink." + g + ".core.windows.net"
+			groups = append(groups, privatelink.Group{ID: g, Zones: []string{zone}, Members: []privatelink.Member{{
+				GroupID: g, Name: g, FQDNs: []string{name + "." + g + ".core.windows.net"},
+				Records: []privatelink.Record{{Zone: zone, Name: name}},
+			}}})
+		}
+		return groups, nil
+	}}
+}
+
+func (p *Provider) linkResources(_ context.Context, tx *rp.Tx, r *rp.Resource[Account], _ []byte) (any, error) {
+	return p.links.Resources(tx, r.ID)
+}
+
+// defaults are Azure's: allowBlobPublicAccess became false with 2023-… portals only, the API keeps its
+// own default; HTTPS is required from 2019-04-01 on.
+func defaults(version string, r *rp.Resource[Account]) {
+	a := &r.Properties
+	yes, no := true, false
+	if a.PublicNetworkAccess == "" {
+		a.PublicNetworkAccess = "Enabled"
+	}
+	if a.AllowBlobPublic == nil {
+		a.AllowBlobPublic = &no
+	}
+	if a.AllowSharedKey == nil {
+		a.AllowSharedKey = &yes
+	}
+	if a.HTTPSOnly == nil {
+		a.HTTPSOnly = &yes
+		if version < "2019-04-01" {
+			a.HTTPSOnly = &no
+		}
+	}
+	if a.MinimumTLSVersion == "" {
+		a.MinimumTLSVersion = "TLS1_0"
+	}
+	if r.Kind == "" {
+		r.Kind = "Storage"
+	}
+	if a.AccessTier == "" && r.Kind != "Storage" {
+		a.AccessTier = "Hot"
+	}
+	if a.NetworkACLs == nil {
+		a.NetworkACLs = &NetworkACLs{DefaultAction: "Allow"}
+	}
+	n := a.NetworkACLs
+	if n.Bypass == "" {
+		n.Bypass = "AzureServices"
+	}
+	if n.IPRules == nil {
+		n.IPRules = []IPRule{}
+	}
+	if n.VNetRules == nil {
+		n.VNetRules = []VNetRule{}
+	}
+	for i := range n.IPRules {
+		n.IPRules[i].Action = "Allow"
+	}
+	for i := range n.VNetRules {
+		n.VNetRules[i].Action, n.VNetRules[i].State = "Allow", "Succeeded"
+	}
+	if a.Encryption == nil {
+		a.Encryption = &Encryption{}
+	}
+	if a.Encryption.KeySource == "" {
+		a.Encryption.KeySource = "Microsoft.Storage"
+	}
+	if a.Encryption.Services == nil {
+		a.Encryption.Services = map[string]EncryptionService{"blob": {Enabled: true, KeyType: "Account"}, "file": {Enabled: true, KeyType: "Account"}}
+	}
+}
+
+func validate(_ rp.Op, new, _ *rp.Resource[Account]) error {
+	a := &new.Properties
+	if err := oneOf("properties.publicNetworkAccess", a.PublicNetworkAccess, "Enabled", "Disabled", "SecuredByPerimeter"); err != nil {
+		return err
+	}
+	if err := oneOf("properties.minimumTlsVersion", a.MinimumTLSVersion, "TLS1_0", "TLS1_1", "TLS1_2", "TLS1_3"); err != nil {
+		return err
+	}
+	if err := oneOf("properties.networkAcls.defaultAction", a.NetworkACLs.DefaultAction, "Allow", "Deny"); err != nil {
+		return err
+	}
+	if a.Encryption.KeySource == "Microsoft.Keyvault" {
+		return arm.NotImplemented("properties.encryption.keySource Microsoft.Keyvault: customer-managed keys are not there yet; accounts are encrypted with the platform's key.")
+	}
+	for i, r := range a.NetworkACLs.IPRules {
+		if _, err := ipRule(r.Value); err != nil {
+			return arm.Errorf(http.StatusBadRequest, "InvalidValuesForRequestParameters", "Values for request parameters are invalid: networkAcls.ipRules[%d].value '%s': %v.", i, r.Value, err)
+		}
+	}
+	for i, r := range a.NetworkACLs.VNetRules {
+		id, err := arm.ParseID(r.ID)
+		if err != nil || id.Type().Key() != "microsoft.network/virtualnetworks/subnets" {
+			return arm.Errorf(http.StatusBadRequest, "InvalidValuesForRequestParameters", "Values for request parameters are invalid: networkAcls.virtualNetworkRules[%d].id '%s' is not the id of a subnet.", i, r.ID)
+		}
+	}
+	return nil
+}
+
+func oneOf(field, value string, allowed ...string) error {
+	for _, a := range allowed {
+		if value == a {
+			return nil
+		}
+	}
+	return arm.Errorf(http.StatusBadRequest, "InvalidValuesForRequestParameters", "Values for request parameters are invalid: %s '%s' is none of %s.", field, value, strings.Join(allowed, ", "))
+}
+
+// ipRule parses a rule of the storage firewall: public IPv4, no /31 and no /32 in CIDR form ("Configure
+// Azure Storage firewalls": IP network rules).
+func ipRule(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()), privateRange(a)
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return p, fmt.Errorf("not an address or a CIDR range")
+	}
+	if p.Bits() > 30 {
+		return p, fmt.Errorf("small ranges with /31 or /32 are written as single addresses")
+	}
+	return p.Masked(), privateRange(p.Addr())
+}
+
+func privateRange(a netip.Addr) error {
+	if a.IsPrivate() || !a.Is4() {
+		return fmt.Errorf("IP rules take public IPv4 addresses only")
+	}
+	return nil
+}
+
+func (p *Provider) admit(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource[Account]) error {
+	a := &new.Properties
+	if op == rp.Update {
+		if old.Kind != "" && new.Kind != "" && !strings.EqualFold(old.Kind, new.Kind) && !(old.Kind != "StorageV2" && new.Kind == "StorageV2") {
+			return arm.Errorf(http.StatusBadRequest, "AccountPropertyCannotBeUpdated", "The property 'kind' was specified in the input, but it cannot be updated from %s to %s.", old.Kind, new.Kind)
+		}
+		return nil
+	}
+	if err := claimName(tx, new.ID); err != nil {
+		return err
+	}
+	name := strings.ToLower(new.ID.Name())
+	for range 2 {
+		k, err := newKey()
+		if err != nil {
+			return err
+		}
+		a.Keys = append(a.Keys, k)
+	}
+	at := func(service string) string { return "https://" + name + "." + service + ".core.windows.net/" }
+	a.PrimaryEndpoints = &Endpoints{Blob: at("blob")}
+	if new.Kind == "StorageV2" || new.Kind == "Storage" {
+		*a.PrimaryEndpoints = Endpoints{Blob: at("blob"), DFS: at("dfs"), File: at("file"), Queue: at("queue"), Table: at("table")}
+	}
+	a.CreationTime, a.PrimaryLocation, a.StatusOfPrimary = tx.Now, new.Location, "available"
+	a.KeyCreationTime = &KeyTimes{Key1: tx.Now, Key2: tx.Now}
+	return rp.Save(tx, &rp.Resource[struct{}]{ID: new.ID.Child("blobServices", "default"), State: arm.Succeeded})
+}
+
+func newKey() (string, error) {
+	b := make([]byte, 64)
+	if _, err := rand.Read(b); err != nil {
+		return "", err
+	}
+	return base64.StdEncoding.EncodeToString(b), nil
+}
+
+// kindName maps an account's name, unique in the world, to its id.
+const kindName = "storage.name"
+
+func claimName(tx *rp.Tx, id arm.ID) error {
+	name := strings.ToLower(id.Name())
+	d, err := tx.Get(kindName, name)
+	if err == nil && !strings.EqualFold(string(d.Value), id.String()) {
+		return arm.Errorf(http.StatusConflict, "StorageAccountAlreadyTaken", "The storage account named %s is already taken.", name)
+	}
+	if err != nil && err != store.ErrNotFound {
+		return err
+	}
+	_, err = tx.Put(kindName, name, []byte(id.String()), store.Any)
+	return err
+}
+
+// ByName finds the account of a host name's first label; store.ErrNotFound without one.
+func ByName(tx *rp.Tx, name string) (*rp.Resource[Account], error) {
+	d, err := tx.Get(kindName, strings.ToLower(name))
+	if err != nil {
+		return nil, err
+	}
+	id, err := arm.ParseID(string(d.Value))
+	if err != nil {
+		return nil, err
+	}
+	return rp.Get[Account](tx, id)
+}
+
+// Names lists the names of all accounts.
+func Names(tx *rp.Tx) (names []string, err error) {
+	err = tx.Scan(kindName, "", "", func(d store.Doc) bool {
+		names = append(names, d.Key)
+		return true
+	})
+	return names, err
+}
+
+func (p *Provider) present(_ context.Context, tx *rp.Tx, r *rp.Resource[Account]) (err error) {
+	r.Properties.Connections, err = privatelink.Present(tx, r.ID)
+	return err
+}
+
+// finalize drops the data.
+func (p *Provider) finalize(ctx context.Context, r *rp.Resource[Account]) (rp.Result, error) {
+	return rp.Result{}, p.containers.DropAccount(ctx, r.ID.String(), strings.ToLower(r.ID.Name()))
+}
+
+// release gives the name back.
+func release(_ context.Context, tx *rp.Tx, r *rp.Resource[Account]) error {
+	return tx.Delete(kindName, strings.ToLower(r.ID.Name()), store.Any)
+}
+
+// Firewall is the account's network rules in the form that firewall.Decide takes, for the service of one
+// sub-resource (blob, queue …).
+func Firewall(r *rp.Resource[Account], group string) firewall.Rules {
+	a := &r.Properties
+	rules := firewall.Rules{ResourceID: r.ID.String(), GroupIDs: []string{group}, PublicNetworkAccess: a.PublicNetworkAccess}
+	if n := a.NetworkACLs; n != nil {
+		rules.DefaultAction, rules.Bypass = n.DefaultAction, n.Bypass
+		for _, i := range n.IPRules {
+			if prefix, err := ipRule(i.Value); err == nil {
+				rules.IPRules = append(rules.IPRules, prefix)
+			}
+		}
+		for _, v := range n.VNetRules {
+			rules.SubnetRules = append(rules.SubnetRules, v.ID)
+		}
+		for _, i := range n.ResourceRules {
+			rules.ResourceInstances = append(rules.ResourceInstances, firewall.ResourceInstance{TenantID: i.TenantID, ResourceID: i.ResourceID})
+		}
+	}
+	return rules
+}

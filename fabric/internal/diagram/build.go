@@ -1,0 +1,283 @@
+package diagram
+
+import (
+	"encoding/binary"
+	"math"
+	"slices"
+)
+
+// Nanoseconds measured of nftables on one machine; only their ratios matter.
+const (
+	ruleCost      = 8.0  // a rule by itself
+	intervalCost  = 4.0  // one test of a single interval
+	jumpCost      = 33.0 // goto and back
+	shareCost     = 40.0 // what the shared wide list adds to each child
+	lateSetShare  = 0.3  // how often a set is looked at behind a single interval
+	leafCost      = 200.0
+	sizeWeight    = 0.3  // nanoseconds that one more element may save
+	maxCutDepth   = 7    // beyond it every node is a leaf
+	maxDepth      = 10   // beyond it the diagram is built again, coarser
+	baseSize      = 2000 // elements that any diagram may have
+	sizePerRule   = 16   // and more for each rule
+	inlineSetSize = 16   // larger sets are shared: their elements count once
+)
+
+// lookupCost of an interval set or map of n elements.
+func lookupCost(n int) float64 { return 69 + 33*math.Log2(float64(max(n, 2))) }
+
+func (r *rule) cost() float64 {
+	cost, lookups, single := ruleCost, 0.0, false
+	for _, s := range r.match {
+		switch {
+		case s.any():
+		case len(s.values) == 1:
+			cost += intervalCost
+			single = true
+		default:
+			lookups += lookupCost(len(s.values))
+		}
+	}
+	if single {
+		lookups *= lateSetShare
+	}
+	return cost + lookups
+}
+
+func listCost(l []rule) (c float64) {
+	for i := range l {
+		c += l[i].cost()
+	}
+	return c
+}
+
+// Build compiles the list. What no rule matches is denied. A rule with an empty set matches nothing.
+func Build(rules []Rule) *Node {
+	s := newSets()
+	return build(rules, s, setRelations{s})
+}
+
+// build lets a leaf cost twice as much until the diagram is small enough; in the end it is one leaf,
+// which no budget holds for.
+func build(rules []Rule, s *sets, rel relations) *Node {
+	list := interned(rules, s)
+	for limit := leafCost; ; limit *= 2 {
+		b := &builder{sets: s, rel: rel, limit: limit, budget: baseSize + sizePerRule*len(list), memo: map[string]*Node{}}
+		linear := listCost(b.simplify(list, true))
+		if limit > linear {
+			b.budget = math.MaxInt
+		}
+		n := b.node(list, 0)
+		if !b.tooLarge && (n.depth <= maxDepth || limit > linear) {
+			return n
+		}
+	}
+}
+
+func interned(rules []Rule, s *sets) []rule {
+	list := make([]rule, 0, len(rules)+1)
+next:
+	for _, r := range rules {
+		x := rule{allow: r.Allow}
+		for f, v := range r.Match {
+			if v == nil {
+				continue
+			}
+			if len(v) == 0 {
+				continue next
+			}
+			x.match[f] = s.intern(v, Field(f))
+		}
+		list = append(list, x)
+	}
+	return append(list, rule{})
+}
+
+// builder is one attempt at one diagram.
+type builder struct {
+	sets     *sets
+	rel      relations
+	limit    float64 // a list that costs less is a leaf
+	budget   int     // elements
+	size     int
+	tooLarge bool
+	memo     map[string]*Node
+	nodes    int
+}
+
+// node compiles a list that ends in a catch-all.
+func (b *builder) node(list []rule, depth int) *Node {
+	list = b.simplify(list, true)
+	key := listKey(list)
+	if n, ok := b.memo[key]; ok {
+		return n
+	}
+	if len(list) == 1 && list[0].next != nil {
+		return list[0].next
+	}
+	b.nodes++
+	n := &Node{id: b.nodes}
+	b.memo[key] = n
+	switch p := b.bestCut(list, depth); {
+	case len(list) == 1:
+		n.Verdict = Deny
+		if list[0].allow {
+			n.Verdict = Allow
+		}
+	case p == nil:
+		b.leaf(n, list)
+	default:
+		b.lookup(n, list, p, depth)
+	}
+	b.tooLarge = b.tooLarge || b.size > b.budget
+	return n
+}
+
+// bestCut returns nil where the list is best left as it is.
+func (b *builder) bestCut(list []rule, depth int) *partition {
+	linear := listCost(list)
+	if linear <= b.limit || depth >= maxCutDepth || b.tooLarge {
+		return nil
+	}
+	var best *partition
+	for f := range fields {
+		if p := b.partition(list, f); p != nil && (best == nil || p.score < best.score) {
+			best = p
+		}
+	}
+	if best == nil || best.worst >= linear {
+		return nil
+	}
+	return best
+}
+
+func (b *builder) leaf(n *Node, list []rule) {
+	n.cost = listCost(list)
+	for i := range list {
+		r := &list[i]
+		line := Line{Allow: r.allow, Next: r.next}
+		b.size++
+		for f, s := range r.match {
+			line.Match[f] = s.values
+			if len(s.values) > 1 && len(s.values) <= inlineSetSize {
+				b.size += len(s.values)
+			}
+		}
+		if r.next != nil {
+			n.depth = max(n.depth, r.next.depth+1)
+			n.cost += jumpCost + r.next.cost
+		}
+		n.Rules = append(n.Rules, line)
+	}
+}
+
+func (b *builder) lookup(n *Node, list []rule, p *partition, depth int) {
+	n.Field = p.field
+	wide := sharedList{b: b, list: list, field: p.field, depth: depth + 1}
+	next := make([]*Node, len(p.classes))
+	for i, class := range p.classes {
+		if b.tooLarge {
+			return
+		}
+		if specific, ok := b.specific(class); ok {
+			class = append(specific, wide.rule())
+		}
+		next[i] = b.node(class, depth+1)
+	}
+	for i, r := range p.ranges {
+		to := next[p.class[i]]
+		if last := len(n.Cases) - 1; last >= 0 && n.Cases[last].Next == to {
+			n.Cases[last].Hi = r.Hi
+			continue
+		}
+		n.Cases = append(n.Cases, Case{r, to})
+	}
+	n.settle()
+	b.size += len(n.Cases) + 1
+}
+
+// settle makes the commonest child the one that needs no case, and sums the node up.
+func (n *Node) settle() {
+	count, worst := map[*Node]int{}, 0.0
+	for _, c := range n.Cases {
+		count[c.Next]++
+		if n.Else == nil || count[c.Next] > count[n.Else] {
+			n.Else = c.Next
+		}
+		n.depth = max(n.depth, c.Next.depth+1)
+		worst = max(worst, c.Next.cost)
+	}
+	n.cost = lookupCost(len(n.Cases)) + jumpCost + worst
+	n.Cases = slices.DeleteFunc(n.Cases, func(c Case) bool { return c.Next == n.Else })
+}
+
+// specific returns the rules of a class that were not wide, with the earlier wide ones that they cannot
+// do without: those of another action that overlap one of them. What remains is the wide list, which
+// all classes share; ok tells whether sharing it pays.
+func (b *builder) specific(class []rule) (out []rule, ok bool) {
+	cost := listCost(class)
+	if cost <= b.limit {
+		return nil, false
+	}
+	in := make([]bool, len(class))
+	for i := len(class) - 1; i >= 0; i-- {
+		in[i] = !class[i].wide
+		for j := i + 1; j < len(class) && !in[i]; j++ {
+			in[i] = in[j] && !sameAction(&class[i], &class[j]) && b.rel.overlap(&class[i], &class[j])
+		}
+	}
+	for i := range class {
+		if in[i] {
+			out = append(out, class[i])
+		}
+	}
+	return out, listCost(out)+shareCost < 0.6*cost
+}
+
+// sharedList is the wide rules of a list, compiled once if at all.
+type sharedList struct {
+	b     *builder
+	list  []rule
+	field Field
+	depth int
+	made  *Node
+}
+
+// rule is the catch-all that goes on with the wide list.
+func (s *sharedList) rule() rule {
+	if s.made == nil {
+		s.made = s.compile()
+	}
+	if s.made.Verdict != Undecided {
+		return rule{allow: s.made.Verdict == Allow}
+	}
+	return rule{next: s.made}
+}
+
+func (s *sharedList) compile() *Node {
+	var wide []rule
+	for i := range s.list {
+		if s.list[i].match[s.field].any() {
+			wide = append(wide, s.list[i])
+		}
+	}
+	return s.b.node(wide, s.depth)
+}
+
+// listKey is equal for lists that compile to the same node.
+func listKey(l []rule) string {
+	key := make([]byte, 0, 20*len(l))
+	for i := range l {
+		for _, s := range l[i].match {
+			key = binary.BigEndian.AppendUint32(key, uint32(s.id))
+		}
+		var then uint32
+		switch {
+		case l[i].next != nil:
+			then = 2 + uint32(l[i].next.id)
+		case l[i].allow:
+			then = 1
+		}
+		key = binary.BigEndian.AppendUint32(key, then)
+	}
+	return string(key)
+}

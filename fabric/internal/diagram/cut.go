@@ -1,0 +1,136 @@
+package diagram
+
+import (
+	"cmp"
+	"slices"
+
+	"vauban.dev/fabric/internal/interval"
+)
+
+// partition of a list by one field: elementary intervals over the whole range of the field, each with
+// the class of rules that can still match in it.
+type partition struct {
+	field   Field
+	ranges  []interval.Interval
+	class   []int    // of each range
+	classes [][]rule // the field cleared, simplified
+	score   float64
+	worst   float64 // cost of the lookup and the most expensive class
+}
+
+// edge is where a rule begins or ceases to match.
+type edge struct {
+	at   uint64
+	rule int
+	in   bool
+}
+
+// partition returns nil where no rule tests the field.
+func (b *builder) partition(list []rule, f Field) *partition {
+	live, edges := newBitset(len(list)), []edge(nil)
+	for i := range list {
+		if list[i].match[f].any() {
+			live.set(i, true)
+			continue
+		}
+		for _, v := range list[i].match[f].values {
+			edges = append(edges, edge{uint64(v.Lo), i, true}, edge{uint64(v.Hi) + 1, i, false})
+		}
+	}
+	if len(edges) == 0 {
+		return nil
+	}
+	slices.SortFunc(edges, func(a, b edge) int { return cmp.Compare(a.at, b.at) })
+	p := &classifier{b: b, list: list, p: partition{field: f}, byLive: map[string]int{}, byList: map[string]int{}}
+	var from uint64
+	for i := 0; i < len(edges); {
+		at := edges[i].at
+		if at > from {
+			p.add(from, at-1, live)
+			from = at
+		}
+		for ; i < len(edges) && edges[i].at == at; i++ {
+			live.set(edges[i].rule, edges[i].in)
+		}
+	}
+	if top := uint64(f.top()); from <= top {
+		p.add(from, top, live)
+	}
+	return p.scored()
+}
+
+// classifier fills a partition: ranges whose rules come to the same list share a class.
+type classifier struct {
+	b      *builder
+	list   []rule
+	p      partition
+	byLive map[string]int
+	byList map[string]int
+}
+
+func (c *classifier) add(lo, hi uint64, live bitset) {
+	class := c.class(live)
+	if n := len(c.p.ranges); n > 0 && c.p.class[n-1] == class {
+		c.p.ranges[n-1].Hi = uint32(hi)
+		return
+	}
+	c.p.ranges = append(c.p.ranges, interval.Interval{Lo: uint32(lo), Hi: uint32(hi)})
+	c.p.class = append(c.p.class, class)
+}
+
+func (c *classifier) class(live bitset) int {
+	if id, ok := c.byLive[string(live)]; ok {
+		return id
+	}
+	var rest []rule
+	for i := range c.list {
+		if !live.has(i) {
+			continue
+		}
+		r := c.list[i]
+		r.wide = r.match[c.p.field].any()
+		r.match[c.p.field] = set{}
+		rest = append(rest, r)
+	}
+	rest = c.b.simplify(rest, false)
+	key := listKey(rest)
+	id, ok := c.byList[key]
+	if !ok {
+		id = len(c.p.classes)
+		c.byList[key] = id
+		c.p.classes = append(c.p.classes, rest)
+	}
+	c.byLive[string(live)] = id
+	return id
+}
+
+// scored weighs the worst and the mean class against the size of what comes out.
+func (c *classifier) scored() *partition {
+	p := &c.p
+	var sum, most float64
+	rules := 0
+	for _, l := range p.classes {
+		cost := listCost(l)
+		most = max(most, cost)
+		sum += cost
+		rules += len(l)
+	}
+	lookup := lookupCost(len(p.ranges))
+	p.score = lookup + most + sum/float64(len(p.classes)) + sizeWeight*float64(rules+len(p.ranges))
+	p.worst = lookup + jumpCost + most
+	return p
+}
+
+type bitset []byte
+
+func newBitset(n int) bitset { return make(bitset, (n+7)/8) }
+
+func (s bitset) has(i int) bool { return s[i/8]>>(i%8)&1 == 1 }
+
+func (s bitset) set(i int, on bool) {
+	if on {
+		s[i/8] |= 1 << (i % 8)
+		return
+	}
+	s[i/8] &^= 1 << (i % 8)
+}

@@ -1,0 +1,120 @@
+package diagram
+
+import (
+	"encoding/binary"
+
+	"vauban.dev/fabric/internal/interval"
+)
+
+// set is an interned interval set; id 0 is any value.
+type set struct {
+	id     int
+	values interval.Set
+}
+
+func (s set) any() bool { return s.id == 0 }
+
+// rule is a Rule with interned sets. A rule with next hands on to a node instead of deciding.
+type rule struct {
+	match [fields]set
+	allow bool
+	next  *Node
+	// wide says that the rule had any value on the field that its list was last cut by.
+	wide bool
+}
+
+func (r *rule) catchAll() bool {
+	for f := range r.match {
+		if !r.match[f].any() {
+			return false
+		}
+	}
+	return true
+}
+
+// sameAction tells whether it makes no difference which of the two matches.
+func sameAction(a, b *rule) bool { return a.allow == b.allow && a.next == b.next }
+
+// relations are the two questions that simplification stands on.
+type relations interface {
+	// covers: does a match all that b matches.
+	covers(a, b *rule) bool
+	// overlap: is there a packet that both match.
+	overlap(a, b *rule) bool
+}
+
+// sets interns interval sets and remembers how they relate.
+type sets struct {
+	ids     map[string]set
+	subset  map[[2]int]bool
+	overlap map[[2]int]bool
+}
+
+func newSets() *sets {
+	return &sets{ids: map[string]set{}, subset: map[[2]int]bool{}, overlap: map[[2]int]bool{}}
+}
+
+func (s *sets) intern(v interval.Set, f Field) set {
+	if len(v) == 1 && v[0].Lo == 0 && v[0].Hi >= f.top() {
+		return set{}
+	}
+	key := make([]byte, 0, 8*len(v))
+	for _, i := range v {
+		key = binary.BigEndian.AppendUint32(key, i.Lo)
+		key = binary.BigEndian.AppendUint32(key, i.Hi)
+	}
+	if known, ok := s.ids[string(key)]; ok {
+		return known
+	}
+	made := set{id: len(s.ids) + 1, values: v}
+	s.ids[string(key)] = made
+	return made
+}
+
+// setRelations answers by the sets' values.
+type setRelations struct{ *sets }
+
+func (s setRelations) covers(a, b *rule) bool {
+	for f := range a.match {
+		if x, y := a.match[f], b.match[f]; !x.any() && x.id != y.id && (y.any() || !s.isSubset(y, x)) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s setRelations) overlap(a, b *rule) bool {
+	for f := range a.match {
+		if x, y := a.match[f], b.match[f]; !x.any() && !y.any() && x.id != y.id && !s.overlaps(x, y) {
+			return false
+		}
+	}
+	return true
+}
+
+// A comparison of two single intervals is cheaper than the look in the table of known answers.
+func (s setRelations) isSubset(a, b set) bool {
+	if len(a.values) == 1 && len(b.values) == 1 {
+		return b.values[0].Lo <= a.values[0].Lo && a.values[0].Hi <= b.values[0].Hi
+	}
+	key := [2]int{a.id, b.id}
+	v, ok := s.sets.subset[key]
+	if !ok {
+		v = a.values.SubsetOf(b.values)
+		s.sets.subset[key] = v
+	}
+	return v
+}
+
+func (s setRelations) overlaps(a, b set) bool {
+	if len(a.values) == 1 && len(b.values) == 1 {
+		return a.values[0].Lo <= b.values[0].Hi && b.values[0].Lo <= a.values[0].Hi
+	}
+	key := [2]int{min(a.id, b.id), max(a.id, b.id)}
+	v, ok := s.sets.overlap[key]
+	if !ok {
+		v = a.values.Overlaps(b.values)
+		s.sets.overlap[key] = v
+	}
+	return v
+}

@@ -16,7 +16,11 @@ func (f *Front) handler() http.Handler {
 		start := time.Now()
 		rec := &recorder{ResponseWriter: w}
 		if r.Body != nil && r.Body != http.NoBody {
-			r.Body = &pacedBody{ReadCloser: r.Body, ctl: http.NewResponseController(w), idle: f.cfg.Limits.BodyIdle}
+			body := &pacedBody{ReadCloser: r.Body, ctl: http.NewResponseController(w), idle: f.cfg.Limits.BodyIdle}
+			if err := body.arm(); err != nil {
+				f.cfg.Log.DebugContext(r.Context(), "no read deadline", "err", err) // the connection is closing
+			}
+			r.Body = body
 		}
 		defer func() {
 			p := recover()
@@ -119,21 +123,26 @@ func (w *recorder) Flush() {
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // pacedBody gives a client BodyIdle for each piece of its body, so that a slow upload may take long but
-// a silent one ends. The deadline stands only while a read waits: net/http also reads the connection
-// after the body, to see that the client is still there.
+// a silent one ends. At the body's end the deadline goes: net/http then reads the connection to see
+// whether the client is still there, for as long as the handler works. Before it, the deadline also
+// bounds what net/http reads to discard a body that the handler did not want.
 type pacedBody struct {
 	io.ReadCloser
 	ctl  *http.ResponseController
 	idle time.Duration
 }
 
+func (b *pacedBody) arm() error { return b.ctl.SetReadDeadline(time.Now().Add(b.idle)) }
+
 func (b *pacedBody) Read(p []byte) (int, error) {
-	if err := b.ctl.SetReadDeadline(time.Now().Add(b.idle)); err != nil {
+	if err := b.arm(); err != nil {
 		return 0, err
 	}
 	n, err := b.ReadCloser.Read(p)
-	if cerr := b.ctl.SetReadDeadline(time.Time{}); err == nil && cerr != nil && n == 0 {
-		err = cerr
+	if err == io.EOF {
+		if err := b.ctl.SetReadDeadline(time.Time{}); err != nil {
+			return n, err
+		}
 	}
 	return n, err
 }

@@ -1,0 +1,150 @@
+package entra
+
+import (
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// loginAliases are the names of the public cloud's login service; clients share their caches over them.
+var loginAliases = []string{LoginHost, "login.windows.net", "login.microsoft.com", "sts.windows.net"}
+
+// base is where clients find the endpoints of this service: under the name that they came by, so that
+// one which was pointed at the region by another name is not led to the real Azure.
+func (l *login) base(r *http.Request) string {
+	host := strings.ToLower(r.Host)
+	if l.ours(host) {
+		return "https://" + host
+	}
+	return "https://" + LoginHost
+}
+
+// ours reports whether host names this login service: Azure's names, the region's further ones, and
+// the loopback addresses of its listener.
+func (l *login) ours(host string) bool {
+	host = strings.ToLower(host)
+	if slices.Contains(loginAliases, host) || slices.Contains(l.hosts, host) {
+		return true
+	}
+	if ap, err := netip.ParseAddrPort(host); err == nil {
+		return ap.Addr().IsLoopback()
+	}
+	name, _, _ := strings.Cut(host, ":")
+	return name == "localhost"
+}
+
+// openID is the OpenID Connect discovery document (OpenID Connect Discovery 1.0, section 3) in the
+// form of either endpoint.
+func (l *login) openID(w http.ResponseWriter, r *http.Request, tenant string, v2 bool) error {
+	if err := l.known(tenant, true); err != nil {
+		return err
+	}
+	id, issuer := l.tenant.ID, l.tenant.issuerV1()
+	if v2 {
+		issuer = l.tenant.issuerV2()
+	}
+	if s := strings.ToLower(tenant); s == "common" || s == "organizations" {
+		issuer = strings.Replace(issuer, id, "{tenantid}", 1)
+		id = s
+	}
+	base, v := l.base(r)+"/"+id, "oauth2/"
+	keys := base + "/discovery/keys"
+	if v2 {
+		v, keys = "oauth2/v2.0/", base+"/discovery/v2.0/keys"
+	}
+	writeJSON(w, http.StatusOK, map[string]any{
+		"token_endpoint":                        base + "/" + v + "token",
+		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "client_secret_basic"},
+		"jwks_uri":                              keys,
+		"response_modes_supported":              []string{"query", "fragment", "form_post"},
+		"subject_types_supported":               []string{"pairwise"},
+		"id_token_signing_alg_values_supported": []string{"RS256"},
+		"response_types_supported":              []string{"code", "id_token", "code id_token", "id_token token"},
+		"scopes_supported":                      []string{"openid", "profile", "email", "offline_access"},
+		"issuer":                                issuer,
+		"request_uri_parameter_supported":       false,
+		"authorization_endpoint":                base + "/" + v + "authorize",
+		"device_authorization_endpoint":         base + "/" + v + "devicecode",
+		"http_logout_supported":                 true,
+		"frontchannel_logout_supported":         true,
+		"end_session_endpoint":                  base + "/" + v + "logout",
+		"claims_supported":                      []string{"sub", "iss", "aud", "exp", "iat", "nbf", "tid", "oid", "ver"},
+		"tenant_region_scope":                   "EU",
+		"cloud_instance_name":                   "microsoftonline.com",
+		"cloud_graph_host_name":                 "graph.windows.net",
+		"msgraph_host":                          "graph.microsoft.com",
+		"rbac_url":                              "https://pas.windows.net",
+	})
+	return nil
+}
+
+func (l *login) jwks(w http.ResponseWriter, tenant string, v2 bool) error {
+	if err := l.known(tenant, true); err != nil {
+		return err
+	}
+	issuer := ""
+	if v2 {
+		issuer = l.tenant.issuerV2()
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"keys": l.keys.Load().jwks(issuer)})
+	return nil
+}
+
+// instance is instance discovery, by which MSAL makes sure that it talks to a login service of Azure
+// before it sends a credential there.
+func (l *login) instance(w http.ResponseWriter, r *http.Request) error {
+	asked := r.URL.Query().Get("authorization_endpoint")
+	if asked == "" {
+		return missingParameter("authorization_endpoint")
+	}
+	u, err := url.Parse(asked)
+	if err != nil || u.Scheme != "https" || !l.ours(u.Host) {
+		return unknownInstance()
+	}
+	tenant, rest, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
+	if err := l.known(tenant, true); err != nil {
+		return err
+	}
+	at := "https://" + strings.ToLower(u.Host) + "/" + strings.ToLower(tenant)
+	if strings.Contains(rest, "v2.0") {
+		at += "/v2.0"
+	}
+	type cloud struct {
+		Network string   `json:"preferred_network"`
+		Cache   string   `json:"preferred_cache"`
+		Aliases []string `json:"aliases"`
+	}
+	clouds := []cloud{{LoginHost, "login.windows.net", loginAliases}}
+	if host := strings.ToLower(u.Host); !slices.Contains(loginAliases, host) {
+		clouds = append(clouds, cloud{host, host, []string{host}})
+	}
+	writeJSON(w, http.StatusOK, map[string]any{
+		"tenant_discovery_endpoint": at + "/.well-known/openid-configuration",
+		"api-version":               "1.1",
+		"metadata":                  clouds,
+	})
+	return nil
+}
+
+// userRealm tells clients how a user signs in. The region has no users yet, so no name is known here.
+func (l *login) userRealm(w http.ResponseWriter, r *http.Request) error {
+	name := r.URL.Query().Get("user")
+	if _, after, ok := strings.Cut(r.URL.Path, "serrealm/"); ok && name == "" {
+		name = after
+	}
+	_, domain, _ := strings.Cut(name, "@")
+	writeJSON(w, http.StatusOK, map[string]any{
+		"ver":                   "1.0",
+		"account_type":          "Unknown",
+		"NameSpaceType":         "Unknown",
+		"Login":                 name,
+		"DomainName":            domain,
+		"cloud_instance_name":   "microsoftonline.com",
+		"cloud_audience_urn":    "urn:federation:MicrosoftOnline",
+		"federation_protocol":   nil,
+		"federation_active_url": nil,
+	})
+	return nil
+}

@@ -1,0 +1,102 @@
+package entra
+
+import (
+	"errors"
+	"html"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// login is the handler of login.microsoftonline.com.
+type login struct {
+	*Directory
+	log *slog.Logger
+}
+
+// Login returns the handler of login.microsoftonline.com and of its other names (login.windows.net,
+// sts.windows.net): token endpoints, OpenID configuration, keys, instance discovery. Failures of the
+// region itself go to log; refusals do not.
+func (d *Directory) Login(log *slog.Logger) http.Handler { return &login{d, log} }
+
+func (l *login) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("x-ms-request-id", uuid.NewString())
+	if strings.EqualFold(r.Header.Get("return-client-request-id"), "true") {
+		w.Header().Set("client-request-id", correlationID(r))
+	}
+	tenant, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	err := l.route(w, r, tenant, strings.ToLower(strings.TrimSuffix(rest, "/")))
+	if err == nil {
+		return
+	}
+	refused := new(signInError)
+	if !errors.As(err, &refused) {
+		l.log.ErrorContext(r.Context(), "login service", "path", r.URL.Path, "error", err)
+		refused = &signInError{http.StatusInternalServerError, "server_error", 90033, "A transient error has occurred. Please try again."}
+	}
+	refused.write(w, r, l.clock.Now())
+}
+
+func (l *login) route(w http.ResponseWriter, r *http.Request, tenant, rest string) error {
+	switch rest {
+	case "oauth2/v2.0/token", "oauth2/token":
+		return l.token(w, r, tenant, rest == "oauth2/v2.0/token")
+	case "oauth2/v2.0/devicecode", "oauth2/devicecode":
+		return unsupportedGrant("urn:ietf:params:oauth:grant-type:device_code", onlySecrets)
+	case "oauth2/v2.0/authorize", "oauth2/authorize":
+		return l.noSignInPage(w)
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return notServed("This region's login service does not serve " + printable(r.Method) + " " + printable(r.URL.Path) + ".")
+	}
+	switch rest {
+	case "discovery/instance":
+		return l.instance(w, r)
+	case ".well-known/openid-configuration", "v2.0/.well-known/openid-configuration":
+		return l.openID(w, r, tenant, rest[0] == 'v')
+	case "discovery/keys", "discovery/v2.0/keys":
+		return l.jwks(w, tenant, rest == "discovery/v2.0/keys")
+	}
+	if rest == "userrealm" || strings.HasPrefix(rest, "userrealm/") {
+		return l.userRealm(w, r)
+	}
+	return notServed("This region's login service does not serve " + printable(r.URL.Path) + ".")
+}
+
+// known checks the tenant segment of a path. any allows the words that stand for every tenant.
+func (l *login) known(segment string, any bool) error {
+	s := strings.ToLower(segment)
+	switch s {
+	case l.tenant.ID, l.tenant.Domain:
+		return nil
+	case "common", "organizations":
+		if any {
+			return nil
+		}
+		return noTenant()
+	}
+	_, err := uuid.Parse(s)
+	return unknownTenant(segment, err == nil || strings.Contains(s, "."))
+}
+
+// noSignInPage stands where Azure's sign-in page does. It says whose page it is, and asks for nothing.
+func (l *login) noSignInPage(w http.ResponseWriter) error {
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", "default-src 'none'")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusNotImplemented)
+	name := html.EscapeString(l.tenant.Name + " (" + l.tenant.Domain + ")")
+	_, err := w.Write([]byte(`<!doctype html><html lang="en"><title>Vauban: no interactive sign-in</title>
+<h1>This is Vauban, not Microsoft</h1>
+<p>You reached the login service of the region <strong>` + name + `</strong>, which runs on a machine of yours.
+It has no interactive sign-in: sign in as a service principal (<code>az login --service-principal</code>).</p>
+<p><strong>Never type a real Azure password on a page of a Vauban region.</strong></p></html>
+`))
+	if err != nil {
+		return nil // the client is gone
+	}
+	return nil
+}

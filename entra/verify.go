@@ -1,0 +1,174 @@
+package entra
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+
+	"vauban.dev/authz"
+)
+
+// maxToken is the longest token that is looked at, in bytes.
+const maxToken = 16 << 10
+
+// Caller is what a verified token says.
+type Caller struct {
+	authz.Principal
+	Audience  string
+	Resource  string   // managed identities: the ARM id they belong to; resource instance rules go by it
+	Roles     []string // application permissions on the audience
+	NotBefore time.Time
+	Expires   time.Time
+}
+
+// Verify checks a token in full and returns the principal it names: signed RS256 by one of the
+// region's keys, issued by this tenant, for one of the audiences, and valid now by the region's clock.
+// The error is a *TokenError. Verify does not ask whether the principal still exists: as in Azure a
+// token lives until it expires, and what it may do is decided by roles.
+func (d *Directory) Verify(ctx context.Context, token string, audiences ...string) (authz.Principal, error) {
+	c, err := d.Authenticate(ctx, token, audiences...)
+	return c.Principal, err
+}
+
+// Authenticate is Verify for those who need more of the token than its principal.
+func (d *Directory) Authenticate(ctx context.Context, token string, audiences ...string) (Caller, error) {
+	if len(token) > maxToken {
+		return Caller{}, &TokenError{Reason: Malformed}
+	}
+	key := sha256.Sum256([]byte(token))
+	c := d.cache.get(key)
+	if c == nil {
+		var err error
+		if c, err = d.read(ctx, token); err != nil {
+			return Caller{}, err
+		}
+		d.cache.put(key, c)
+	}
+	if err := c.valid(d.clock.Now()); err != nil {
+		return Caller{}, err
+	}
+	for _, a := range audiences {
+		if audienceAllowed(c.Audience, a) {
+			return *c, nil
+		}
+	}
+	return Caller{}, &TokenError{Reason: WrongAudience, Got: c.Audience, Want: audiences}
+}
+
+func (c *Caller) valid(now time.Time) error {
+	if !now.Before(c.Expires) {
+		return &TokenError{Reason: Expired, At: c.Expires, Now: now}
+	}
+	if now.Before(c.NotBefore) {
+		return &TokenError{Reason: NotYetValid, At: c.NotBefore, Now: now}
+	}
+	return nil
+}
+
+// read checks signature and issuer, and takes the claims.
+func (d *Directory) read(ctx context.Context, token string) (*Caller, error) {
+	var cl claims
+	if err := d.open(token, &cl); err != nil {
+		return nil, err
+	}
+	if err := d.issuedHere(&cl); err != nil {
+		return nil, err
+	}
+	if cl.Audience == "" || cl.OID == "" || cl.Expires <= 0 || cl.NotBefore <= 0 {
+		return nil, &TokenError{Reason: Malformed}
+	}
+	c := &Caller{
+		Principal: authz.Principal{
+			TenantID: d.tenant.ID,
+			ObjectID: cl.OID,
+			AppID:    cl.AppID + cl.AZP, // one of them, by the form
+			Type:     "ServicePrincipal",
+		},
+		Audience:  cl.Audience,
+		Resource:  cl.MIRID,
+		Roles:     cl.Roles,
+		NotBefore: time.Unix(cl.NotBefore, 0).UTC(),
+		Expires:   time.Unix(cl.Expires, 0).UTC(),
+	}
+	if c.Resource != "" {
+		c.Type = "ManagedIdentity"
+	}
+	p, err := d.Principal(ctx, cl.OID)
+	switch {
+	case err == nil:
+		c.Name = p.DisplayName
+	case errors.Is(err, ErrNoPrincipal):
+		c.Name = c.AppID // deleted since
+	default:
+		return nil, fmt.Errorf("entra: principal of a token: %w", err)
+	}
+	return c, nil
+}
+
+// open checks that one of the region's keys signed the token, by RS256 and nothing else, and
+// unmarshals its claims.
+func (d *Directory) open(token string, into any) error {
+	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256})
+	if err != nil || len(parsed.Headers) != 1 {
+		if alg := new(jose.ErrUnexpectedSignatureAlgorithm); errors.As(err, &alg) {
+			return &TokenError{Reason: BadSignature, Detail: fmt.Sprintf("it is signed by %q; only RS256 is accepted", printable(string(alg.Got)))}
+		}
+		return &TokenError{Reason: Malformed}
+	}
+	key, known := d.keys.Load().byKID[parsed.Headers[0].KeyID]
+	if !known {
+		return d.foreign(parsed)
+	}
+	if err := parsed.Claims(key.private.Public(), into); err != nil {
+		if errors.Is(err, jose.ErrCryptoFailure) {
+			return &TokenError{Reason: BadSignature, Detail: "its signature does not fit its contents"}
+		}
+		return &TokenError{Reason: Malformed}
+	}
+	return nil
+}
+
+// foreign says why a token with an unknown key is refused. The issuer that it claims is not proved,
+// but it only picks the words of the refusal: a token of another tenant is told apart from a forged one.
+func (d *Directory) foreign(parsed *jwt.JSONWebToken) error {
+	var cl claims
+	if parsed.UnsafeClaimsWithoutVerification(&cl) == nil && cl.Issuer != "" {
+		if err := d.issuedHere(&cl); err != nil {
+			return err
+		}
+	}
+	return &TokenError{Reason: BadSignature, Detail: "its key is not one of this tenant's signing keys"}
+}
+
+func (d *Directory) issuedHere(cl *claims) error {
+	version := ""
+	switch cl.Issuer {
+	case d.tenant.issuerV1():
+		version = "1.0"
+	case d.tenant.issuerV2():
+		version = "2.0"
+	}
+	if version == "" || cl.Version != version || !strings.EqualFold(cl.TenantID, d.tenant.ID) {
+		return &TokenError{Reason: WrongTenant, Got: cl.Issuer, Want: []string{d.tenant.issuerV1()}}
+	}
+	return nil
+}
+
+// unprovedIssuer is the issuer that a token claims, "" if it has none.
+func unprovedIssuer(token string) string {
+	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256})
+	if err != nil {
+		return ""
+	}
+	var cl claims
+	if parsed.UnsafeClaimsWithoutVerification(&cl) != nil {
+		return ""
+	}
+	return cl.Issuer
+}

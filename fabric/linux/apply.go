@@ -1,0 +1,209 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+
+	"vauban.dev/fabric"
+)
+
+// Apply makes the kernel hold the state: all of it, and of what a Driver makes nothing else. It is safe to repeat and
+// repairs what a crash left half done. Applying a state again that is in place changes nothing, and a
+// small difference touches only what differs: flows that are established are not judged again, and
+// counters of rules that stay keep their values.
+//
+// Rules are in force before the interfaces that they judge, so what fails half-way is closed, not open. Listeners in
+// namespaces that the state lacks are closed. The caller must not change s afterwards.
+//
+// Errors: *MismatchError where the kernel holds other rules than were loaded; that namespace then
+// refuses all traffic. Any other error leaves the change incomplete: apply again.
+func (d *Driver) Apply(ctx context.Context, s *fabric.State) error {
+	d.applying.Lock()
+	defer d.applying.Unlock()
+	want, err := collect(s)
+	if err != nil {
+		return err
+	}
+	if err := d.discover(); err != nil {
+		return err
+	}
+	if err := d.converge(ctx, want); err != nil {
+		return fmt.Errorf("apply the network: %w", err)
+	}
+	refs := maps.Clone(s.Counters)
+	d.refs.Store(&refs)
+	return d.taps.follow(d)
+}
+
+// converge reads as the list of what is done, in order. Each step looks at what is there.
+func (d *Driver) converge(ctx context.Context, want map[string]*desired) error {
+	if err := d.removeSpaces(ctx, want); err != nil {
+		return err
+	}
+	if err := d.makeSpaces(want); err != nil {
+		return err
+	}
+	changed, err := d.changed(want)
+	if err != nil {
+		return err
+	}
+	for _, name := range changed {
+		d.space(name).has = nil // unknown until all is done
+	}
+	steps := []func(context.Context, *space, *desired) error{
+		func(_ context.Context, s *space, w *desired) error { return d.sysctls(s, w) },
+		d.loadRules,
+		func(_ context.Context, s *space, w *desired) error { return d.pruneLinks(s, w) },
+		func(_ context.Context, s *space, w *desired) error { return d.makePairs(s, w) },
+		func(_ context.Context, s *space, w *desired) error { return d.route(s, w) },
+	}
+	for _, step := range steps {
+		for _, name := range changed {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := step(ctx, d.space(name), want[name]); err != nil {
+				return err
+			}
+		}
+	}
+	for _, name := range changed {
+		d.space(name).has = want[name]
+	}
+	return nil
+}
+
+// route sets the addresses, routes and policy rules of a namespace.
+func (d *Driver) route(s *space, want *desired) error {
+	h, err := d.handle(s)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	if err := addresses(h, want); err != nil {
+		return err
+	}
+	if err := routes(h, want); err != nil {
+		return err
+	}
+	return policyRules(h, want)
+}
+
+// makeSpaces makes the missing namespaces. One that stands under a wanted name and was made by someone
+// else is not taken over.
+func (d *Driver) makeSpaces(want map[string]*desired) error {
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		if d.space(name) != nil {
+			continue
+		}
+		if f, err := d.open(name); err == nil {
+			f.Close()
+			return fmt.Errorf("network namespace %s exists and was not made by this driver", name)
+		}
+		s, err := d.create(name)
+		if err != nil {
+			return err
+		}
+		d.remember(s)
+	}
+	return nil
+}
+
+// removeSpaces deletes the namespaces that are not wanted: first their interfaces, so that processes
+// and sockets that still hold a namespace are cut off with it.
+func (d *Driver) removeSpaces(ctx context.Context, want map[string]*desired) error {
+	for _, name := range d.names() {
+		if want[name] == nil {
+			if err := d.removeSpace(ctx, d.space(name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (d *Driver) removeSpace(ctx context.Context, s *space) error {
+	if err := d.pruneLinks(s, &desired{}); err != nil {
+		return err
+	}
+	if err := d.releaseIn(ctx, s.inode); err != nil {
+		return err
+	}
+	d.taps.close(s.name)
+	if err := d.unbind(s.name); err != nil {
+		return err
+	}
+	d.forget(s.name)
+	d.log.Debug("network namespace removed", "namespace", s.name)
+	return nil
+}
+
+// changed lists the namespaces that do not hold what is wanted, by name. Others are known by what was applied
+// last, and by what the kernel tells at once: the generation of their rules and, where end A of a pair
+// is, the interfaces. A pair that is made again is found in both its namespaces: they know both ends.
+func (d *Driver) changed(want map[string]*desired) ([]string, error) {
+	var dirty []string
+	for name, w := range want {
+		s := d.space(name)
+		same := s.has != nil && reflect.DeepEqual(s.has, w)
+		if same {
+			var err error
+			if same, err = d.intact(s, w); err != nil {
+				return nil, err
+			}
+		}
+		if !same {
+			dirty = append(dirty, name)
+		}
+	}
+	slices.Sort(dirty)
+	return dirty, nil
+}
+
+// intact tells whether a namespace still has the interfaces and rules that it was given.
+func (d *Driver) intact(s *space, want *desired) (bool, error) {
+	if len(want.Objects) > 0 {
+		gen, err := d.generation(s)
+		if err != nil || gen != s.gen || s.rules == nil {
+			return false, err
+		}
+	}
+	if !slices.ContainsFunc(want.Ends, func(e end) bool { return e.Outer }) {
+		return true, nil
+	}
+	h, err := d.handle(s)
+	if err != nil {
+		return false, err
+	}
+	defer h.Close()
+	have, err := links(h)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", s.name, err)
+	}
+	for _, e := range want.Ends {
+		if l := have[e.Interface]; l == nil || !d.isPair(l, e) || !up(l) {
+			return false, nil
+		}
+	}
+	return len(have) == len(want.Ends), nil
+}
+
+// CleanUp removes every namespace that a Driver made in the configured folder, with its listeners: this
+// process's driver or one that crashed. It goes on after an error and returns all of them.
+func (d *Driver) CleanUp(ctx context.Context) error {
+	d.applying.Lock()
+	defer d.applying.Unlock()
+	if err := d.discover(); err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range d.names() {
+		errs = append(errs, d.removeSpace(ctx, d.space(name)))
+	}
+	d.refs.Store(nil)
+	return errors.Join(errs...)
+}

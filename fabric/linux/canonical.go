@@ -72,6 +72,8 @@ func fields(toks []token) int {
 var symbols = map[string]string{
 	"icmp": "1", "igmp": "2", "tcp": "6", "udp": "17", "gre": "47", "esp": "50", "ah": "51", "sctp": "132",
 	"invalid": "1", "established": "2", "related": "4", "new": "8", "untracked": "64",
+	"ipv4": "2", "ipv6": "10", "original": "0", "reply": "1", "missing": "0", "exists": "1",
+	"expected": "1", "seen-reply": "2", "assured": "4", "confirmed": "8", "snat": "16", "dnat": "32",
 	"unicast": "1", "local": "2", "broadcast": "3", "anycast": "4", "multicast": "5", "blackhole": "6",
 	"echo-reply": "0", "destination-unreachable": "3", "echo-request": "8", "time-exceeded": "11",
 	"filter": "0", "srcnat": "100", "dstnat": "-100", "mangle": "-150", "raw": "-300",
@@ -166,7 +168,7 @@ func simplify(words []string) []string {
 	for i := 0; i < len(words); i++ {
 		rest := words[i:]
 		switch {
-		case match(rest, "meta", "nfproto", "ipv4", "ip"):
+		case match(rest, "meta", "nfproto", symbols["ipv4"], "ip"):
 			i += 2
 		case len(rest) >= 4 && rest[0] == "meta" && rest[1] == "l4proto" && rest[2] == rest[3]:
 			i += 2

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -71,7 +72,11 @@ func Exec(ctx context.Context, dir string, place PlaceParams, argv, env []string
 	p := spawn.New()
 	enterPlace(p, files[0], files[1], binds)
 	if os.Geteuid() == 0 {
-		dropPower(p)
+		last, err := strconv.ParseUint(readSysctl("kernel.cap_last_cap"), 10, 8)
+		if err != nil {
+			return Exit{}, fmt.Errorf("capabilities of this kernel: %w", err)
+		}
+		dropPower(p, uintptr(last))
 	} else {
 		becomeUser(p, os.Getuid(), os.Getgid())
 	}
@@ -138,9 +143,9 @@ var rootKeeps = [...]uintptr{
 }
 
 // dropPower leaves root its files and takes its power over network, mounts and other processes: what is
-// not in the bounding set is gone for good at exec. Root may write /proc/sys by file mode alone,
+// not in the bounding set is gone for good at exec. last is the kernel's last capability. Root may write /proc/sys by file mode alone,
 // net.ipv4 of its place included, so that becomes read-only.
-func dropPower(p *spawn.Plan) {
+func dropPower(p *spawn.Plan, last uintptr) {
 	const flags = unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	p.Mount("/proc/sys", "/proc/sys", "", unix.MS_BIND|unix.MS_REC)
 	p.Mount("none", "/proc/sys", "", flags)
@@ -148,7 +153,7 @@ func dropPower(p *spawn.Plan) {
 	for _, c := range rootKeeps {
 		keep[c] = true
 	}
-	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
+	for c := uintptr(0); c <= last; c++ {
 		if !keep[c] {
 			p.Call("drop capability", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c)
 		}

@@ -40,8 +40,9 @@ type ClockResult struct {
 
 // ReadyResult is what a region tells when it has come up.
 type ReadyResult struct {
-	Loopback string `json:"loopback"`         // address of the loopback listener, HOST:PORT
-	Bundle   string `json:"bundle,omitempty"` // path of the bundle of certificate authorities, PEM
+	Loopback string `json:"loopback"` // address of the loopback listener, HOST:PORT
+	// Env are the environment variables that lead clients outside the region to the loopback listener.
+	Env map[string]string `json:"env,omitempty"`
 }
 
 // State of a region.

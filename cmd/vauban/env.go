@@ -1,0 +1,60 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"vauban.dev/region"
+)
+
+func newEnvCmd(a *app) *cobra.Command {
+	var shell string
+	c := &cobra.Command{
+		Use:   "env",
+		Short: "Print the variables that point clients outside the region at its loopback listener",
+		Example: `  eval "$(vauban env)"
+  vauban env --shell fish | source`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			dir, err := a.dir()
+			if err != nil {
+				return err
+			}
+			var ready region.ReadyResult
+			if _, err := region.Call(c.Context(), dir, region.MethodReady, nil, &ready); err != nil {
+				return err
+			}
+			return printEnv(a.stdout, shell, ready.Env)
+		},
+	}
+	c.Flags().StringVar(&shell, "shell", "sh", "form: sh, fish, json")
+	c.RegisterFlagCompletionFunc("shell", cobra.FixedCompletions([]string{"sh", "fish", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	return c
+}
+
+func printEnv(w io.Writer, shell string, env map[string]string) error {
+	var format string
+	var quote *strings.Replacer
+	switch shell {
+	case "sh":
+		format, quote = "export %s='%s'\n", strings.NewReplacer(`'`, `'\''`)
+	case "fish":
+		format, quote = "set -gx %s '%s'\n", strings.NewReplacer(`\`, `\\`, `'`, `\'`)
+	case "json":
+		return json.NewEncoder(w).Encode(env)
+	default:
+		return &usageError{fmt.Errorf("--shell %q: sh, fish or json", shell)}
+	}
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		if _, err := fmt.Fprintf(w, format, name, quote.Replace(env[name])); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"errors"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"vauban.dev/region"
+)
+
+func newExecCmd(a *app) *cobra.Command {
+	var place region.PlaceParams
+	c := &cobra.Command{
+		Use:   "exec [--from internet | --subnet VNET/SUBNET | --node NAME] -- COMMAND [ARG]…",
+		Short: "Run a command at a place in the region",
+		Long: `Run a command at a place in the region: on its internet, in a subnet, or on a compute node. Network, name
+servers and certificate authorities are the place's; user, files, terminal and environment stay yours.
+The exit status is the command's.
+
+Commands can reach the region's addresses only. sudo and other set-uid programs have no power there.`,
+		Example: `  vauban exec -- az group list
+  vauban exec --subnet hub/jumpbox -- python submit.py
+  vauban exec --subnet hub/training -- bash`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return &usageError{errors.New("exec needs a command: vauban exec [--subnet VNET/SUBNET] -- COMMAND")}
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			if place.Subnet == "" && place.Node == "" && place.From == "" {
+				place.From = "internet"
+			}
+			dir, err := a.dir()
+			if err != nil {
+				return &execError{err}
+			}
+			end, err := region.Exec(c.Context(), dir, place, args, os.Environ())
+			if err != nil {
+				return &execError{err}
+			}
+			if end != (region.Exit{}) {
+				return &exitError{end}
+			}
+			return nil
+		},
+	}
+	c.Flags().StringVar(&place.From, "from", "", `"internet", the default`)
+	c.Flags().StringVar(&place.Subnet, "subnet", "", "a subnet, VNET/SUBNET or its resource id")
+	c.Flags().StringVar(&place.Node, "node", "", "a compute node")
+	c.MarkFlagsMutuallyExclusive("from", "subnet", "node")
+	c.Flags().SetInterspersed(false)
+	return c
+}

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"vauban.dev/region"
+)
+
+func newUpCmd(a *app) *cobra.Command {
+	var detach bool
+	var listen string
+	c := &cobra.Command{
+		Use:   "up",
+		Short: "Start the region, or its server again after it was killed",
+		Long: `Start the region and stay with it: Ctrl-C ends it as ` + "`vauban down`" + ` does. With --detach, return as
+soon as it is ready.
+
+When the server of a region was killed, its namespaces, jobs and listeners have stayed: up starts the
+server again and connections that waited meanwhile are served.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			u := &up{app: a, listen: listen, detach: detach}
+			return u.run(c.Context())
+		},
+	}
+	c.Flags().BoolVarP(&detach, "detach", "d", false, "return when the region is ready")
+	c.Flags().StringVar(&listen, "listen", "", "loopback address for clients outside the region, HOST:PORT (default: a free port, the same at every start)")
+	return c
+}
+
+type up struct {
+	*app
+	listen string
+	detach bool
+}
+
+func (u *up) run(ctx context.Context) error {
+	began := time.Now()
+	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer stop()
+	r, err := region.Open(u.data)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if !region.Alive(r.Dir()) {
+		if err := u.preflight(); err != nil {
+			return err
+		}
+	}
+	resumed, err := r.Start(ctx)
+	if err != nil {
+		return err
+	}
+	server, ready, err := u.startServer(ctx, r)
+	if err != nil {
+		if !resumed { // nothing is worth keeping
+			err = errors.Join(err, u.end(r.Dir()))
+		}
+		return err
+	}
+	u.announce(ready, resumed, time.Since(began))
+	if u.detach {
+		return nil
+	}
+	return u.stay(ctx, r, server)
+}
+
+// preflight refuses to start where a region cannot run, with the remedies.
+func (u *up) preflight() error {
+	var fatal []string
+	for _, p := range region.Preflight() {
+		text := p.What + "\n    remedy: " + p.Remedy
+		if p.Fatal {
+			fatal = append(fatal, text)
+			continue
+		}
+		fmt.Fprintln(u.stderr, "vauban: warning: "+text)
+	}
+	if len(fatal) > 0 {
+		return errors.New("this machine cannot run a region yet:\n  - " + strings.Join(fatal, "\n  - "))
+	}
+	return nil
+}
+
+func (u *up) startServer(ctx context.Context, r *region.Region) (*region.ServerProcess, region.ReadyResult, error) {
+	stderr := os.Stderr
+	if u.detach {
+		log, err := os.OpenFile(serverLog(r.Dir()), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		if err != nil {
+			return nil, region.ReadyResult{}, err
+		}
+		defer log.Close()
+		stderr = log
+	}
+	server, err := r.StartServer(ctx, region.ServerOptions{Listen: u.listen, Stdout: stderr, Stderr: stderr})
+	if err != nil {
+		return nil, region.ReadyResult{}, err
+	}
+	ready, err := server.Ready(ctx)
+	if err != nil {
+		err = fmt.Errorf("the region's server: %w", err)
+		if u.detach {
+			err = fmt.Errorf("%w; its log is %s", err, serverLog(r.Dir()))
+		}
+	}
+	return server, ready, err
+}
+
+func serverLog(dir string) string { return filepath.Join(dir, "server.log") }
+
+func (u *up) announce(ready region.ReadyResult, resumed bool, took time.Duration) {
+	what := "The region is up"
+	if resumed {
+		what = "The region is up again, as it stood"
+	}
+	fmt.Fprintf(u.stdout, "%s: ready in %d ms. Loopback listener: %s\n\n", what, took.Milliseconds(), ready.Loopback)
+	const hint = "  %-48s %s\n"
+	fmt.Fprintf(u.stdout, hint, "vauban exec -- az group list", "a client on the region's internet")
+	fmt.Fprintf(u.stdout, hint, "vauban exec --subnet VNET/SUBNET -- COMMAND", "the same inside a subnet")
+	fmt.Fprintf(u.stdout, hint, `eval "$(vauban env)"`, "point clients of this shell at the listener")
+	fmt.Fprintf(u.stdout, hint, "vauban status", "how it stands")
+	if u.detach {
+		fmt.Fprintf(u.stdout, hint, "vauban down", "end it")
+		return
+	}
+	fmt.Fprintln(u.stdout, "\nCtrl-C ends the region.")
+}
+
+// stay waits for a signal, which ends the region, or for the server's end, which does not.
+func (u *up) stay(ctx context.Context, r *region.Region, server *region.ServerProcess) error {
+	ended := make(chan error, 1)
+	go func() { ended <- server.Wait() }()
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(u.stderr, "vauban: ending the region…")
+		err := u.end(r.Dir())
+		return errors.Join(err, <-ended)
+	case err := <-ended:
+		if !region.Alive(r.Dir()) {
+			return nil // `vauban down` from elsewhere
+		}
+		if err == nil { // `vauban down` is half way
+			return nil
+		}
+		return fmt.Errorf("%w. The region's namespaces, jobs and listeners stand: `vauban up` serves them again, `vauban down` ends them", err)
+	}
+}
+
+// end ends the region, also after Ctrl-C has ended every other context.
+func (a *app) end(dir string) error {
+	err := region.Stop(context.Background(), dir)
+	if errors.Is(err, region.ErrNotRunning) {
+		return nil
+	}
+	return err
+}
+
+func newHoldCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:    region.HoldCommand,
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE:   func(c *cobra.Command, _ []string) error { return region.Hold(c.Context()) },
+	}
+}
+
+func newServeCmd(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:    region.ServeCommand,
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			ctx, stop := signal.NotifyContext(c.Context(), unix.SIGINT, unix.SIGTERM)
+			defer stop()
+			log := newLogger(a.stderr)
+			return region.Serve(ctx, a.data, log, func(ctx context.Context, s *region.Server) error {
+				return runServe(ctx, s, log)
+			})
+		},
+	}
+}
+

@@ -142,54 +142,63 @@ func (d *Driver) removeSpace(ctx context.Context, s *space) error {
 	return nil
 }
 
-// changed lists the namespaces that do not hold what is wanted, by name. Others are known by what was applied
-// last, and by what the kernel tells at once: the generation of their rules and, where end A of a pair
-// is, the interfaces. A pair that is made again is found in both its namespaces: they know both ends.
+// changed lists the namespaces that do not hold what is wanted, by name. It trusts what was applied last,
+// except for what the kernel tells at once: the generation of the rules, and the pairs. A pair that is
+// to be made again concerns the namespaces of both its ends.
 func (d *Driver) changed(want map[string]*desired) ([]string, error) {
-	var dirty []string
+	dirty := map[string]bool{}
 	for name, w := range want {
 		s := d.space(name)
-		same := s.has != nil && reflect.DeepEqual(s.has, w)
-		if same {
-			var err error
-			if same, err = d.intact(s, w); err != nil {
+		if s.has == nil || !reflect.DeepEqual(s.has, w) {
+			dirty[name] = true
+		} else if len(w.Objects) > 0 {
+			gen, err := d.generation(s)
+			if err != nil {
 				return nil, err
 			}
-		}
-		if !same {
-			dirty = append(dirty, name)
+			dirty[name] = s.rules == nil || gen != s.gen
 		}
 	}
-	slices.Sort(dirty)
-	return dirty, nil
+	for name, w := range want {
+		broken, err := d.brokenPairs(d.space(name), w)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range broken {
+			dirty[name], dirty[e.Peer.Namespace] = true, true
+		}
+	}
+	maps.DeleteFunc(dirty, func(_ string, is bool) bool { return !is })
+	return slices.Sorted(maps.Keys(dirty)), nil
 }
 
-// intact tells whether a namespace still has the interfaces and rules that it was given.
-func (d *Driver) intact(s *space, want *desired) (bool, error) {
-	if len(want.Objects) > 0 {
-		gen, err := d.generation(s)
-		if err != nil || gen != s.gen || s.rules == nil {
-			return false, err
-		}
-	}
+// brokenPairs lists the ends A of a namespace that are missing, down or not what they should be, and
+// those that should not be there.
+func (d *Driver) brokenPairs(s *space, want *desired) ([]end, error) {
 	if !slices.ContainsFunc(want.Ends, func(e end) bool { return e.Outer }) {
-		return true, nil
+		return nil, nil
 	}
 	h, err := d.handle(s)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	defer h.Close()
 	have, err := links(h)
 	if err != nil {
-		return false, fmt.Errorf("%s: %w", s.name, err)
+		return nil, fmt.Errorf("%s: %w", s.name, err)
 	}
+	var broken []end
 	for _, e := range want.Ends {
 		if l := have[e.Interface]; l == nil || !d.isPair(l, e) || !up(l) {
-			return false, nil
+			broken = append(broken, e)
 		}
+		delete(have, e.Interface)
 	}
-	return len(have) == len(want.Ends), nil
+	for name := range have {
+		here := fabric.End{Namespace: s.name, Interface: name}
+		broken = append(broken, end{End: here, Peer: here})
+	}
+	return broken, nil
 }
 
 // CleanUp removes every namespace that a Driver made in the configured folder, with its listeners: this

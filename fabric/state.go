@@ -31,7 +31,7 @@ func (s *State) Namespace(name string) *Namespace {
 // Namespace is one network namespace. Names are stable: they are derived from the id of what lives in
 // it (RouterNS, NICNS, HostNS), never from an order.
 type Namespace struct {
-	Name    string
+	Name string
 	// Sysctls of the namespace: "net.ipv4.ip_forward" = "1". None names an interface, so they can be
 	// set before there is any; new interfaces inherit them. A net.ipv6 key may be absent in a kernel
 	// without IPv6.

@@ -1,0 +1,429 @@
+package fabric
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Flow is a connection that somebody wants to make, or any packet that is not an answer.
+type Flow struct {
+	From Place
+	// Source is the sender's address; zero for its primary one. Another one than it has is spoofed.
+	Source netip.Addr
+	Dst    netip.Addr
+	// Protocol, and for TCP and UDP the ports. SrcPort is 0 where it does not matter.
+	Protocol         Protocol
+	SrcPort, DstPort uint16
+}
+
+// Verdict of a step or of the whole way. The zero value is Denied.
+type Verdict uint8
+
+const (
+	Denied Verdict = iota
+	Allowed
+)
+
+func (v Verdict) String() string {
+	if v == Allowed {
+		return "allowed"
+	}
+	return "denied"
+}
+
+// DestinationKind says what answers at the end of a flow.
+type DestinationKind uint8
+
+const (
+	ToNothing  DestinationKind = iota // no one has the address
+	ToNIC                             // a guest NIC; ID is its id
+	ToEndpoint                        // a private endpoint; ID is its id
+	ToService                         // a public address of the region's services
+	ToHost                            // a host on the internet; ID is its name
+	ToPlatform                        // DNS or the metadata service
+)
+
+func (k DestinationKind) String() string {
+	return [...]string{"nothing", "NIC", "private endpoint", "service", "internet host", "platform"}[k]
+}
+
+// Destination is what answers.
+type Destination struct {
+	Kind    DestinationKind
+	ID      string
+	Addr    netip.Addr // after address translation
+	Service *Service   // of a private endpoint
+}
+
+// Step is one judgement on the way.
+type Step struct {
+	Where   string // a NIC, subnet, router …
+	What    string // what was asked there
+	Rule    RuleRef
+	Verdict Verdict
+}
+
+// Explanation is what becomes of a flow, and why. An allowed flow may still meet a closed port, or
+// nothing at all: the fabric does not know who listens.
+type Explanation struct {
+	Flow    Flow
+	Verdict Verdict
+	// By is the rule that refused; zero if none did.
+	By RuleRef
+	// Namespace is where its counter is; "" if the refusal leaves no trace in the kernel.
+	Namespace string
+	// Source is the sender's address as the destination sees it.
+	Source      netip.Addr
+	Steps       []Step
+	Destination Destination
+}
+
+// String is the explanation for people: the verdict, then every step on the way.
+func (e Explanation) String() string {
+	var b strings.Builder
+	b.WriteString(e.headline())
+	for i, s := range e.Steps {
+		fmt.Fprintf(&b, "\n%3d. %-7s %s: %s", i+1, s.Verdict, s.Where, s.What)
+		if s.Rule != (RuleRef{}) {
+			fmt.Fprintf(&b, " (%s)", s.Rule)
+		}
+	}
+	return b.String()
+}
+
+func (e Explanation) headline() string {
+	what := fmt.Sprintf("%s from %s to %s", e.Flow.Protocol, e.Source, e.Flow.target())
+	switch {
+	case e.Verdict == Denied:
+		return fmt.Sprintf("%s is denied by %s", what, e.By)
+	case e.Destination.Kind == ToNothing:
+		return what + " is allowed, but nothing has that address"
+	case e.Destination.ID != "":
+		return fmt.Sprintf("%s is allowed and reaches %s %s", what, e.Destination.Kind, e.Destination.ID)
+	}
+	return fmt.Sprintf("%s is allowed and reaches the %s at %s", what, e.Destination.Kind, e.Destination.Addr)
+}
+
+func (f Flow) target() string {
+	if f.Protocol == TCP || f.Protocol == UDP {
+		return netip.AddrPortFrom(f.Dst, f.DstPort).String()
+	}
+	return f.Dst.String()
+}
+
+// String is the protocol's name as security rules have it, or its number.
+func (p Protocol) String() string {
+	switch p {
+	case AnyProtocol:
+		return "*"
+	case ICMP:
+		return "Icmp"
+	case TCP:
+		return "Tcp"
+	case UDP:
+		return "Udp"
+	case ESP:
+		return "Esp"
+	case AH:
+		return "Ah"
+	}
+	return fmt.Sprintf("protocol %d", int16(p))
+}
+
+// Explain follows a flow through the topology. It asks no kernel and no socket: it walks the same model
+// that Compile turns into rules, but judges each NSG by Evaluate and not by what was compiled. What
+// cannot be followed (an unknown place, an invalid topology) is denied, with a step that says why.
+func Explain(t *Topology, f Flow) Explanation {
+	w := walk{t: t, e: Explanation{Flow: f, Source: f.Source}}
+	if err := validate(t); err != nil {
+		w.stop("topology", err.Error())
+		return w.e
+	}
+	p, err := newPlan(t)
+	if err != nil {
+		w.stop("topology", err.Error())
+		return w.e
+	}
+	w.plan = p
+	if !f.Dst.Is4() {
+		w.stop("flow", "the destination is no IPv4 address")
+		return w.e
+	}
+	w.p = Packet{Source: f.Source, Destination: f.Dst, Protocol: f.Protocol, SourcePort: f.SrcPort, DestinationPort: f.DstPort}
+	w.begin()
+	w.e.Source = w.p.Source
+	return w.e
+}
+
+// walk is one flow under way. Its methods return false once it has been refused or has arrived.
+type walk struct {
+	t    *Topology
+	plan *plan
+	p    Packet
+	ns   string // whose counters count
+	e    Explanation
+}
+
+func (w *walk) step(where, what string, rule RuleRef, v Verdict) {
+	w.e.Steps = append(w.e.Steps, Step{where, what, rule, v})
+}
+
+// stop ends a walk that cannot be followed.
+func (w *walk) stop(where, why string) { w.step(where, why, RuleRef{}, Denied) }
+
+func (w *walk) deny(where, what string, rule RuleRef) bool {
+	w.step(where, what, rule, Denied)
+	w.e.By, w.e.Namespace = rule, w.ns
+	return false
+}
+
+func (w *walk) arrive(where string, d Destination) bool {
+	w.e.Verdict, w.e.Destination = Allowed, d
+	what := "the " + d.Kind.String() + " answers"
+	if d.Kind == ToNothing {
+		what = "nobody here has this address"
+	}
+	w.step(where, what, RuleRef{}, Allowed)
+	return false
+}
+
+func (w *walk) begin() {
+	switch f := w.e.Flow; f.From.Kind {
+	case AtNIC:
+		for i := range w.t.VNets {
+			v := &w.t.VNets[i]
+			j := slices.IndexFunc(v.NICs, func(n NIC) bool { return n.ID == f.From.ID && n.Kind == Guest })
+			if j >= 0 {
+				w.fromNIC(v, &v.NICs[j])
+				return
+			}
+		}
+		w.stop(f.From.ID, "there is no such NIC with a namespace of its own")
+	case AtHost:
+		for _, h := range w.t.Internet.Hosts {
+			if h.Name == f.From.ID {
+				w.fromHost(h)
+				return
+			}
+		}
+		w.stop(f.From.ID, "there is no such host on the internet")
+	case AtRouter:
+		w.fromRouter(f.From.ID)
+	case AtInternet:
+		w.fromServices()
+	default:
+		w.stop("flow", "unknown kind of place")
+	}
+}
+
+// own checks that the sender has the source address, or gives it its first one.
+func (w *walk) own(where string, addrs []netip.Addr) bool {
+	if !w.p.Source.IsValid() {
+		w.p.Source = addrs[0]
+	}
+	if !slices.Contains(addrs, w.p.Source) {
+		return w.deny(where, fmt.Sprintf("%s is not one of its addresses", w.p.Source), FabricRule(RuleAntiSpoof))
+	}
+	w.step(where, fmt.Sprintf("%s is its own address", w.p.Source), RuleRef{}, Allowed)
+	return true
+}
+
+func (w *walk) fromNIC(v *VNet, n *NIC) bool {
+	w.ns = RouterNS(v.ID)
+	if slices.Contains(n.Addrs, w.p.Destination) || w.p.Destination.IsLoopback() {
+		return w.arrive(n.ID, Destination{Kind: ToNIC, ID: n.ID, Addr: w.p.Destination})
+	}
+	if !w.own(n.ID, n.Addrs) {
+		return false
+	}
+	switch to := v.nicAt(w.p.Destination); {
+	case w.p.Destination == WireServer, w.p.Destination == IMDS:
+		return w.toPlatform(v, n)
+	case w.p.Destination == Gateway, w.p.Destination == w.plan.transfer[v.ID].router:
+		return w.deny(v.ID, "the router itself answers nobody", FabricRule(RulePlatform))
+	case !w.egress(v, n):
+		return false
+	case to != nil && to.Kind == Endpoint:
+		return w.toEndpoint(v, to)
+	case to != nil:
+		return w.toNIC(v, to)
+	}
+	return w.leave(v, n)
+}
+
+// judge asks one NSG; none has nothing against it.
+func (w *walk) judge(where, nsg string, v *VNet, d Direction) bool {
+	if nsg == "" {
+		return true
+	}
+	rule, allow := w.t.Evaluate(nsg, v.ID, d, w.p)
+	what := strings.ToLower(d.String()) + " security rules"
+	if !allow {
+		return w.deny(where, what, rule)
+	}
+	w.step(where, what, rule, Allowed)
+	return true
+}
+
+func (w *walk) egress(v *VNet, n *NIC) bool {
+	return w.judge(n.ID, n.NSG, v, Outbound) && w.judge(n.Subnet, v.subnet(n.Subnet).NSG, v, Outbound)
+}
+
+func (w *walk) ingress(v *VNet, n *NIC) bool {
+	return w.judge(n.Subnet, v.subnet(n.Subnet).NSG, v, Inbound) && w.judge(n.ID, n.NSG, v, Inbound)
+}
+
+func (w *walk) toPlatform(v *VNet, n *NIC) bool {
+	for _, x := range []struct{ where, nsg string }{{n.ID, n.NSG}, {n.Subnet, v.subnet(n.Subnet).NSG}} {
+		if x.nsg == "" {
+			continue
+		}
+		rule, allow := w.t.evaluatePlatform(x.nsg, v.ID, w.p)
+		if !allow {
+			return w.deny(x.where, "rules that name the platform's address", rule)
+		}
+		if rule != (RuleRef{}) {
+			w.step(x.where, "rules that name the platform's address", rule, Allowed)
+		}
+	}
+	open := w.p.DestinationPort == 80 && w.p.Protocol == TCP
+	if w.p.Destination == WireServer && w.p.DestinationPort == 53 {
+		open = w.p.Protocol == TCP || w.p.Protocol == UDP
+	}
+	if !open {
+		return w.deny(v.ID, "the platform's address does not answer there", FabricRule(RulePlatform))
+	}
+	return w.arrive(v.ID, Destination{Kind: ToPlatform, Addr: w.p.Destination})
+}
+
+func (w *walk) toEndpoint(v *VNet, to *NIC) bool {
+	if v.subnet(to.Subnet).EndpointPolicies {
+		if !w.ingress(v, to) {
+			return false
+		}
+	} else {
+		w.step(to.Subnet, "no network policies for private endpoints", RuleRef{}, Allowed)
+	}
+	if to.Service == nil || w.p.Protocol != TCP || !slices.Contains(to.Service.Ports, w.p.DestinationPort) {
+		return w.deny(to.ID, "the private endpoint does not listen there", FabricRule(RuleEndpointPort))
+	}
+	return w.arrive(to.ID, Destination{Kind: ToEndpoint, ID: to.ID, Addr: w.p.Destination, Service: to.Service})
+}
+
+func (w *walk) toNIC(v *VNet, to *NIC) bool {
+	return w.ingress(v, to) && w.arrive(to.ID, Destination{Kind: ToNIC, ID: to.ID, Addr: w.p.Destination})
+}
+
+// leave is the way from a NIC out of its VNet.
+func (w *walk) leave(v *VNet, n *NIC) bool {
+	switch {
+	case v.has(w.p.Destination):
+		return w.deny(v.ID, "no NIC of the VNet has this address", FabricRule(RuleNoRoute))
+	case !isPublic(w.p.Destination):
+		return w.deny(v.ID, "the system route for this address is None", FabricRule(RuleNoRoute))
+	}
+	public, how := n.Public, "leaves by its public address"
+	if !public.IsValid() && v.subnet(n.Subnet).DefaultOutbound {
+		public, how = w.plan.outbound[v.ID], "leaves by the default outbound address"
+	}
+	if !public.IsValid() {
+		return w.deny(n.Subnet, "neither a public address nor default outbound access", FabricRule(RuleNoOutbound))
+	}
+	w.step(n.Subnet, fmt.Sprintf("%s %s", how, public), RuleRef{}, Allowed)
+	w.p.Source = public
+	return w.acrossInternet()
+}
+
+// acrossInternet finds who has a public address.
+func (w *walk) acrossInternet() bool {
+	dst := w.p.Destination
+	for i := range w.t.VNets {
+		v := &w.t.VNets[i]
+		if dst == w.plan.outbound[v.ID] {
+			w.ns = RouterNS(v.ID)
+			return w.fromUplink(v, nil)
+		}
+		for j := range v.NICs {
+			if dst == v.NICs[j].Public {
+				w.ns = RouterNS(v.ID)
+				return w.fromUplink(v, &v.NICs[j])
+			}
+		}
+	}
+	for _, h := range w.t.Internet.Hosts {
+		if dst == h.Addr {
+			return w.arrive("the internet", Destination{Kind: ToHost, ID: h.Name, Addr: dst})
+		}
+	}
+	if inside(w.t.Internet.ServicePrefixes, dst) {
+		return w.arrive("the internet", Destination{Kind: ToService, Addr: dst})
+	}
+	w.ns = InternetNS
+	return w.deny("the internet", "nobody has this address", FabricRule(RuleNoRoute))
+}
+
+// fromUplink is the way from the internet to a NIC with a public address; to is nil for the address
+// that is for going out only.
+func (w *walk) fromUplink(v *VNet, to *NIC) bool {
+	switch {
+	case !isPublic(w.p.Source) || v.has(w.p.Source):
+		return w.deny(v.ID, "such an address is not on the internet", FabricRule(RuleAntiSpoof))
+	case to == nil:
+		return w.deny(v.ID, "a default outbound address takes no connections", FabricRule(RuleNoInbound))
+	case to.NSG == "" && v.subnet(to.Subnet).NSG == "":
+		return w.deny(to.ID, "a public address without a network security group is closed", FabricRule(RuleNoInbound))
+	}
+	w.step(v.ID, fmt.Sprintf("%s is translated to %s", w.p.Destination, to.Addrs[0]), RuleRef{}, Allowed)
+	w.p.Destination = to.Addrs[0]
+	return w.toNIC(v, to)
+}
+
+func (w *walk) fromHost(h InternetHost) bool {
+	w.ns = InternetNS
+	if w.p.Destination == h.Addr || w.p.Destination.IsLoopback() {
+		return w.arrive(h.Name, Destination{Kind: ToHost, ID: h.Name, Addr: h.Addr})
+	}
+	if !w.own(h.Name, []netip.Addr{h.Addr}) {
+		return false
+	}
+	return w.onInternet()
+}
+
+// fromServices is a flow that the region's services begin.
+func (w *walk) fromServices() bool {
+	w.ns = InternetNS
+	if !w.p.Source.IsValid() {
+		w.p.Source = internetSource(localPrefixes(w.t, w.plan))
+	}
+	return w.onInternet()
+}
+
+func (w *walk) onInternet() bool {
+	switch {
+	case w.p.Destination == WireServer:
+		return w.arrive("the internet", Destination{Kind: ToPlatform, Addr: WireServer})
+	case !isPublic(w.p.Destination):
+		return w.deny("the internet", "such an address is not on the internet", FabricRule(RuleNoRoute))
+	}
+	return w.acrossInternet()
+}
+
+// fromRouter: a router answers and begins nothing, but for itself.
+func (w *walk) fromRouter(id string) bool {
+	v := w.t.vnet(id)
+	if v.ID == "" {
+		w.stop(id, "there is no such VNet")
+		return false
+	}
+	w.ns = RouterNS(id)
+	to := v.nicAt(w.p.Destination)
+	switch {
+	case w.p.Destination == WireServer, w.p.Destination == IMDS:
+		return w.arrive(id, Destination{Kind: ToPlatform, Addr: w.p.Destination})
+	case to != nil && to.Kind == Endpoint:
+		return w.arrive(id, Destination{Kind: ToEndpoint, ID: to.ID, Addr: w.p.Destination, Service: to.Service})
+	}
+	return w.deny(id, "a router begins no connection", FabricRule(RuleRouter))
+}

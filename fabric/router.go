@@ -1,0 +1,321 @@
+package fabric
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"vauban.dev/fabric/internal/diagram"
+)
+
+// judged marks flows that the NSGs have let through: a change of rules touches new flows only, and
+// unreplied UDP, which never becomes established, walks the rules once.
+const judged = "0x1"
+
+// router compiles one VNet to its router namespace.
+type router struct {
+	gate
+	t       *Topology
+	v       *VNet
+	plan    *plan
+	subnets map[string]*Subnet
+	roots   map[rootKey]string
+}
+
+type rootKey struct {
+	nsg string
+	dir Direction
+}
+
+func (r *router) namespace() (Namespace, error) {
+	link := r.plan.transfer[r.v.ID]
+	ns := Namespace{
+		Name:    RouterNS(r.v.ID),
+		Sysctls: forwarding(),
+		Addrs:   []netip.Prefix{host(WireServer), host(IMDS), host(Gateway)},
+		Routes:  []Route{{Type: "unicast", Dst: anywhere, Via: link.internet, Dev: UplinkInterface}},
+	}
+	for _, n := range r.v.NICs {
+		for _, a := range n.Addrs {
+			if n.Kind == Endpoint {
+				ns.Addrs = append(ns.Addrs, host(a))
+				continue
+			}
+			ns.Routes = append(ns.Routes, Route{Type: "unicast", Dst: host(a), Dev: NICNS(n.ID)})
+		}
+	}
+	sortPrefixes(ns.Addrs)
+	sortRoutes(ns.Routes)
+	if err := r.rules(); err != nil {
+		return Namespace{}, err
+	}
+	ns.Objects = r.finish()
+	ns.NFT = ruleset(ns.Objects)
+	return ns, nil
+}
+
+// rules writes the whole table: what the chains look up, then the chains.
+func (r *router) rules() error {
+	r.addresses()
+	if err := r.gates(); err != nil {
+		return err
+	}
+	if err := r.platformGates(); err != nil {
+		return err
+	}
+	r.raw()
+	r.nat()
+	r.chain("pass", "ct mark set ct mark or "+judged+" accept")
+	r.input()
+	r.forward()
+	return nil
+}
+
+// addresses writes who may send, what is routed nowhere, and what is translated to what.
+func (r *router) addresses() {
+	var sources, outbound, snat, dnat, closed, endpoints, ports []string
+	for i := range r.v.NICs {
+		n := &r.v.NICs[i]
+		if n.Kind == Endpoint {
+			endpoints = append(endpoints, addrTexts(n.Addrs)...)
+			ports = append(ports, listens(n)...)
+			continue
+		}
+		for _, a := range n.Addrs {
+			sources = append(sources, fmt.Sprintf("%q . %s", NICNS(n.ID), a))
+			if public := r.outboundOf(n); public.IsValid() {
+				outbound = append(outbound, a.String())
+				snat = append(snat, fmt.Sprintf("%s : %s", a, public))
+			}
+		}
+		if n.Public.IsValid() {
+			dnat = append(dnat, fmt.Sprintf("%s : %s", n.Public, n.Addrs[0]))
+		}
+		if n.NSG == "" && r.subnets[n.Subnet].NSG == "" {
+			closed = append(closed, fmt.Sprintf("%q", NICNS(n.ID)))
+		}
+	}
+	r.set("sources", "ifname . ipv4_addr", sources)
+	r.set("closed", "ifname", closed)
+	r.set("outbound", "ipv4_addr", outbound)
+	r.mapping("snat_to", "ipv4_addr : ipv4_addr", snat)
+	r.mapping("dnat_to", "ipv4_addr : ipv4_addr", dnat)
+	r.set("endpoints", "ipv4_addr", endpoints)
+	r.set("endpoint_ports", "ipv4_addr . inet_service", ports)
+	r.intervals("public", texts(r.plan.public[r.v.ID]))
+	r.intervals("private", texts(neverPublic().Union(r.scope.space)))
+}
+
+// outboundOf is the address that a NIC reaches the internet by, zero if it does not.
+func (r *router) outboundOf(n *NIC) netip.Addr {
+	switch {
+	case n.Public.IsValid():
+		return n.Public
+	case r.subnets[n.Subnet].DefaultOutbound:
+		return r.plan.outbound[r.v.ID]
+	}
+	return netip.Addr{}
+}
+
+func listens(n *NIC) (out []string) {
+	if n.Service == nil {
+		return nil
+	}
+	for _, a := range n.Addrs {
+		for _, p := range n.Service.Ports {
+			out = append(out, fmt.Sprintf("%s . %d", a, p))
+		}
+	}
+	return out
+}
+
+// gates writes which NSG judges what: by NIC and by subnet, where traffic leaves and where it enters.
+// They are separate lookups, so that what one allows the next still judges.
+func (r *router) gates() error {
+	g := map[string][]string{}
+	attach := func(name, key, nsg string, d Direction) error {
+		if nsg == "" {
+			return nil
+		}
+		root, err := r.rootOf(nsg, d)
+		g[name] = append(g[name], key+" : jump "+root)
+		return err
+	}
+	for i := range r.v.NICs {
+		n := &r.v.NICs[i]
+		subnet := r.subnets[n.Subnet]
+		if n.Kind == Endpoint {
+			if !subnet.EndpointPolicies {
+				continue
+			}
+			for _, a := range n.Addrs {
+				if err := attach("endpoint_subnet", a.String(), subnet.NSG, Inbound); err != nil {
+					return err
+				}
+				if err := attach("endpoint_nic", a.String(), n.NSG, Inbound); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		for _, x := range []struct {
+			name, nsg string
+			d         Direction
+		}{
+			{"egress_nic", n.NSG, Outbound}, {"egress_subnet", subnet.NSG, Outbound},
+			{"ingress_subnet", subnet.NSG, Inbound}, {"ingress_nic", n.NSG, Inbound},
+		} {
+			if err := attach(x.name, fmt.Sprintf("%q", NICNS(n.ID)), x.nsg, x.d); err != nil {
+				return err
+			}
+		}
+	}
+	for _, name := range []string{"egress_nic", "egress_subnet", "ingress_subnet", "ingress_nic"} {
+		r.mapping(name, "ifname : verdict", g[name])
+	}
+	for _, name := range []string{"endpoint_subnet", "endpoint_nic"} {
+		r.mapping(name, "ipv4_addr : verdict", g[name])
+	}
+	return nil
+}
+
+func (r *router) rootOf(nsg string, d Direction) (string, error) {
+	key := rootKey{nsg, d}
+	if name, ok := r.roots[key]; ok {
+		return name, nil
+	}
+	name, err := r.root(r.t.NSGs[nsg], d)
+	if err != nil {
+		return "", err
+	}
+	r.roots[key] = name
+	return name, nil
+}
+
+// platformGates writes which rules may refuse packets to the platform's addresses: those only that name
+// them by AzurePlatformDNS or AzurePlatformIMDS.
+func (r *router) platformGates() error {
+	g, chains := map[string][]string{}, map[string]string{}
+	attach := func(name, key, nsg string) error {
+		if nsg == "" {
+			return nil
+		}
+		if _, ok := chains[nsg]; !ok {
+			chain, err := r.platform(r.t.NSGs[nsg])
+			if err != nil {
+				return err
+			}
+			chains[nsg] = chain
+		}
+		if chains[nsg] != "" {
+			g[name] = append(g[name], fmt.Sprintf("%q : jump %s", key, chains[nsg]))
+		}
+		return nil
+	}
+	for i := range r.v.NICs {
+		n := &r.v.NICs[i]
+		if n.Kind == Endpoint {
+			continue
+		}
+		if err := attach("platform_nic", NICNS(n.ID), n.NSG); err != nil {
+			return err
+		}
+		if err := attach("platform_subnet", NICNS(n.ID), r.subnets[n.Subnet].NSG); err != nil {
+			return err
+		}
+	}
+	r.mapping("platform_nic", "ifname : verdict", g["platform_nic"])
+	r.mapping("platform_subnet", "ifname : verdict", g["platform_subnet"])
+	return nil
+}
+
+// raw is before connection tracking: nobody sends what is not his.
+func (r *router) raw() {
+	r.chain("from_uplink",
+		"ip saddr @private "+r.drop(FabricRule(RuleAntiSpoof)),
+		"ip daddr @public accept",
+		r.drop(FabricRule(RuleNoInbound)))
+	r.base("prerouting_raw", "filter hook prerouting priority -300; policy drop;",
+		`iifname "lo" accept`,
+		`meta nfproto ipv4 iifname "`+UplinkInterface+`" goto from_uplink`,
+		"iifname . ip saddr @sources accept",
+		r.drop(FabricRule(RuleAntiSpoof)))
+}
+
+func (r *router) nat() {
+	r.base("prerouting_nat", "nat hook prerouting priority -100; policy accept;",
+		`iifname "`+UplinkInterface+`" dnat ip to ip daddr map @dnat_to`)
+	r.base("postrouting_nat", "nat hook postrouting priority 100; policy accept;",
+		`oifname "`+UplinkInterface+`" snat ip to ip saddr map @snat_to`)
+}
+
+// input is what ends in the router itself: private endpoints and the platform. It never passes the
+// forward hook, so the same gates stand here.
+func (r *router) input() {
+	r.chain("to_endpoint",
+		"iifname vmap @egress_nic",
+		"iifname vmap @egress_subnet",
+		"ip daddr vmap @endpoint_subnet",
+		"ip daddr vmap @endpoint_nic",
+		"ip daddr . tcp dport @endpoint_ports goto pass",
+		r.drop(FabricRule(RuleEndpointPort)))
+	r.chain("to_platform",
+		"iifname vmap @platform_nic",
+		"iifname vmap @platform_subnet",
+		fmt.Sprintf("ip daddr %s udp dport 53 goto pass", WireServer),
+		fmt.Sprintf("ip daddr %s tcp dport { 53, 80 } goto pass", WireServer),
+		fmt.Sprintf("ip daddr %s tcp dport 80 goto pass", IMDS),
+		r.drop(FabricRule(RulePlatform)))
+	r.base("input", "filter hook input priority 0; policy drop;", append([]string{`iifname "lo" accept`}, append(r.known(),
+		"ip daddr @endpoints goto to_endpoint",
+		"goto to_platform")...)...)
+	r.base("output", "filter hook output priority 0; policy drop;",
+		`oifname "lo" accept`,
+		"ct state established,related accept",
+		r.drop(FabricRule(RuleRouter)))
+}
+
+// known passes what belongs to a flow that was judged before.
+func (r *router) known() []string {
+	return []string{
+		"ct state established,related accept",
+		"ct mark and " + judged + " == " + judged + " accept",
+		"ct state invalid " + r.drop(FabricRule(RuleInvalid)),
+	}
+}
+
+// forward is what crosses the router: out of a NIC, then into a NIC or out to the internet.
+func (r *router) forward() {
+	r.chain("leave",
+		`iifname "`+UplinkInterface+`" `+r.drop(FabricRule(RuleNoInbound)),
+		"ip daddr @private "+r.drop(FabricRule(RuleNoRoute)),
+		"ip saddr != @outbound "+r.drop(FabricRule(RuleNoOutbound)),
+		"goto pass")
+	r.base("forward", "filter hook forward priority 0; policy drop;", append(r.known(),
+		"iifname vmap @egress_nic",
+		"iifname vmap @egress_subnet",
+		`oifname "`+UplinkInterface+`" goto leave`,
+		`iifname "`+UplinkInterface+`" oifname @closed `+r.drop(FabricRule(RuleNoInbound)),
+		"oifname vmap @ingress_subnet",
+		"oifname vmap @ingress_nic",
+		"goto pass")...)
+}
+
+func addrTexts(addrs []netip.Addr) (out []string) {
+	for _, a := range addrs {
+		out = append(out, a.String())
+	}
+	return out
+}
+
+// newRouter prepares a VNet whose NICs are in the order of their ids.
+func newRouter(t *Topology, v *VNet, p *plan, build func([]diagram.Rule) *diagram.Node) *router {
+	sorted := *v
+	sorted.NICs = slices.SortedFunc(slices.Values(v.NICs), func(a, b NIC) int { return compareText(a.ID, b.ID) })
+	r := &router{t: t, v: &sorted, plan: p, subnets: map[string]*Subnet{}, roots: map[rootKey]string{}}
+	r.gate = gate{table: newTable(), scope: newScope(v, t.Tags), build: build}
+	for i := range v.Subnets {
+		r.subnets[v.Subnets[i].ID] = &v.Subnets[i]
+	}
+	return r
+}

@@ -24,24 +24,37 @@ func patterns(texts []string) []pattern {
 	return out
 }
 
-// match reports whether the lower-case action is one of those that the pattern names.
+// match reports whether the lower-case action is one of those that the pattern names. A star stands
+// for any run of characters. Between two slashes it may also stand for no segment at all, so that
+// workspaces/*/read names workspaces/read too: Azure's own roles rest on it (AzureML Data Scientist
+// reads the workspace by workspaces/*/read and must except workspaces/write from workspaces/*/write).
 func (p *pattern) match(action string) bool {
-	if len(p.parts) == 1 {
+	last := len(p.parts) - 1
+	if last == 0 {
 		return action == p.parts[0]
 	}
-	first, last := p.parts[0], p.parts[len(p.parts)-1]
-	if len(action) < len(first)+len(last) || !strings.HasPrefix(action, first) || !strings.HasSuffix(action, last) {
+	if !strings.HasPrefix(action, p.parts[0]) || !strings.HasSuffix(action, p.parts[last]) {
 		return false
 	}
-	rest := action[len(first) : len(action)-len(last)]
-	for _, part := range p.parts[1 : len(p.parts)-1] {
-		i := strings.Index(rest, part) // leftmost is enough: what follows only gets longer
-		if i < 0 {
+	at := len(p.parts[0])
+	for i := 1; i < last; i++ { // leftmost is enough: what follows has only more room
+		at = p.from(i, at)
+		found := strings.Index(action[at:], p.parts[i])
+		if found < 0 {
 			return false
 		}
-		rest = rest[i+len(part):]
+		at += found + len(p.parts[i])
 	}
-	return true
+	return p.from(last, at) <= len(action)-len(p.parts[last])
+}
+
+// from is where part i may begin when the part before it ends at: a slash on both sides of the star
+// may be the same one.
+func (p *pattern) from(i, at int) int {
+	if strings.HasSuffix(p.parts[i-1], "/") && strings.HasPrefix(p.parts[i], "/") {
+		return at - 1
+	}
+	return at
 }
 
 // verdict of one permission block, or of a whole definition, on an action.

@@ -1,0 +1,339 @@
+package machinelearning
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"vauban.dev/arm"
+	"vauban.dev/arm/rp"
+	"vauban.dev/compute"
+)
+
+// Compute is the properties of a compute resource. Only AmlCompute is made here.
+type Compute struct {
+	ComputeType      string      `json:"computeType"`
+	ComputeLocation  string      `json:"computeLocation,omitempty"`
+	Description      string      `json:"description,omitempty"`
+	DisableLocalAuth *bool       `json:"disableLocalAuth,omitempty"`
+	Aml              *AmlCompute `json:"properties,omitempty"`
+
+	CreatedOn  time.Time `json:"createdOn,omitzero" rp:"readonly"`
+	ModifiedOn time.Time `json:"modifiedOn,omitzero" rp:"readonly"`
+	IsAttached bool      `json:"isAttachedCompute" rp:"readonly"`
+	ResourceID *string   `json:"resourceId" rp:"readonly"`
+	Errors     []any     `json:"provisioningErrors" rp:"readonly"`
+}
+
+// AmlCompute is a training cluster (Machine Learning REST: AmlComputeProperties).
+type AmlCompute struct {
+	VMSize       string       `json:"vmSize,omitempty"`
+	VMPriority   string       `json:"vmPriority,omitempty"`
+	OSType       string       `json:"osType,omitempty"`
+	Scale        *Scale       `json:"scaleSettings,omitempty"`
+	Subnet       *Reference   `json:"subnet,omitempty"`
+	NodePublicIP *bool        `json:"enableNodePublicIp,omitempty"`
+	RemoteLogin  string       `json:"remoteLoginPortPublicAccess,omitempty"`
+	Isolated     *bool        `json:"isolatedNetwork,omitempty"`
+	Account      *UserAccount `json:"userAccountCredentials,omitempty"`
+
+	AllocationState   string      `json:"allocationState,omitempty" rp:"readonly"`
+	AllocationChanged time.Time   `json:"allocationStateTransitionTime,omitzero" rp:"readonly"`
+	CurrentNodes      int         `json:"currentNodeCount" rp:"readonly"`
+	TargetNodes       int         `json:"targetNodeCount" rp:"readonly"`
+	Counts            *NodeCounts `json:"nodeStateCounts,omitempty" rp:"readonly"`
+	Errors            []ErrorBody `json:"errors" rp:"readonly"`
+}
+
+// Scale is how many nodes a cluster has.
+type Scale struct {
+	Min  int    `json:"minNodeCount"`
+	Max  int    `json:"maxNodeCount"`
+	Idle string `json:"nodeIdleTimeBeforeScaleDown,omitempty"` // ISO 8601 duration
+}
+
+// UserAccount is who may log in on the nodes.
+type UserAccount struct {
+	Name     string `json:"adminUserName"`
+	Key      string `json:"adminUserSshPublicKey,omitempty"`
+	Password string `json:"adminUserPassword,omitempty"`
+}
+
+// Reference to a resource.
+type Reference struct {
+	ID string `json:"id"`
+}
+
+// NodeCounts counts the nodes of a cluster by state.
+type NodeCounts struct {
+	Idle      int `json:"idleNodeCount"`
+	Running   int `json:"runningNodeCount"`
+	Preparing int `json:"preparingNodeCount"`
+	Unusable  int `json:"unusableNodeCount"`
+	Leaving   int `json:"leavingNodeCount"`
+	Preempted int `json:"preemptedNodeCount"`
+}
+
+// ErrorBody wraps an error as the ML service nests it.
+type ErrorBody struct {
+	Error *arm.Error `json:"error"`
+}
+
+const subnetType = "microsoft.network/virtualnetworks/subnets"
+
+func (p *Provider) computeType() rp.Registration {
+	return rp.Of(rp.Type[Compute]{
+		Name: ComputeType, Kind: rp.Proxy, Versions: rp.Versions[Compute](versions...),
+		NamePattern: `^[a-zA-Z](?:[a-zA-Z0-9-]{0,22}[a-zA-Z0-9])?$`,
+		NameRule:    "It must be between 2 and 24 characters long, start with a letter, and contain letters, digits and hyphens; it cannot end with a hyphen.",
+		Default:     defaultCompute,
+		Validate:    validateCompute,
+		Admit:       p.admitCompute,
+		Links: func(r *rp.Resource[Compute]) []rp.Link {
+			if a := r.Properties.Aml; a != nil && a.Subnet != nil {
+				if id, err := arm.ParseID(a.Subnet.ID); err == nil {
+					return []rp.Link{{Action: "Microsoft.Network/virtualNetworks/subnets/join/action", ID: id}}
+				}
+			}
+			return nil
+		},
+		Reconcile: p.reconcileCluster,
+		Present:   p.presentCompute,
+		Finalize:  p.finalizeCluster,
+		Actions: map[string]rp.Action[Compute]{
+			"listNodes": {Do: p.listNodes},
+			"listKeys": {Do: func(context.Context, *rp.Tx, *rp.Resource[Compute], []byte) (any, error) {
+				return nil, userError("Compute of type AmlCompute has no keys.")
+			}},
+		},
+	})
+}
+
+func defaultCompute(_ string, r *rp.Resource[Compute]) {
+	c := &r.Properties
+	if c.ComputeLocation == "" {
+		c.ComputeLocation = r.Location
+	}
+	if c.Errors == nil {
+		c.Errors = []any{}
+	}
+	a := c.Aml
+	if a == nil {
+		return
+	}
+	if a.VMPriority == "" {
+		a.VMPriority = "Dedicated"
+	}
+	if a.OSType == "" {
+		a.OSType = "Linux"
+	}
+	if a.RemoteLogin == "" {
+		a.RemoteLogin = "NotSpecified"
+	}
+	if a.NodePublicIP == nil {
+		yes := true
+		a.NodePublicIP = &yes
+	}
+	if a.Scale == nil {
+		a.Scale = &Scale{Max: 1}
+	}
+	if a.Scale.Idle == "" {
+		a.Scale.Idle = "PT120S"
+	}
+	if a.Errors == nil {
+		a.Errors = []ErrorBody{}
+	}
+}
+
+func validateCompute(op rp.Op, new, old *rp.Resource[Compute]) error {
+	c := &new.Properties
+	switch {
+	case c.ComputeType == "":
+		return userError("properties.computeType is missing.")
+	case c.ComputeType != "AmlCompute":
+		return arm.NotImplemented("properties.computeType '%s': this version makes AmlCompute clusters only.", c.ComputeType)
+	case c.Aml == nil:
+		return userError("properties.properties of an AmlCompute is missing.")
+	}
+	a := c.Aml
+	switch {
+	case a.VMSize == "":
+		return userError("properties.properties.vmSize is missing.")
+	case sizeOf(a.VMSize) == nil:
+		return userError("properties.properties.vmSize '%s' is not available in location '%s'.", a.VMSize, c.ComputeLocation)
+	case a.Scale.Min < 0 || a.Scale.Max < 1 || a.Scale.Min > a.Scale.Max || a.Scale.Max > 100:
+		return userError("scaleSettings: 0 ≤ minNodeCount (%d) ≤ maxNodeCount (%d) ≤ 100 does not hold.", a.Scale.Min, a.Scale.Max)
+	case a.OSType != "Linux":
+		return arm.NotImplemented("properties.properties.osType '%s': nodes run Linux.", a.OSType)
+	case a.VMPriority != "Dedicated":
+		return arm.NotImplemented("properties.properties.vmPriority '%s': low-priority nodes are not there yet.", a.VMPriority)
+	}
+	if _, err := isoDuration(a.Scale.Idle); err != nil {
+		return userError("scaleSettings.nodeIdleTimeBeforeScaleDown '%s' is not an ISO 8601 duration.", a.Scale.Idle)
+	}
+	if a.Subnet != nil {
+		id, err := arm.ParseID(a.Subnet.ID)
+		if err != nil || id.Type().Key() != subnetType {
+			return userError("properties.properties.subnet.id '%s' is not the id of a subnet.", a.Subnet.ID)
+		}
+	}
+	if op == rp.Update {
+		o := old.Properties.Aml
+		if subnetID(o) != subnetID(a) || *o.NodePublicIP != *a.NodePublicIP || !strings.EqualFold(o.VMSize, a.VMSize) {
+			return userError("Only scaleSettings, tags and description of a cluster can be changed: delete and recreate it to change its size, subnet or enableNodePublicIp.")
+		}
+	}
+	return nil
+}
+
+func subnetID(a *AmlCompute) string {
+	if a.Subnet == nil {
+		return ""
+	}
+	return strings.ToLower(a.Subnet.ID)
+}
+
+func (p *Provider) admitCompute(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource[Compute]) error {
+	c, a := &new.Properties, new.Properties.Aml
+	c.ModifiedOn = tx.Now
+	if op == rp.Update {
+		if a.Account == nil {
+			a.Account = old.Properties.Aml.Account
+		}
+		return nil
+	}
+	c.CreatedOn = tx.Now
+	a.AllocationState, a.AllocationChanged = "Steady", tx.Now
+	w, err := Get(tx, new.ID.Parent())
+	if err != nil {
+		return err
+	}
+	if new.Location == "" {
+		new.Location = w.Location
+		c.ComputeLocation = w.Location
+	}
+	if !*a.NodePublicIP {
+		// The specification (training, "no public IP"): such compute speaks to the service by the
+		// workspace's private endpoint.
+		if a.Subnet == nil {
+			return userError("enableNodePublicIp is false: a cluster without public IP needs properties.properties.subnet.")
+		}
+		if w.Properties.PrivateLinks == 0 {
+			return userError("enableNodePublicIp is false: a compute without public IP needs a private endpoint of the workspace '%s', through which it communicates with Azure Machine Learning.", w.ID.Name())
+		}
+	}
+	if a.Subnet == nil {
+		return nil
+	}
+	subnet, err := arm.ParseID(a.Subnet.ID)
+	if err != nil {
+		return err
+	}
+	if !strings.EqualFold(subnet.Subscription(), w.ID.Subscription()) {
+		return userError("The virtual network of subnet '%s' must be in the subscription of the workspace.", subnet)
+	}
+	return p.Network.CheckSubnet(tx, subnet, w.Location)
+}
+
+func (p *Provider) presentCompute(_ context.Context, tx *rp.Tx, r *rp.Resource[Compute]) error {
+	a := r.Properties.Aml
+	if a == nil {
+		return nil
+	}
+	if a.Account != nil {
+		a.Account.Password = ""
+	}
+	nodes, err := nodesOf(tx, r.ID)
+	if err != nil {
+		return err
+	}
+	a.Counts = &NodeCounts{}
+	for _, n := range nodes {
+		switch n.State {
+		case compute.NodeCreating, compute.NodeStarting:
+			a.Counts.Preparing++
+		case compute.NodeIdle:
+			a.Counts.Idle++
+		case compute.NodeRunning:
+			a.Counts.Running++
+		case compute.NodeLeaving:
+			a.Counts.Leaving++
+		case compute.NodePreempted:
+			a.Counts.Preempted++
+		case compute.NodeUnusable:
+			a.Counts.Unusable++
+		}
+	}
+	a.CurrentNodes = len(nodes)
+	a.AllocationState = "Steady"
+	if a.Counts.Preparing+a.Counts.Leaving > 0 {
+		a.AllocationState = "Resizing"
+	}
+	a.TargetNodes = len(nodes) - a.Counts.Leaving
+	for _, n := range nodes {
+		if n.Error != nil && !slices.ContainsFunc(a.Errors, func(e ErrorBody) bool { return e.Error.Message == n.Error.Message }) {
+			a.Errors = append(a.Errors, ErrorBody{n.Error})
+		}
+	}
+	return nil
+}
+
+func (p *Provider) listNodes(_ context.Context, tx *rp.Tx, r *rp.Resource[Compute], _ []byte) (any, error) {
+	nodes, err := nodesOf(tx, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	list := []map[string]any{}
+	for _, n := range nodes {
+		e := map[string]any{"nodeId": n.ID, "nodeState": string(n.State), "privateIpAddress": n.NIC.Private, "runId": n.Task, "port": 22}
+		if n.NIC.Public != "" {
+			e["publicIpAddress"] = n.NIC.Public
+		}
+		list = append(list, e)
+	}
+	return map[string]any{"nodes": list}, nil
+}
+
+// Size is a virtual machine size that nodes can have.
+type Size struct {
+	Name      string  `json:"name"`
+	Family    string  `json:"family"`
+	CPUs      int     `json:"vCPUs"`
+	GPUs      int     `json:"gpus"`
+	OSDisk    int     `json:"osVhdSizeMB"`
+	Volume    int     `json:"maxResourceVolumeMB"`
+	MemoryGB  float64 `json:"memoryGB"`
+	Low       bool    `json:"lowPriorityCapable"`
+	PremiumIO bool    `json:"premiumIO"`
+
+	Supported []string `json:"supportedComputeTypes"`
+}
+
+var sizes = []Size{
+	{Name: "Standard_D2_v2", Family: "standardDv2Family", CPUs: 2, OSDisk: 1047552, Volume: 102400, MemoryGB: 7},
+	{Name: "Standard_D3_v2", Family: "standardDv2Family", CPUs: 4, OSDisk: 1047552, Volume: 204800, MemoryGB: 14},
+	{Name: "Standard_DS2_v2", Family: "standardDSv2Family", CPUs: 2, OSDisk: 1047552, Volume: 14336, MemoryGB: 7, PremiumIO: true},
+	{Name: "Standard_DS3_v2", Family: "standardDSv2Family", CPUs: 4, OSDisk: 1047552, Volume: 28672, MemoryGB: 14, PremiumIO: true},
+	{Name: "Standard_DS4_v2", Family: "standardDSv2Family", CPUs: 8, OSDisk: 1047552, Volume: 57344, MemoryGB: 28, PremiumIO: true},
+	{Name: "Standard_DS12_v2", Family: "standardDSv2Family", CPUs: 4, OSDisk: 1047552, Volume: 57344, MemoryGB: 28, PremiumIO: true},
+	{Name: "Standard_E4s_v3", Family: "standardESv3Family", CPUs: 4, OSDisk: 1047552, Volume: 65536, MemoryGB: 32, PremiumIO: true},
+	{Name: "Standard_F4s_v2", Family: "standardFSv2Family", CPUs: 4, OSDisk: 1047552, Volume: 32768, MemoryGB: 8, PremiumIO: true},
+}
+
+func sizeOf(name string) *Size {
+	i := slices.IndexFunc(sizes, func(s Size) bool { return strings.EqualFold(s.Name, name) })
+	if i < 0 {
+		return nil
+	}
+	return &sizes[i]
+}
+
+func listSizes(context.Context, *rp.Tx, map[string]string, map[string]string, []byte) (any, error) {
+	all := slices.Clone(sizes)
+	for i := range all {
+		all[i].Supported = []string{"AmlCompute"}
+	}
+	return &rp.Response{Status: http.StatusOK, Body: map[string]any{"value": all, "amlCompute": all}}, nil
+}

@@ -1,0 +1,156 @@
+package machinelearning
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"vauban.dev/arm"
+	"vauban.dev/compute"
+	"vauban.dev/store"
+)
+
+// Kinds of documents. Nodes and tasks are desired state like any resource; no user writes them.
+const (
+	kindNode = "ml.node" // node id
+	kindTask = "ml.task" // task id
+)
+
+// node is one machine of a cluster.
+type node struct {
+	ID      string            `json:"id"`
+	Cluster string            `json:"cluster"` // resource id
+	State   compute.NodeState `json:"state"`
+	NIC     NIC               `json:"nic"`
+	Token   [32]byte          `json:"token"` // SHA-256
+	Task    string            `json:"task,omitempty"`
+	Since   time.Time         `json:"since"` // of the state
+	Error   *arm.Error        `json:"error,omitempty"`
+	Runs    []string          `json:"isolation,omitempty"` // what holds on it, as its agent reported
+}
+
+// task is a job on its way through the queue of its cluster; it goes when it has ended.
+type task struct {
+	ID        string    `json:"id"`
+	Workspace string    `json:"workspace"` // resource id
+	GUID      string    `json:"guid"`      // of the workspace
+	Job       string    `json:"job"`       // resource id
+	Run       string    `json:"run"`
+	Cluster   string    `json:"cluster"`
+	Submitted time.Time `json:"submitted"`
+	Order     int64     `json:"order"`
+	Node      string    `json:"node,omitempty"` // leased to
+	Attempt   int       `json:"attempt"`
+	Seq       int       `json:"seq"` // of the last report of the attempt
+	Canceled  bool      `json:"canceled,omitempty"`
+}
+
+func getDoc[T any](tx store.Tx, kind, key string) (*T, error) {
+	d, err := tx.Get(kind, key)
+	if err != nil {
+		return nil, err
+	}
+	v := new(T)
+	if err := json.Unmarshal(d.Value, v); err != nil {
+		return nil, fmt.Errorf("%s %s: %w", kind, key, err)
+	}
+	return v, nil
+}
+
+func putDoc(tx store.Tx, kind, key string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Put(kind, key, b, store.Any)
+	return err
+}
+
+func deleteDoc(tx store.Tx, kind, key string) error {
+	if err := tx.Delete(kind, key, store.Any); err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+func scanDocs[T any](tx store.Tx, kind string, keep func(*T) bool) (out []*T, err error) {
+	e := tx.Scan(kind, "", "", func(d store.Doc) bool {
+		v := new(T)
+		if err = json.Unmarshal(d.Value, v); err != nil {
+			err = fmt.Errorf("%s %s: %w", kind, d.Key, err)
+			return false
+		}
+		if keep(v) {
+			out = append(out, v)
+		}
+		return true
+	})
+	return out, errors.Join(err, e)
+}
+
+func nodesOf(tx store.Tx, cluster arm.ID) ([]*node, error) {
+	return scanDocs(tx, kindNode, func(n *node) bool { return strings.EqualFold(n.Cluster, cluster.String()) })
+}
+
+// tasksOf returns the tasks of a cluster in the order they were submitted.
+func tasksOf(tx store.Tx, cluster arm.ID) ([]*task, error) {
+	ts, err := scanDocs(tx, kindTask, func(t *task) bool { return strings.EqualFold(t.Cluster, cluster.String()) })
+	slices.SortFunc(ts, func(a, b *task) int { return int(a.Order - b.Order) })
+	return ts, err
+}
+
+func (n *node) enter(s compute.NodeState, now time.Time) {
+	if n.State != s {
+		n.State, n.Since = s, now
+	}
+}
+
+// nodeSet is what is known of nodes that need not outlive the process: when each was last heard, and
+// who waits for the queue to change.
+type nodeSet struct {
+	mu      sync.Mutex
+	heard   map[string]time.Time
+	changed chan struct{}
+}
+
+func newNodeSet() *nodeSet {
+	return &nodeSet{heard: map[string]time.Time{}, changed: make(chan struct{})}
+}
+
+func (s *nodeSet) hear(id string, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.heard[id] = now
+}
+
+// lastHeard is when the node spoke to this process, or the zero time.
+func (s *nodeSet) lastHeard(id string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.heard[id]
+}
+
+func (s *nodeSet) forget(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.heard, id)
+}
+
+// wait returns a channel that is closed at the next change.
+func (s *nodeSet) wait() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changed
+}
+
+// change wakes all that wait.
+func (s *nodeSet) change() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.changed)
+	s.changed = make(chan struct{})
+}

@@ -1,0 +1,150 @@
+// Package machinelearning is Microsoft.MachineLearningServices: workspaces, computes, datastores, assets
+// and jobs, and what drives the nodes of clusters. Runs, metrics and parameters are kept by package ml;
+// the data planes in dataplane/ serve them.
+package machinelearning
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"vauban.dev/arm"
+	"vauban.dev/arm/rp"
+	"vauban.dev/compute"
+	"vauban.dev/internal/clock"
+	"vauban.dev/ml"
+	"vauban.dev/provider/privatelink"
+	"vauban.dev/provider/storage"
+	"vauban.dev/store"
+)
+
+// The resource types.
+const (
+	Namespace     = "Microsoft.MachineLearningServices"
+	WorkspaceType = Namespace + "/workspaces"
+	ComputeType   = WorkspaceType + "/computes"
+	DatastoreType = WorkspaceType + "/datastores"
+	JobType       = WorkspaceType + "/jobs"
+)
+
+var versions = []string{
+	"2018-11-19", "2019-05-01", "2019-06-01", "2019-11-01", "2020-01-01", "2020-02-02", "2020-02-18-preview", "2020-03-01",
+	"2020-04-01", "2020-05-01-preview", "2020-05-15-preview", "2020-06-01", "2020-08-01", "2020-09-01-preview", "2021-01-01",
+	"2021-03-01-preview", "2021-04-01", "2021-07-01", "2022-01-01-preview", "2022-02-01-preview", "2022-05-01",
+	"2022-06-01-preview", "2022-10-01", "2022-10-01-preview", "2022-12-01-preview", "2023-02-01-preview", "2023-04-01",
+	"2023-04-01-preview", "2023-06-01-preview", "2023-08-01-preview", "2023-10-01", "2024-01-01-preview", "2024-04-01",
+	"2024-04-01-preview", "2024-07-01-preview", "2024-10-01", "2024-10-01-preview", "2025-01-01-preview", "2025-04-01",
+	"2025-04-01-preview", "2025-06-01", "2025-07-01-preview", "2025-09-01", "2025-10-01-preview", "2025-12-01",
+}
+
+// SAS makes URLs that open one container of an account for a while.
+type SAS interface {
+	// ContainerSAS returns the container's URL with a service SAS of these permissions ("rcwl").
+	ContainerSAS(tx *rp.Tx, account, container, permissions string, expiry time.Time) (string, error)
+}
+
+// RunTokens makes the token by which a job speaks to its workspace.
+type RunTokens interface {
+	// IssueRun returns a token for workspace and run on behalf of the workspace's identity.
+	IssueRun(tx *rp.Tx, workspaceID, runID, objectID string) (token string, expires time.Time, err error)
+}
+
+// Network is what computes need of the network.
+type Network interface {
+	// CheckSubnet returns why nodes of a workspace in location cannot stand in the subnet, nil if they can.
+	CheckSubnet(tx *rp.Tx, subnet arm.ID, location string) error
+	// AllocateNode takes an address in the subnet for a node and makes its NIC; public asks for a
+	// public address. *arm.Error when the subnet is full.
+	AllocateNode(tx *rp.Tx, subnet, cluster arm.ID, node string, public bool) (NIC, error)
+	// ReleaseNode gives it back; no error when it is gone.
+	ReleaseNode(tx *rp.Tx, nic string) error
+	// ManagedSubnet returns the subnet of the network that the service itself makes for a cluster
+	// that has none of its user's; it makes it when it is missing.
+	ManagedSubnet(tx *rp.Tx, cluster arm.ID, location string, ssh bool) (arm.ID, error)
+	// RemoveManagedSubnet removes what ManagedSubnet made.
+	RemoveManagedSubnet(tx *rp.Tx, cluster arm.ID) error
+	// Why says in words what the model holds of a connection from the NIC to host:port: what refuses it,
+	// or that nothing does.
+	Why(ctx context.Context, nic, host string, port uint16) string
+	// Sync returns when the kernel holds what the store says.
+	Sync(ctx context.Context) error
+}
+
+// NIC of a node.
+type NIC struct {
+	ID      string `json:"id"`
+	Private string `json:"private"`
+	Public  string `json:"public,omitempty"`
+}
+
+// Launcher starts and stops the agents of nodes. Agents live on when the server ends.
+type Launcher interface {
+	// Start starts the node's agent, or finds it running; idempotent.
+	Start(ctx context.Context, n NodeSpec) error
+	// Alive reports whether the agent's process is there.
+	Alive(node string) bool
+	// Stop ends the agent and all that it runs, and removes the node's files; no error when it is gone.
+	Stop(ctx context.Context, node string) error
+}
+
+// NodeSpec is what an agent is started with.
+type NodeSpec struct {
+	ID    string
+	NIC   string // id, which names the network namespace
+	Token string
+	Host  string // of the batch service
+	User  string // SSH; "" for none
+	Key   string // authorized key
+}
+
+// Config of the provider.
+type Config struct {
+	Clock      clock.Clock
+	Log        *slog.Logger
+	Runs       *ml.Store
+	Containers storage.Containers
+	SAS        SAS
+	Tokens     RunTokens
+	Network    Network
+	Launcher   Launcher
+	TenantID   string
+	Limits     compute.Limits // of one task on one node
+	// Images are the environments that this region has, by image reference.
+	Images map[string]bool
+}
+
+// Provider is Microsoft.MachineLearningServices.
+type Provider struct {
+	Config
+	engine *rp.Engine
+	links  *privatelink.Links
+	nodes  *nodeSet
+}
+
+// New returns the provider. Attach must be called before it serves.
+func New(cfg Config) *Provider {
+	return &Provider{Config: cfg, nodes: newNodeSet()}
+}
+
+// Attach gives the provider the engine that its types were registered with, and the region's links.
+func (p *Provider) Attach(e *rp.Engine, l *privatelink.Links) { p.engine, p.links = e, l }
+
+// Types are the resource types and routes.
+func (p *Provider) Types() []rp.Registration {
+	regs := []rp.Registration{p.workspaceType(), p.computeType(), p.datastoreType(), p.jobType(), p.codeRoutes(), rp.Routes(
+		rp.Route{Method: http.MethodGet, Pattern: "/subscriptions/{subscription}/providers/" + Namespace + "/locations/{location}/vmSizes",
+			Permission: Namespace + "/locations/vmSizes/read", Versions: versions, Do: listSizes},
+	)}
+	return append(regs, assetTypes()...)
+}
+
+func isNotFound(err error) bool {
+	e := arm.AsError(err)
+	return e != nil && e.Status == http.StatusNotFound || err == store.ErrNotFound
+}
+
+// userError is a refusal in the form that the ML service gives its own.
+func userError(format string, args ...any) *arm.Error {
+	return arm.Errorf(http.StatusBadRequest, "ValidationError", format, args...)
+}

@@ -1,0 +1,275 @@
+package machinelearning
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"vauban.dev/arm"
+	"vauban.dev/arm/rp"
+	"vauban.dev/firewall"
+	"vauban.dev/provider/keyvault"
+	"vauban.dev/provider/privatelink"
+	"vauban.dev/provider/storage"
+	"vauban.dev/store"
+)
+
+// Workspace is the properties of a workspace (Machine Learning REST: WorkspaceProperties).
+type Workspace struct {
+	FriendlyName        string `json:"friendlyName,omitempty"`
+	Description         string `json:"description,omitempty"`
+	StorageAccount      string `json:"storageAccount,omitempty"`
+	KeyVault            string `json:"keyVault,omitempty"`
+	ApplicationInsights string `json:"applicationInsights,omitempty"`
+	ContainerRegistry   string `json:"containerRegistry,omitempty"`
+	HBI                 bool   `json:"hbiWorkspace"`
+	PublicNetworkAccess string `json:"publicNetworkAccess,omitempty"`
+	AllowPublicBehind   *bool  `json:"allowPublicAccessWhenBehindVnet,omitempty"`
+	V1Legacy            *bool  `json:"v1LegacyMode,omitempty"`
+	ImageBuildCompute   string `json:"imageBuildCompute,omitempty"`
+	PrimaryIdentity     string `json:"primaryUserAssignedIdentity,omitempty"`
+
+	WorkspaceID     string    `json:"workspaceId,omitempty" rp:"readonly"`
+	TenantID        string    `json:"tenantId,omitempty" rp:"readonly"`
+	CreationTime    time.Time `json:"creationTime,omitzero" rp:"readonly"`
+	DiscoveryURL    string    `json:"discoveryUrl,omitempty" rp:"readonly"`
+	MLFlowURI       string    `json:"mlFlowTrackingUri,omitempty" rp:"readonly"`
+	PrivateLinks    int       `json:"privateLinkCount" rp:"readonly"`
+	HNS             bool      `json:"storageHnsEnabled" rp:"readonly"`
+	ProvisionedBy   string    `json:"serviceProvisionedResourceGroup,omitempty" rp:"readonly"`
+	Connections     []any     `json:"privateEndpointConnections,omitempty" rp:"readonly"`
+	NotebookInfo    *Notebook `json:"notebookInfo,omitempty" rp:"readonly"`
+	ContainerPrefix string    `json:"containerPrefix,omitempty" rp:"private"`
+}
+
+// Notebook tells where the workspace's notebooks are.
+type Notebook struct {
+	ResourceID string `json:"resourceId"`
+	FQDN       string `json:"fqdn"`
+	IsPrivate  bool   `json:"isPrivateLinkEnabled"`
+}
+
+// ArtifactContainer is where runs keep their artifacts and logs, in the workspace's storage account.
+const ArtifactContainer = "azureml"
+
+// BlobContainer is the container of workspaceblobstore.
+func BlobContainer(w *rp.Resource[Workspace]) string {
+	return "azureml-blobstore-" + w.Properties.WorkspaceID
+}
+
+// Host is the workspace's own host for one of its services: api, or cert.api.
+func Host(w *rp.Resource[Workspace]) string {
+	return w.Properties.WorkspaceID + ".workspace." + w.Location + ".api.azureml.ms"
+}
+
+// dataHost is where clients are sent: the regional host, or the workspace's own once it is private
+// ("How to use your workspace with a custom DNS server").
+func dataHost(w *rp.Resource[Workspace]) string {
+	if w.Properties.PrivateLinks > 0 {
+		return Host(w)
+	}
+	return w.Location + ".api.azureml.ms"
+}
+
+func notebookHost(w *rp.Resource[Workspace]) string {
+	name := strings.ToLower(w.ID.Name())
+	if len(name) > 15 {
+		name = name[:15]
+	}
+	return "ml-" + name + "-" + w.Location + "-" + w.Properties.WorkspaceID + "." + w.Location + ".notebooks.azure.net"
+}
+
+func (p *Provider) workspaceType() rp.Registration {
+	return rp.Of(rp.Type[Workspace]{
+		Name:        WorkspaceType,
+		Kind:        rp.Tracked,
+		Versions:    rp.Versions[Workspace](versions...),
+		NamePattern: `^[a-zA-Z0-9][a-zA-Z0-9_-]{2,32}$`,
+		NameRule:    "Workspace name must be between 3 and 33 characters long. Its first character has to be alphanumeric, and the rest may contain hyphens and underscores.",
+		Default: func(_ string, r *rp.Resource[Workspace]) {
+			w := &r.Properties
+			if w.PublicNetworkAccess == "" {
+				w.PublicNetworkAccess = "Enabled"
+				if w.AllowPublicBehind != nil && !*w.AllowPublicBehind {
+					w.PublicNetworkAccess = "Enabled" // the old flag matters only beside a private endpoint
+				}
+			}
+			if w.FriendlyName == "" {
+				w.FriendlyName = r.ID.Name()
+			}
+			if r.Kind == "" {
+				r.Kind = "Default"
+			}
+		},
+		Validate:  validateWorkspace,
+		Admit:     p.admitWorkspace,
+		Reconcile: func(ctx context.Context, _ *rp.Resource[Workspace]) (rp.Result, error) { return rp.Result{}, nil },
+		Present:   presentWorkspace,
+		Release:   releaseWorkspace,
+		Actions: map[string]rp.Action[Workspace]{
+			"listKeys":               {Do: p.listKeys},
+			"listStorageAccountKeys": {Do: listStorageKeys},
+			"privateLinkResources": {Method: http.MethodGet, Permission: WorkspaceType + "/privateLinkResources/read",
+				Do: func(_ context.Context, tx *rp.Tx, r *rp.Resource[Workspace], _ []byte) (any, error) {
+					return p.links.Resources(tx, r.ID)
+				}},
+		},
+	})
+}
+
+func validateWorkspace(op rp.Op, new, old *rp.Resource[Workspace]) error {
+	w := &new.Properties
+	if w.PublicNetworkAccess != "Enabled" && w.PublicNetworkAccess != "Disabled" {
+		return userError("properties.publicNetworkAccess '%s' is none of Enabled, Disabled.", w.PublicNetworkAccess)
+	}
+	if op == rp.Create {
+		if w.StorageAccount == "" || w.KeyVault == "" {
+			return userError("A workspace needs properties.storageAccount and properties.keyVault: the ids of a storage account and a key vault of its region.")
+		}
+		return nil
+	}
+	for field, pair := range map[string][2]string{
+		"storageAccount": {old.Properties.StorageAccount, w.StorageAccount},
+		"keyVault":       {old.Properties.KeyVault, w.KeyVault},
+	} {
+		if !strings.EqualFold(pair[0], pair[1]) {
+			return userError("properties.%s of a workspace cannot be changed.", field)
+		}
+	}
+	if old.Properties.HBI != w.HBI {
+		return userError("properties.hbiWorkspace of a workspace cannot be changed.")
+	}
+	return nil
+}
+
+func linked[T any](tx *rp.Tx, field, id, typ string) (*rp.Resource[T], error) {
+	parsed, err := arm.ParseID(id)
+	if err != nil || !strings.EqualFold(parsed.Type().String(), typ) {
+		return nil, userError("properties.%s '%s' is not the id of a %s.", field, id, typ)
+	}
+	r, err := rp.Get[T](tx, parsed)
+	if isNotFound(err) {
+		return nil, userError("properties.%s: %s '%s' does not exist.", field, typ, id)
+	}
+	return r, err
+}
+
+// kindGUID maps a workspace's GUID, which its host names carry, to its id.
+const kindGUID = "ml.guid"
+
+func (p *Provider) admitWorkspace(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[Workspace]) error {
+	w := &new.Properties
+	account, err := linked[storage.Account](tx, "storageAccount", w.StorageAccount, storage.AccountType)
+	if err != nil {
+		return err
+	}
+	if _, err := linked[keyvault.Vault](tx, "keyVault", w.KeyVault, keyvault.VaultType); err != nil {
+		return err
+	}
+	if op == rp.Update {
+		return nil
+	}
+	w.WorkspaceID, w.TenantID, w.CreationTime = uuid.NewString(), p.TenantID, tx.Now
+	if _, err := tx.Put(kindGUID, w.WorkspaceID, []byte(new.ID.String()), store.Any); err != nil {
+		return err
+	}
+	for _, c := range []string{BlobContainer(new), ArtifactContainer} {
+		if _, err := p.Containers.PutContainer(tx, account.ID, storage.Container{Name: c}); err != nil {
+			return err
+		}
+	}
+	return saveDefaultDatastores(tx, new, account.ID)
+}
+
+func presentWorkspace(_ context.Context, tx *rp.Tx, r *rp.Resource[Workspace]) error {
+	w := &r.Properties
+	var err error
+	if w.Connections, err = privatelink.Present(tx, r.ID); err != nil {
+		return err
+	}
+	w.PrivateLinks = len(w.Connections)
+	host := dataHost(r)
+	w.DiscoveryURL = "https://" + host + "/discovery"
+	w.MLFlowURI = "azureml://" + host + "/mlflow/v1.0" + r.ID.String()
+	w.NotebookInfo = &Notebook{ResourceID: strings.ReplaceAll(w.WorkspaceID, "-", ""), FQDN: notebookHost(r), IsPrivate: w.PrivateLinks > 0}
+	return nil
+}
+
+// releaseWorkspace refuses while computes hold nodes: they go first, as their own deletion does it.
+func releaseWorkspace(_ context.Context, tx *rp.Tx, r *rp.Resource[Workspace]) error {
+	return tx.Delete(kindGUID, r.Properties.WorkspaceID, store.Any)
+}
+
+// ByGUID finds the workspace of a host name's first label; 404 without one.
+func ByGUID(tx *rp.Tx, guid string) (*rp.Resource[Workspace], error) {
+	d, err := tx.Get(kindGUID, strings.ToLower(guid))
+	if err != nil {
+		return nil, err
+	}
+	id, err := arm.ParseID(string(d.Value))
+	if err != nil {
+		return nil, err
+	}
+	return Get(tx, id)
+}
+
+// Get returns a workspace with its read-only properties filled.
+func Get(tx *rp.Tx, id arm.ID) (*rp.Resource[Workspace], error) {
+	w, err := rp.Get[Workspace](tx, id)
+	if err != nil {
+		return nil, err
+	}
+	return w, presentWorkspace(context.Background(), tx, w)
+}
+
+// Firewall is the workspace's network rules: its own hosts refuse the internet when public access is
+// disabled. Resource Manager's plane is not behind it ("Network isolation with v2").
+func Firewall(w *rp.Resource[Workspace]) firewall.Rules {
+	return firewall.Rules{
+		ResourceID: w.ID.String(), GroupIDs: []string{"amlworkspace"}, PublicNetworkAccess: w.Properties.PublicNetworkAccess, DefaultAction: "Allow",
+	}
+}
+
+// Target tells privatelink how workspaces are linked: three addresses, and the names of "How to use your
+// workspace with a custom DNS server". cert.api is an alias of the api name's record.
+func (p *Provider) Target() privatelink.Target {
+	return privatelink.Target{Type: WorkspaceType, Versions: versions, Groups: func(tx *rp.Tx, id arm.ID) ([]privatelink.Group, error) {
+		w, err := rp.Get[Workspace](tx, id)
+		if err != nil {
+			return nil, err
+		}
+		const apiZone, notebookZone = "privatelink.api.azureml.ms", "privatelink.notebooks.azure.net"
+		guid, at := w.Properties.WorkspaceID, ".workspace."+w.Location
+		inference := "*." + guid + ".inference." + w.Location
+		return []privatelink.Group{{ID: "amlworkspace", Zones: []string{apiZone, notebookZone}, Members: []privatelink.Member{
+			{GroupID: "amlworkspace", Name: "default", FQDNs: []string{Host(w), guid + at + ".cert.api.azureml.ms"},
+				Records: []privatelink.Record{{Zone: apiZone, Name: guid + at}, {Zone: apiZone, Name: guid + at + ".cert"}}},
+			{GroupID: "amlworkspace", Name: "notebook", FQDNs: []string{notebookHost(w)},
+				Records: []privatelink.Record{{Zone: notebookZone, Name: strings.TrimSuffix(notebookHost(w), ".notebooks.azure.net")}}},
+			{GroupID: "amlworkspace", Name: "inference", FQDNs: []string{inference + ".api.azureml.ms"},
+				Records: []privatelink.Record{{Zone: apiZone, Name: inference}}},
+		}}}, nil
+	}}
+}
+
+func (p *Provider) listKeys(_ context.Context, tx *rp.Tx, r *rp.Resource[Workspace], _ []byte) (any, error) {
+	a, err := linked[storage.Account](tx, "storageAccount", r.Properties.StorageAccount, storage.AccountType)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{
+		"userStorageKey": a.Properties.Keys[0], "userStorageResourceId": a.ID.String(), "userStorageArmId": a.ID.String(),
+		"notebookAccessKeys": map[string]any{}, "containerRegistryCredentials": nil, "appInsightsInstrumentationKey": nil,
+	}, nil
+}
+
+func listStorageKeys(_ context.Context, tx *rp.Tx, r *rp.Resource[Workspace], _ []byte) (any, error) {
+	a, err := linked[storage.Account](tx, "storageAccount", r.Properties.StorageAccount, storage.AccountType)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"userStorageKey": a.Properties.Keys[0]}, nil
+}

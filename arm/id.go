@@ -45,9 +45,18 @@ func MustParseID(s string) ID {
 	return id
 }
 
-// ParseCollection parses the path of a list request: a scope followed by /providers/NS/type, or a
-// resource followed by a child type. It returns the parent (scope or resource) and the type listed.
+// ParseCollection parses the path of a list request: a scope followed by /providers/NS/type, a resource
+// followed by a child type, /subscriptions, or a subscription followed by /resourceGroups. It returns the
+// parent (scope or resource) and the type listed.
 func ParseCollection(s string) (parent ID, typ TypeName, err error) {
+	if head, ok := cutLast(s, "/subscriptions"); ok && head == "" {
+		return ID{raw: "/"}, TypeName{Namespace: "Microsoft.Resources", Types: []string{"subscriptions"}}, nil
+	}
+	if head, ok := cutLast(s, "/resourceGroups"); ok {
+		if parent, err := ParseID(head); err == nil && parent.namespace == "" && parent.subscription != "" && parent.resourceGroup == "" {
+			return parent, TypeName{Namespace: "Microsoft.Resources", Types: []string{"resourceGroups"}}, nil
+		}
+	}
 	id, err := parse(s)
 	if err != nil {
 		return ID{}, TypeName{}, err
@@ -63,6 +72,16 @@ func ParseCollection(s string) (parent ID, typ TypeName, err error) {
 	cut := strings.LastIndexByte(strings.TrimSuffix(s, "/"), '/')
 	parent, err = ParseID(s[:cut])
 	return parent, typ, err
+}
+
+// cutLast cuts the last segment, which is compared without case, and a trailing slash off a path.
+func cutLast(s, segment string) (head string, ok bool) {
+	s = strings.TrimSuffix(s, "/")
+	cut := len(s) - len(segment)
+	if cut < 0 || !strings.EqualFold(s[cut:], segment) {
+		return s, false
+	}
+	return s[:cut], true
 }
 
 func invalidID(s, why string) *Error {
@@ -254,3 +273,6 @@ func (t TypeName) String() string {
 
 // Key is the lower-case form, for comparison.
 func (t TypeName) Key() string { return strings.ToLower(t.String()) }
+
+// IsZero reports whether the type name is empty: that of the root.
+func (t TypeName) IsZero() bool { return t.Namespace == "" }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"vauban.dev/arm"
 	"vauban.dev/store"
 )
 
@@ -53,15 +52,3 @@ func trimEvents(ctx context.Context, s store.Store, before time.Time) error {
 	}
 	return deleteAll(ctx, s, EventKind, old)
 }
-
-// hasSystem says whether the identity block has a system-assigned identity.
-func hasSystem(i *arm.Identity) bool {
-	return i != nil && (i.Type == systemAssigned || i.Type == bothAssigned)
-}
-
-const (
-	systemAssigned = "SystemAssigned"
-	userAssigned   = "UserAssigned"
-	bothAssigned   = "SystemAssigned, UserAssigned"
-	noneAssigned   = "None"
-)

@@ -3,28 +3,28 @@ package rp
 import "reflect"
 
 // keepReadOnly sets the fields of t tagged rp:"readonly" or rp:"private" to those of old, or to zero when
-// there is no old. It descends into structs and pointers to structs, not into slices and maps.
+// there is no old; a field tagged rp:"secret" only when t has none. It descends into structs and pointers to
+// structs, not into slices and maps.
 func keepReadOnly[T any](t, old *T) {
 	var was reflect.Value
 	if old != nil {
 		was = reflect.ValueOf(old).Elem()
 	}
 	eachField(reflect.ValueOf(t).Elem(), was, func(tag string, f, old reflect.Value) {
-		if tag != "readonly" && tag != "private" {
-			return
-		}
-		if old.IsValid() {
+		switch {
+		case tag == "secret" && !f.IsZero():
+		case old.IsValid():
 			f.Set(old)
-			return
+		default:
+			f.SetZero()
 		}
-		f.SetZero()
 	})
 }
 
-// hidePrivate clears the fields of t tagged rp:"private".
+// hidePrivate clears the fields of t tagged rp:"private" or rp:"secret".
 func hidePrivate[T any](t *T) {
 	eachField(reflect.ValueOf(t).Elem(), reflect.Value{}, func(tag string, f, _ reflect.Value) {
-		if tag == "private" {
+		if tag != "readonly" {
 			f.SetZero()
 		}
 	})

@@ -64,6 +64,7 @@ type definition struct {
 	encode func(version string, res any) (map[string]any, error)
 	keep   func(res, old any) // restores what clients may not write; old is nil on create
 	hide   func(res any)      // clears what no answer may show
+	assign func(res any, i *arm.Identity)
 
 	defaults  func(version string, res any)
 	validate  func(op Op, res, old any) error
@@ -162,6 +163,7 @@ func erase[T any](d *definition, t Type[T], versions map[string]Version[T]) {
 		keepReadOnly(&res.(*Resource[T]).Properties, was)
 	}
 	d.hide = func(res any) { hidePrivate(&res.(*Resource[T]).Properties) }
+	d.assign = func(res any, i *arm.Identity) { res.(*Resource[T]).Identity = cloneIdentity(i) }
 	if t.Default != nil {
 		d.defaults = func(version string, res any) { t.Default(version, res.(*Resource[T])) }
 	}

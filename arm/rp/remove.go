@@ -209,6 +209,22 @@ func scopeType(d *definition) bool {
 	return d.name.Key() == groupKey || d.name.Key() == subscriptionKey
 }
 
+// beginClearing starts the deletion of a container: it is Deleting, and nothing can be created in it.
+func (tx *Tx) beginClearing(ctx context.Context, d *definition, rec *record, begin func() error) (bool, error) {
+	if err := tx.releaseOne(ctx, owned{d, rec}); err != nil {
+		return false, err
+	}
+	if err := tx.end(rec, arm.Canceled, superseded()); err != nil {
+		return false, err
+	}
+	rec.State, rec.Error = arm.Deleting, nil
+	if err := begin(); err != nil {
+		return false, err
+	}
+	tx.Wake(rec.id)
+	return true, tx.rewrite(rec)
+}
+
 // clear deletes what is in a group that is being deleted; done when nothing is left. When no resource can
 // go, the deletion has failed and the group is back.
 func (e *Engine) clear(ctx context.Context, d *definition, rec *record) (done bool, err error) {

@@ -69,7 +69,7 @@ func answered(answer any) *Response {
 	return &Response{Status: http.StatusOK, Body: answer}
 }
 
-func newRoute(method, pattern, permission string, versions []string, serve func(context.Context, *Request, map[string]string) (*Response, error)) *route {
+func newRoute(method, pattern, permission string, versions []string, serve routeFunc) *route {
 	return &route{method: method, segments: split(pattern), permission: permission, versions: versions, serve: serve}
 }
 
@@ -152,3 +152,5 @@ func (e *Engine) scopeOf(path string) arm.ID {
 	}
 	return arm.MustParseID("/")
 }
+
+type routeFunc = func(ctx context.Context, r *Request, path map[string]string) (*Response, error)

@@ -36,8 +36,10 @@ type Resource[T any] struct {
 	SystemData arm.SystemData
 	ETag       string
 	State      arm.ProvisioningState
-	// Properties are persisted as encoding/json makes them of T. Struct fields tagged `rp:"readonly"` keep
-	// their old value whatever a client writes; fields tagged `rp:"private"` are, besides, in no answer.
+	// Properties are persisted as encoding/json makes them of T. Fields of structs (and of
+	// pointers to structs, not inside slices and maps) may be tagged: `rp:"readonly"` keeps the old value
+	// whatever a client writes; `rp:"private"` is, besides, in no answer; `rp:"secret"` is written by clients
+	// (an absent one keeps its old value) and is in no answer.
 	Properties T
 }
 
@@ -78,11 +80,15 @@ type Type[T any] struct {
 	ImplicitParent bool
 	// NoPut, NoDelete: clients get 405; only the system writes it.
 	NoPut, NoDelete bool
+	// CreateStatus is the answer of a PUT that creates; 0 = 201 Created. Some services answer 200.
+	CreateStatus int
 	// SyncDelete: DELETE answers 200/204 at once instead of 202 with an operation.
 	SyncDelete bool
 	// Inline maps a property of this type to a child type whose resources are embedded there:
 	// {"subnets": "Microsoft.Network/virtualNetworks/subnets"}. A PUT that has the property creates,
-	// updates and deletes the children in the same transaction; a GET embeds them.
+	// updates and deletes the children in the same transaction; a GET embeds them. The children are admitted
+	// and written before the parent's Admit runs, which therefore sees them as they will be; they see the
+	// parent as it was sent. The parent's operation ends when those of its children have.
 	Inline map[string]string
 	// StateProperty is where the provisioning state is shown: "" = properties.provisioningState, a name =
 	// properties.<name>, "-" = the type has none. A type with "-" and Reconcile has no operations either: PUT
@@ -90,6 +96,9 @@ type Type[T any] struct {
 	StateProperty string
 	// ShowETag puts the ETag in bodies too, as Microsoft.Network does.
 	ShowETag bool
+
+	// Select tells whether a listing with this query holds r (filters other than paging); nil: all.
+	Select func(query map[string]string, r *Resource[T]) bool
 
 	Default   func(version string, r *Resource[T])                                  // defaults differ by api-version
 	Validate  func(op Op, new, old *Resource[T]) error                              // pure; old is nil on Create

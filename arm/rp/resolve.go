@@ -1,0 +1,207 @@
+package rp
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"vauban.dev/arm"
+	"vauban.dev/store"
+)
+
+// Resolve finds the operation that a request is for. path is normalised and unescaped. Errors are Azure's:
+// 400 MissingApiVersionParameter, InvalidApiVersionParameter and NoRegisteredProviderFound, 404
+// InvalidResourceNamespace, InvalidResourceType and SubscriptionNotFound, 405 MethodNotAllowed.
+func (e *Engine) Resolve(ctx context.Context, method, path, version string) (*Target, error) {
+	t, versions, err := e.target(method, path)
+	if err != nil {
+		return nil, err
+	}
+	if version == "" {
+		return nil, arm.Errorf(http.StatusBadRequest, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests.")
+	}
+	t.Version = strings.ToLower(version)
+	if !versionPattern.MatchString(t.Version) || len(versions) > 0 && !slices.Contains(versions, t.Version) {
+		return nil, e.badVersion(t, version, versions)
+	}
+	if s := t.ID.Subscription(); s != "" {
+		if err := e.subscriptionExists(ctx, s); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// target finds the operation; versions are those it knows, none means that it takes any.
+func (e *Engine) target(method, path string) (t *Target, versions []string, err error) {
+	if r, values := e.route(method, path); r != nil {
+		scope := e.scopeOf(path)
+		t := &Target{ID: scope, Permission: fill(r.permission, values), Scope: scope, Write: method != http.MethodGet}
+		t.serve = func(ctx context.Context, t *Target, req *Request) (*Response, error) {
+			return r.serve(ctx, req, values)
+		}
+		return t, r.versions, nil
+	}
+	if method == http.MethodPost {
+		return e.actionTarget(method, path)
+	}
+	if id, err := arm.ParseID(path); err == nil && !id.Type().IsZero() {
+		d, err := e.definition(id.Type())
+		if err != nil {
+			return nil, nil, e.unknown(method, path, err)
+		}
+		return e.verb(method, d, id)
+	}
+	parent, typ, err := arm.ParseCollection(path)
+	if err != nil {
+		return nil, nil, e.unknown(method, path, notFound(path))
+	}
+	d, err := e.definition(typ)
+	if err != nil {
+		return nil, nil, e.unknown(method, path, err)
+	}
+	if method != http.MethodGet {
+		return e.actionTargetOr(method, path, methodNotAllowed(method, typ))
+	}
+	return e.listTarget(d, parent), d.versions, nil
+}
+
+// route looks a route up; a HEAD is answered by the GET route.
+func (e *Engine) route(method, path string) (*route, map[string]string) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	return e.routes.match(method, path)
+}
+
+// unknown gives a chance to actions that are not a POST before it answers failure.
+func (e *Engine) unknown(method, path string, failure error) error {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	for _, m := range []string{http.MethodGet, http.MethodPut, http.MethodPatch, http.MethodPost, http.MethodDelete} {
+		if r, _ := e.routes.match(m, path); r != nil {
+			return methodNotAllowed(method, arm.TypeName{})
+		}
+	}
+	return failure
+}
+
+// verb makes the target of a request on a resource.
+func (e *Engine) verb(method string, d *definition, id arm.ID) (*Target, []string, error) {
+	t := &Target{ID: id, Scope: id}
+	right := permissionName(d.name)
+	switch method {
+	case http.MethodGet:
+		t.Permission, t.serve = right+"/read", e.get(d)
+	case http.MethodHead:
+		t.Permission, t.serve = right+"/read", e.head(d)
+	case http.MethodPut:
+		t.Permission, t.Write, t.serve = right+"/write", true, e.put(d)
+	case http.MethodPatch:
+		t.Permission, t.Write, t.serve = right+"/write", true, e.patch(d)
+	case http.MethodDelete:
+		t.Permission, t.Write, t.serve = right+"/delete", true, e.delete(d)
+	default:
+		return nil, nil, methodNotAllowed(method, d.name)
+	}
+	if d.noPut && (method == http.MethodPut || method == http.MethodPatch) || d.noDelete && method == http.MethodDelete {
+		return nil, nil, methodNotAllowed(method, d.name)
+	}
+	return t, d.versions, nil
+}
+
+// actionTarget is POST {id}/{action}.
+func (e *Engine) actionTarget(method, path string) (*Target, []string, error) {
+	return e.actionTargetOr(method, path, nil)
+}
+
+func (e *Engine) actionTargetOr(method, path string, otherwise error) (*Target, []string, error) {
+	cut := strings.LastIndexByte(path, '/')
+	id, err := arm.ParseID(path[:max(cut, 0)])
+	if err != nil || id.Type().IsZero() {
+		if otherwise == nil {
+			otherwise = e.unknown(method, path, notFound(path))
+			if id, err := arm.ParseID(path); err == nil && !id.Type().IsZero() {
+				if _, err := e.definition(id.Type()); err != nil {
+					otherwise = err
+				} else {
+					otherwise = methodNotAllowed(method, id.Type())
+				}
+			}
+		}
+		return nil, nil, otherwise
+	}
+	d, err := e.definition(id.Type())
+	if err != nil {
+		return nil, nil, err
+	}
+	a := d.actions[strings.ToLower(path[cut+1:])]
+	if a == nil || a.method != method {
+		if otherwise == nil {
+			otherwise = notFound(path)
+		}
+		return nil, nil, otherwise
+	}
+	return &Target{ID: id, Scope: id, Permission: a.permission, Write: method != http.MethodGet, serve: e.act(d, a)}, d.versions, nil
+}
+
+func (e *Engine) listTarget(d *definition, parent arm.ID) *Target {
+	t := &Target{ID: parent, Scope: parent, Permission: permissionName(d.name) + "/read"}
+	if scopeType(d) { // everybody sees the subscriptions and groups that they may read
+		t.Permission = "-"
+	}
+	t.serve = e.list(d)
+	return t
+}
+
+func notFound(path string) *arm.Error {
+	if len(path) > 512 {
+		path = path[:512] + "…"
+	}
+	return arm.Errorf(http.StatusNotFound, "NotFound", "No operation matches the request URI '%s'.", path)
+}
+
+func methodNotAllowed(method string, t arm.TypeName) *arm.Error {
+	if t.IsZero() {
+		return arm.Errorf(http.StatusMethodNotAllowed, "MethodNotAllowed", "The requested resource does not support http method '%s'.", method)
+	}
+	return arm.Errorf(http.StatusMethodNotAllowed, "MethodNotAllowed", "The requested resource of type '%s' does not support http method '%s'.", t, method)
+}
+
+// badVersion is Azure's refusal of an api-version: Resource Manager's own types have another one than those
+// of resource providers.
+func (e *Engine) badVersion(t *Target, version string, known []string) *arm.Error {
+	typ := t.ID.Type()
+	if len(known) == 0 || !versionPattern.MatchString(strings.ToLower(version)) || strings.EqualFold(typ.Namespace, "Microsoft.Resources") {
+		return arm.Errorf(http.StatusBadRequest, "InvalidApiVersionParameter", "The api-version '%s' is invalid. The supported versions are '%s'.", version, strings.Join(known, ","))
+	}
+	return arm.Errorf(http.StatusBadRequest, "NoRegisteredProviderFound", "No registered resource provider found for location '*' and API version '%s' for type '%s'. The supported api-versions are '%s'. The supported locations are '%s'.",
+		version, strings.Join(typ.Types, "/"), strings.Join(known, ", "), strings.Join(e.locations, ", "))
+}
+
+// subscriptionExists answers 404 for an unknown subscription, as Azure does before it looks at roles.
+func (e *Engine) subscriptionExists(ctx context.Context, subscription string) error {
+	d, err := e.definition(arm.ParseTypeName(subscriptionKey))
+	if err != nil {
+		return nil // a region without subscriptions of its own, in tests of a provider
+	}
+	return e.store.View(ctx, func(tx store.Tx) error {
+		_, err := tx.Get(storeKind(d.name), "/subscriptions/"+strings.ToLower(subscription))
+		if errors.Is(err, store.ErrNotFound) {
+			return arm.Errorf(http.StatusNotFound, "SubscriptionNotFound", "The subscription '%s' could not be found.", subscription)
+		}
+		return err
+	})
+}
+
+// fill puts the values of a route's segments into its permission ("{namespace}/register/action").
+func fill(permission string, values map[string]string) string {
+	for name, v := range values {
+		permission = strings.ReplaceAll(permission, "{"+name+"}", v)
+	}
+	return permission
+}

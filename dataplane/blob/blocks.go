@@ -1,0 +1,254 @@
+package blob
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+
+	"vauban.dev/store"
+)
+
+const (
+	maxBlocks   = 50_000 // committed blocks of a blob
+	maxBlockID  = 64     // bytes, decoded
+	stagedLife  = 7 * 24 // hours that uncommitted blocks are kept
+	latestBlock = "latest"
+)
+
+// BlockRef names a block in a block list: where it is looked for and its id, base64 as sent.
+type BlockRef struct {
+	From string // "committed", "uncommitted" or "latest"
+	ID   string
+}
+
+// Block is one entry of Get Block List.
+type Block struct {
+	ID   string
+	Size int64
+}
+
+// stagedPrefix addresses the uncommitted blocks of a blob; the name is hashed as it may hold any character.
+func stagedPrefix(key string) string {
+	i := strings.IndexByte(key, '/')
+	j := i + 1 + strings.IndexByte(key[i+1:], '/')
+	sum := sha256.Sum256([]byte(key[j+1:]))
+	return key[:j+1] + hex.EncodeToString(sum[:16]) + "/"
+}
+
+func checkBlockID(id string) error {
+	raw, err := base64.StdEncoding.DecodeString(id)
+	if err != nil || len(raw) == 0 {
+		return errInvalidQuery("blockid", id)
+	}
+	if len(raw) > maxBlockID {
+		return newError(http.StatusBadRequest, "OutOfRangeInput", "One of the request inputs is out of range.").because("a block id has at most %d bytes", maxBlockID)
+	}
+	return nil
+}
+
+// stage keeps a block until it is committed, or a week.
+func (s *Service) stage(ctx context.Context, account, container, name, id string, body io.Reader, check func() error) error {
+	if err := checkBlockID(id); err != nil {
+		return err
+	}
+	if err := s.precheck(ctx, account, container, name, conditions{}); err != nil {
+		return err
+	}
+	p, err := s.write(ctx, account, body, false)
+	if err != nil {
+		return err
+	}
+	if err = check(); err == nil {
+		_, err = s.update(ctx, account, container, name, func(t *blobTx) error { return t.stage(id, p) })
+	}
+	if err != nil {
+		s.discard(account, p)
+	}
+	return err
+}
+
+func (t *blobTx) stage(id string, p payload) error {
+	if t.old != nil && t.old.Type != BlockBlob {
+		return errInvalidBlobType()
+	}
+	prefix := stagedPrefix(t.key)
+	var other string
+	err := t.tx.Scan(kindStaged, prefix, "", func(d store.Doc) bool {
+		other = strings.TrimPrefix(d.Key, prefix)
+		return false
+	})
+	if err != nil {
+		return err
+	}
+	if other != "" && len(other) != len(id) {
+		return newError(http.StatusBadRequest, "InvalidBlobOrBlock", "The specified blob or block content is invalid.").
+			because("all block ids of a blob have the same length")
+	}
+	if d, err := t.tx.Get(kindStaged, prefix+id); err == nil {
+		var old stagedDoc
+		if err := decode(d.Value, &old); err != nil {
+			return err
+		}
+		if err := t.drop(old.Part); err != nil {
+			return err
+		}
+	} else if !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	p.Block = id
+	_, err = t.tx.Put(kindStaged, prefix+id, encode(stagedDoc{Part: p.part, At: t.now.UnixNano()}), store.Any)
+	return err
+}
+
+// staged returns the uncommitted blocks by id.
+func (t *blobTx) staged() (map[string]part, error) {
+	staged := map[string]part{}
+	prefix := stagedPrefix(t.key)
+	var bad error
+	err := t.tx.Scan(kindStaged, prefix, "", func(d store.Doc) bool {
+		var doc stagedDoc
+		bad = decode(d.Value, &doc)
+		staged[strings.TrimPrefix(d.Key, prefix)] = doc.Part
+		return bad == nil
+	})
+	return staged, errors.Join(err, bad)
+}
+
+// dropStaged deletes an uncommitted block's document and lets go of its payload, unless p is zero.
+func (t *blobTx) dropStaged(id string, p part) error {
+	if err := t.tx.Delete(kindStaged, stagedPrefix(t.key)+id, store.Any); err != nil {
+		return err
+	}
+	return t.drop(p)
+}
+
+// commitBlocks makes the listed blocks the blob's content; InvalidBlockList names a block that is not there.
+// Blocks that are not listed go.
+func (s *Service) commitBlocks(ctx context.Context, account, container, name string, list []BlockRef, o PutOptions, cond conditions) (Blob, error) {
+	if len(list) > maxBlocks {
+		return Blob{}, newError(http.StatusBadRequest, "BlockListTooLong", "The block list may not contain more than 50,000 blocks.")
+	}
+	return s.update(ctx, account, container, name, func(t *blobTx) error {
+		if err := t.check(cond); err != nil {
+			return err
+		}
+		if t.old != nil && t.old.Type != BlockBlob {
+			return errInvalidBlobType()
+		}
+		return t.commit(list, o)
+	})
+}
+
+func (t *blobTx) commit(list []BlockRef, o PutOptions) error {
+	staged, err := t.staged()
+	if err != nil {
+		return err
+	}
+	committed := map[string]part{}
+	var before []part
+	if t.old != nil {
+		if before, err = loadParts(t.tx, t.old); err != nil {
+			return err
+		}
+		for _, p := range before {
+			if p.Block != "" {
+				committed[p.Block] = p
+			}
+		}
+	}
+	doc := t.fresh(BlockBlob, o)
+	parts, kept := make([]part, 0, len(list)), map[string]bool{}
+	for _, b := range list {
+		p, ok := staged[b.ID]
+		if b.From == "committed" || b.From == latestBlock && !ok {
+			p, ok = committed[b.ID]
+		}
+		if !ok {
+			return newError(http.StatusBadRequest, "InvalidBlockList", "The specified block list is invalid.").because("block '%s' is not among the %s blocks", b.ID, b.From)
+		}
+		kept[p.Ref] = true
+		doc.Size += p.Size
+		parts = append(parts, p)
+	}
+	// A payload that is listed twice is one file that two parts name: it goes when no part names it.
+	gone := slices.Collect(func(yield func(part) bool) {
+		seen := map[string]bool{}
+		for _, p := range before {
+			if !kept[p.Ref] && !seen[p.Ref] && !yield(p) {
+				return
+			}
+			seen[p.Ref] = true
+		}
+	})
+	for _, p := range gone {
+		if err := t.drop(p); err != nil {
+			return err
+		}
+	}
+	if t.old != nil {
+		if err := t.dropParts(0); err != nil {
+			return err
+		}
+	}
+	for id, p := range staged {
+		if kept[p.Ref] {
+			p = part{}
+		}
+		if err := t.dropStaged(id, p); err != nil {
+			return err
+		}
+	}
+	if len(parts) > 0 {
+		doc.Parts = randomID()
+		if doc.PartDocs, err = saveParts(t.tx, doc.Parts, 0, parts); err != nil {
+			return err
+		}
+	}
+	return t.put(doc, payload{})
+}
+
+// blockList returns the committed and uncommitted blocks; doc is nil when the blob has only the latter.
+func (s *Service) blockList(ctx context.Context, account, container, name string) (doc *blobDoc, committed, uncommitted []Block, err error) {
+	c, err := s.container(ctx, account, container)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	err = s.store.View(ctx, func(tx store.Tx) error {
+		key := blobKey(account, c.UID, name)
+		doc, err = getBlob(tx, key)
+		if errors.Is(err, store.ErrNotFound) {
+			doc, err = nil, nil
+		}
+		if err != nil {
+			return err
+		}
+		if doc != nil {
+			parts, err := loadParts(tx, doc)
+			if err != nil {
+				return err
+			}
+			for _, p := range parts {
+				if p.Block != "" {
+					committed = append(committed, Block{p.Block, p.Size})
+				}
+			}
+		}
+		t := &blobTx{tx: tx, account: account, key: key}
+		staged, err := t.staged()
+		for id, p := range staged {
+			uncommitted = append(uncommitted, Block{id, p.Size})
+		}
+		slices.SortFunc(uncommitted, func(a, b Block) int { return strings.Compare(a.ID, b.ID) })
+		return err
+	})
+	if err == nil && doc == nil && len(uncommitted) == 0 {
+		err = errBlobNotFound()
+	}
+	return doc, committed, uncommitted, err
+}

@@ -1,0 +1,200 @@
+package blob
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"vauban.dev/store"
+)
+
+// wake asks Run to look for trash.
+func (s *Service) wake() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Run does the housekeeping until ctx ends: it removes the payloads that a crash left without an owner, the
+// blobs of deleted containers, and uncommitted blocks older than a week.
+func (s *Service) Run(ctx context.Context) error {
+	if err := s.sweepOrphans(ctx); err != nil && ctx.Err() == nil {
+		s.log.Error("blob: sweep of orphans", "err", err)
+	}
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error("blob: sweep", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.kick:
+		case <-tick.C:
+		}
+	}
+}
+
+// Sweep removes the blobs of deleted containers and uncommitted blocks older than a week, once.
+func (s *Service) Sweep(ctx context.Context) error {
+	var keys []string
+	err := s.store.View(ctx, func(tx store.Tx) error {
+		return tx.Scan(kindTrash, "", "", func(d store.Doc) bool {
+			keys = append(keys, d.Key)
+			return true
+		})
+	})
+	for _, key := range keys {
+		err = errors.Join(err, s.emptyTrash(ctx, key))
+	}
+	return errors.Join(err, s.expireStaged(ctx), s.expireDelegations(ctx))
+}
+
+// sweepBatch is how many documents one transaction of the sweep removes: other writers wait as long.
+const sweepBatch = 200
+
+// emptyTrash removes the blobs of the deleted container that key, account/uid, names.
+func (s *Service) emptyTrash(ctx context.Context, key string) error {
+	account, _, _ := strings.Cut(key, "/")
+	for ctx.Err() == nil {
+		var freed []part
+		var n int
+		err := s.store.Update(ctx, func(tx store.Tx) error {
+			freed, n = nil, 0
+			blobs, err := firstDocs(tx, kindBlob, key+"/")
+			if err != nil {
+				return err
+			}
+			for _, d := range blobs {
+				doc := new(blobDoc)
+				if err := decode(d.Value, doc); err != nil {
+					return err
+				}
+				t := &blobTx{tx: tx, account: account, key: d.Key, old: doc}
+				if err := t.dropAll(); err != nil {
+					return err
+				}
+				if err := tx.Delete(kindBlob, d.Key, store.Any); err != nil {
+					return err
+				}
+				freed = append(freed, t.freed...)
+			}
+			staged, err := firstDocs(tx, kindStaged, key+"/")
+			if err != nil {
+				return err
+			}
+			for _, d := range staged {
+				var doc stagedDoc
+				if err := decode(d.Value, &doc); err != nil {
+					return err
+				}
+				if err := tx.Delete(kindStaged, d.Key, store.Any); err != nil {
+					return err
+				}
+				freed = append(freed, doc.Part)
+			}
+			if n = len(blobs) + len(staged); n == 0 {
+				return tx.Delete(kindTrash, key, store.Any)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		s.files.remove(account, "", freed)
+		if n == 0 {
+			return nil
+		}
+	}
+	return ctx.Err()
+}
+
+func firstDocs(tx store.Tx, kind, prefix string) (docs []store.Doc, err error) {
+	err = tx.Scan(kind, prefix, "", func(d store.Doc) bool {
+		docs = append(docs, d)
+		return len(docs) < sweepBatch
+	})
+	return docs, err
+}
+
+// expireStaged removes uncommitted blocks that nobody committed in time.
+func (s *Service) expireStaged(ctx context.Context) error {
+	limit := s.clock.Now().Add(-stagedLife * time.Hour).UnixNano()
+	var old []store.Doc
+	err := s.store.View(ctx, func(tx store.Tx) error {
+		return tx.Scan(kindStaged, "", "", func(d store.Doc) bool {
+			var doc stagedDoc
+			if decode(d.Value, &doc) == nil && doc.At < limit {
+				old = append(old, d)
+			}
+			return true
+		})
+	})
+	for _, d := range old {
+		if err != nil {
+			return err
+		}
+		var doc stagedDoc
+		if err = decode(d.Value, &doc); err != nil {
+			return err
+		}
+		err = s.store.Update(ctx, func(tx store.Tx) error { return tx.Delete(kindStaged, d.Key, d.Version) })
+		if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
+			err = nil // it was committed or replaced meanwhile
+			continue
+		}
+		account, _, _ := strings.Cut(d.Key, "/")
+		s.files.remove(account, "", []part{doc.Part})
+	}
+	return err
+}
+
+// sweepOrphans removes the payload files of earlier processes that no document names.
+func (s *Service) sweepOrphans(ctx context.Context) error {
+	live := map[string]bool{}
+	add := func(p part) { live[p.Ref] = true }
+	err := s.store.View(ctx, func(tx store.Tx) error {
+		var bad error
+		scan := func(kind string, f func([]byte) error) {
+			err := tx.Scan(kind, "", "", func(d store.Doc) bool {
+				bad = errors.Join(bad, f(d.Value))
+				return bad == nil
+			})
+			bad = errors.Join(bad, err)
+		}
+		scan(kindBlob, func(b []byte) error {
+			var doc blobDoc
+			err := decode(b, &doc)
+			if doc.Part != nil {
+				add(*doc.Part)
+			}
+			return err
+		})
+		scan(kindParts, func(b []byte) error {
+			var parts []part
+			err := decode(b, &parts)
+			for _, p := range parts {
+				add(p)
+			}
+			return err
+		})
+		scan(kindStaged, func(b []byte) error {
+			var doc stagedDoc
+			err := decode(b, &doc)
+			add(doc.Part)
+			return err
+		})
+		return bad
+	})
+	if err != nil {
+		return err
+	}
+	n, err := s.files.orphans(ctx, func(_, ref string) bool { return live[ref] })
+	if n > 0 {
+		s.log.Info("blob: removed payloads that no blob names", "files", n)
+	}
+	return err
+}

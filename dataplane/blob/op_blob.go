@@ -1,0 +1,362 @@
+package blob
+
+import (
+	"bytes"
+	"crypto/md5"
+	"encoding/base64"
+	"encoding/binary"
+	"hash"
+	"hash/crc64"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+const (
+	mib          = 1 << 20
+	maxPutBlob   = 5000 * mib
+	maxPutBlock  = 4000 * mib
+	maxAppend    = 100 * mib
+	maxRangeHash = 4 * mib // the longest range whose hash can be asked for
+)
+
+// crcTable is the polynomial of x-ms-content-crc64.
+var crcTable = sync.OnceValue(func() *crc64.Table { return crc64.MakeTable(0x9A6C9329AC4BC9B5) })
+
+// upload is a request's body: bounded, and hashed while it is read.
+type upload struct {
+	io.Reader
+	md5, crc         hash.Hash
+	wantMD5, wantCRC []byte
+}
+
+// body returns the request's body, refused before it is read when it is too large. An MD5 of it is made
+// when wanted or sent; a CRC-64 when sent, or when wantCRC and no MD5 was sent.
+func (q *request) body(limit int64, wantMD5, wantCRC bool) (*upload, error) {
+	n := q.r.ContentLength
+	switch {
+	case n < 0:
+		return nil, newError(http.StatusLengthRequired, "MissingContentLengthHeader", "The Content-Length header was not specified.")
+	case n > limit:
+		return nil, errTooLarge(limit)
+	}
+	u := &upload{Reader: &exactReader{r: q.r.Body, left: n}}
+	var err error
+	if u.wantMD5, err = q.decodeHash("Content-MD5", md5.Size, "InvalidMd5"); err != nil {
+		return nil, err
+	}
+	if u.wantCRC, err = q.decodeHash("X-Ms-Content-Crc64", crc64.Size, "InvalidCrc64"); err != nil {
+		return nil, err
+	}
+	if wantMD5 || u.wantMD5 != nil {
+		u.md5 = md5.New()
+		u.Reader = io.TeeReader(u.Reader, u.md5)
+	}
+	if u.wantCRC != nil || wantCRC && u.wantMD5 == nil {
+		u.crc = crc64.New(crcTable())
+		u.Reader = io.TeeReader(u.Reader, u.crc)
+	}
+	return u, nil
+}
+
+// check compares the hashes, once the body was read.
+func (u *upload) check() error {
+	if u.wantMD5 != nil && !bytes.Equal(u.md5.Sum(nil), u.wantMD5) {
+		return newError(http.StatusBadRequest, "Md5Mismatch", "The MD5 value specified in the request did not match with the MD5 value calculated by the server.")
+	}
+	if u.wantCRC != nil && !bytes.Equal(u.crcSum(), u.wantCRC) {
+		return newError(http.StatusBadRequest, "Crc64Mismatch", "The CRC64 value specified in the request did not match with the CRC64 value calculated by the server.")
+	}
+	return nil
+}
+
+// crcSum is the CRC-64 as it stands in the header: little-endian.
+func (u *upload) crcSum() []byte {
+	return binary.LittleEndian.AppendUint64(nil, binary.BigEndian.Uint64(u.crc.Sum(nil)))
+}
+
+// setHashes tells the client what arrived.
+func (u *upload) setHashes(h http.Header) {
+	if u.md5 != nil {
+		h.Set("Content-MD5", base64.StdEncoding.EncodeToString(u.md5.Sum(nil)))
+	}
+	if u.crc != nil {
+		h.Set("x-ms-content-crc64", base64.StdEncoding.EncodeToString(u.crcSum()))
+	}
+}
+
+// exactReader fails when the body ends before its declared length.
+type exactReader struct {
+	r    io.Reader
+	left int64
+}
+
+func (e *exactReader) Read(p []byte) (int, error) {
+	if e.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := e.r.Read(p[:min(int64(len(p)), e.left)])
+	if e.left -= int64(n); err == io.EOF && e.left > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	if e.left == 0 {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// putOptions reads the headers that a blob is written with. Those of Put Block List and Put Blob are alike,
+// but that Put Blob takes the plain HTTP headers too.
+func (q *request) putOptions(plain bool) (o PutOptions, err error) {
+	h := q.r.Header
+	pick := func(name string) string {
+		if v := h.Get("X-Ms-Blob-" + name); v != "" || !plain {
+			return v
+		}
+		return h.Get(name)
+	}
+	o.ContentType, o.ContentEncoding, o.ContentLanguage = pick("Content-Type"), pick("Content-Encoding"), pick("Content-Language")
+	o.CacheControl, o.ContentDisposition = pick("Cache-Control"), h.Get("X-Ms-Blob-Content-Disposition")
+	if o.ContentMD5, err = q.decodeHash("X-Ms-Blob-Content-Md5", md5.Size, "InvalidMd5"); err != nil {
+		return o, err
+	}
+	if o.Tier, err = tier(h.Get("X-Ms-Access-Tier")); err != nil {
+		return o, err
+	}
+	o.Metadata, err = q.metadata()
+	return o, err
+}
+
+func tier(v string) (string, error) {
+	switch v {
+	case "", "Hot", "Cool", "Cold":
+		return v, nil
+	case "Archive":
+		return "", errNotImplemented("the Archive tier")
+	}
+	return "", errInvalidHeader("x-ms-access-tier", v)
+}
+
+func (q *request) writeConditions() (conditions, error) {
+	c, err := parseConditions(q.r.Header)
+	c.noOverwrite = q.createOnly
+	return c, err
+}
+
+func (q *request) putBlob() error {
+	cond, err := q.writeConditions()
+	if err != nil {
+		return err
+	}
+	o, err := q.putOptions(true)
+	if err != nil {
+		return err
+	}
+	var b Blob
+	switch kind := q.r.Header.Get("X-Ms-Blob-Type"); kind {
+	case BlockBlob:
+		b, err = q.putBlockBlob(o, cond)
+	case AppendBlob:
+		if q.r.ContentLength > 0 {
+			return errInvalidHeader("Content-Length", strconv.FormatInt(q.r.ContentLength, 10)).because("an append blob is made empty")
+		}
+		b, err = q.s.createAppend(q.ctx, q.account.Name, q.container, q.blob, o, cond)
+	case "PageBlob":
+		return errNotImplemented("page blobs")
+	case "":
+		return newError(http.StatusBadRequest, "MissingRequiredHeader", "An HTTP header that's mandatory for this request is not specified.").because("x-ms-blob-type")
+	default:
+		return errInvalidHeader("x-ms-blob-type", kind)
+	}
+	if err != nil {
+		return err
+	}
+	q.setStamp(b.ETag, b.LastModified)
+	q.w.Header().Set("x-ms-request-server-encrypted", "true")
+	return q.send(http.StatusCreated)
+}
+
+func (q *request) putBlockBlob(o PutOptions, cond conditions) (Blob, error) {
+	u, err := q.body(maxPutBlob, false, false)
+	if err != nil {
+		return Blob{}, err
+	}
+	b, err := q.s.put(q.ctx, q.account.Name, q.container, q.blob, u, o, cond, u.check)
+	if err != nil {
+		return b, err
+	}
+	if u.setHashes(q.w.Header()); len(o.ContentMD5) == 0 {
+		q.w.Header().Set("Content-MD5", base64.StdEncoding.EncodeToString(b.ContentMD5))
+	}
+	return b, nil
+}
+
+func (q *request) putBlock() error {
+	if q.r.Header.Get("X-Ms-Copy-Source") != "" {
+		return errNotImplemented("Put Block From URL")
+	}
+	u, err := q.body(maxPutBlock, false, true)
+	if err != nil {
+		return err
+	}
+	if q.r.ContentLength == 0 {
+		return errInvalidHeader("Content-Length", "0").because("a block has at least one byte")
+	}
+	if q.createOnly {
+		if err := q.s.precheck(q.ctx, q.account.Name, q.container, q.blob, conditions{noOverwrite: true}); err != nil {
+			return err
+		}
+	}
+	if err := q.s.stage(q.ctx, q.account.Name, q.container, q.blob, q.query.Get("blockid"), u, u.check); err != nil {
+		return err
+	}
+	u.setHashes(q.w.Header())
+	q.w.Header().Set("x-ms-request-server-encrypted", "true")
+	return q.send(http.StatusCreated)
+}
+
+func (q *request) putBlockList() error {
+	cond, err := q.writeConditions()
+	if err != nil {
+		return err
+	}
+	o, err := q.putOptions(false)
+	if err != nil {
+		return err
+	}
+	u, err := q.body(maxBlockListBody, false, true)
+	if err != nil {
+		return err
+	}
+	list, err := parseBlockList(u)
+	if err != nil {
+		return err
+	}
+	if err := drain(u); err != nil {
+		return err
+	}
+	if err := u.check(); err != nil {
+		return err
+	}
+	b, err := q.s.commitBlocks(q.ctx, q.account.Name, q.container, q.blob, list, o, cond)
+	if err != nil {
+		return err
+	}
+	u.setHashes(q.w.Header())
+	q.setStamp(b.ETag, b.LastModified)
+	q.w.Header().Set("x-ms-request-server-encrypted", "true")
+	return q.send(http.StatusCreated)
+}
+
+func (q *request) getBlockList() error {
+	doc, committed, uncommitted, err := q.s.blockList(q.ctx, q.account.Name, q.container, q.blob)
+	if err != nil {
+		return err
+	}
+	if doc != nil {
+		if doc.Type != BlockBlob {
+			return errInvalidBlobType()
+		}
+		b := doc.public(q.blob)
+		q.setStamp(b.ETag, b.LastModified)
+		q.w.Header().Set("x-ms-blob-content-length", strconv.FormatInt(b.Size, 10))
+	}
+	which := orElse(strings.ToLower(q.query.Get("blocklisttype")), "committed")
+	if which != "committed" && which != "uncommitted" && which != "all" {
+		return errInvalidQuery("blocklisttype", which)
+	}
+	x := newXML()
+	x.WriteString("<BlockList>")
+	if which != "uncommitted" {
+		x.blocks("CommittedBlocks", committed)
+	}
+	if which != "committed" {
+		x.blocks("UncommittedBlocks", uncommitted)
+	}
+	x.WriteString("</BlockList>")
+	return q.sendXML(x)
+}
+
+func (x *xmlWriter) blocks(name string, blocks []Block) {
+	x.WriteString("<" + name + ">")
+	for _, b := range blocks {
+		x.WriteString("<Block>")
+		x.text("Name", b.ID)
+		x.text("Size", strconv.FormatInt(b.Size, 10))
+		x.WriteString("</Block>")
+	}
+	x.WriteString("</" + name + ">")
+}
+
+func (q *request) appendBlock() error {
+	if q.r.Header.Get("X-Ms-Copy-Source") != "" {
+		return errNotImplemented("Append Block From URL")
+	}
+	cond, err := parseConditions(q.r.Header)
+	if err != nil {
+		return err
+	}
+	ac := appendConditions{-1, -1}
+	if ac.position, err = q.int64Header("X-Ms-Blob-Condition-Appendpos"); err != nil {
+		return err
+	}
+	if ac.maxSize, err = q.int64Header("X-Ms-Blob-Condition-Maxsize"); err != nil {
+		return err
+	}
+	limit := int64(maxAppend)
+	if q.version < "2022-11-02" {
+		limit = 4 * mib
+	}
+	u, err := q.body(limit, false, true)
+	if err != nil {
+		return err
+	}
+	b, offset, err := q.s.append(q.ctx, q.account.Name, q.container, q.blob, u, cond, ac, false, u.check)
+	if err != nil {
+		return err
+	}
+	h := q.w.Header()
+	u.setHashes(h)
+	q.setStamp(b.ETag, b.LastModified)
+	h.Set("x-ms-blob-append-offset", strconv.FormatInt(offset, 10))
+	h.Set("x-ms-blob-committed-block-count", strconv.Itoa(b.Blocks))
+	h.Set("x-ms-request-server-encrypted", "true")
+	return q.send(http.StatusCreated)
+}
+
+// int64Header reads a number; -1 when the header is not there.
+func (q *request) int64Header(name string) (int64, error) {
+	v := q.r.Header.Get(name)
+	if v == "" {
+		return -1, nil
+	}
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || n < 0 {
+		return 0, errInvalidHeader(strings.ToLower(name), v)
+	}
+	return n, nil
+}
+
+func (q *request) deleteBlob() error {
+	cond, err := parseConditions(q.r.Header)
+	if err != nil {
+		return err
+	}
+	switch v := q.r.Header.Get("X-Ms-Delete-Snapshots"); v {
+	case "", "include":
+	case "only": // there are no snapshots: nothing to delete, but the blob must be there
+		if _, err := q.s.stat(q.ctx, q.account.Name, q.container, q.blob); err != nil {
+			return err
+		}
+		return q.send(http.StatusAccepted)
+	default:
+		return errInvalidHeader("x-ms-delete-snapshots", v)
+	}
+	if err := q.s.delete(q.ctx, q.account.Name, q.container, q.blob, cond); err != nil {
+		return err
+	}
+	q.w.Header().Set("x-ms-delete-type-permanent", "true")
+	return q.send(http.StatusAccepted)
+}

@@ -1,0 +1,207 @@
+package blob
+
+import (
+	"crypto/md5"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"hash/crc64"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+func (q *request) headBlob() error {
+	doc, err := q.readable()
+	if err != nil {
+		return err
+	}
+	b := doc.public(q.blob)
+	q.setBlobHeaders(&b)
+	h := q.w.Header()
+	h.Set("Content-Length", strconv.FormatInt(b.Size, 10))
+	if len(b.ContentMD5) > 0 {
+		h.Set("Content-MD5", base64.StdEncoding.EncodeToString(b.ContentMD5))
+	}
+	if b.Type == BlockBlob {
+		h.Set("x-ms-access-tier", orElse(b.Tier, "Hot"))
+		if b.Tier == "" {
+			h.Set("x-ms-access-tier-inferred", "true")
+		} else {
+			h.Set("x-ms-access-tier-change-time", httpTime(time.Unix(0, doc.TierAt)))
+		}
+	}
+	q.w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// readable returns the blob's document if the request's conditions let it be read.
+func (q *request) readable() (*blobDoc, error) {
+	cond, err := parseConditions(q.r.Header)
+	if err != nil {
+		return nil, err
+	}
+	doc, err := q.s.stat(q.ctx, q.account.Name, q.container, q.blob)
+	if err != nil {
+		return nil, err
+	}
+	return doc, q.judgeRead(cond, doc)
+}
+
+func (q *request) judgeRead(cond conditions, doc *blobDoc) error {
+	err := cond.forRead(doc.ETag, doc.Modified)
+	var e *Error
+	if errors.As(err, &e) && e.Status == http.StatusNotModified {
+		b := doc.public(q.blob)
+		e.header("ETag", b.ETag).header("Last-Modified", httpTime(b.LastModified))
+	}
+	return err
+}
+
+// setBlobHeaders sets what Get Blob and Get Blob Properties have in common. A SAS may override some.
+func (q *request) setBlobHeaders(b *Blob) {
+	q.setStamp(b.ETag, b.LastModified)
+	q.setMetadata(b.Metadata)
+	h := q.w.Header()
+	set := func(name, value string) {
+		if value != "" {
+			h.Set(name, value)
+		}
+	}
+	set("Content-Type", b.ContentType)
+	set("Content-Encoding", b.ContentEncoding)
+	set("Content-Language", b.ContentLanguage)
+	set("Content-Disposition", b.ContentDisposition)
+	set("Cache-Control", b.CacheControl)
+	if s := q.caller.sas; s != nil {
+		for i, o := range overrides {
+			set(o[1], s.headers[i])
+		}
+	}
+	h.Set("Accept-Ranges", "bytes")
+	h.Set("x-ms-blob-type", b.Type)
+	h.Set("x-ms-creation-time", httpTime(b.Created))
+	h.Set("x-ms-lease-status", "unlocked")
+	h.Set("x-ms-lease-state", "available")
+	h.Set("x-ms-server-encrypted", "true")
+	if b.Type == AppendBlob {
+		h.Set("x-ms-blob-committed-block-count", strconv.Itoa(b.Blocks))
+	}
+}
+
+func (q *request) getBlob() error {
+	cond, err := parseConditions(q.r.Header)
+	if err != nil {
+		return err
+	}
+	o, err := q.s.Get(q.ctx, q.account.Name, q.container, q.blob)
+	if err != nil {
+		return err
+	}
+	defer o.Close()
+	if err := q.judgeRead(cond, o.doc); err != nil {
+		return err
+	}
+	header := orElse(q.r.Header.Get("X-Ms-Range"), q.r.Header.Get("Range"))
+	if rng, ok := parseRange(header); ok {
+		return q.sendRange(o, rng)
+	}
+	if q.wantsRangeHash() {
+		return errInvalidHeader("x-ms-range-get-content-md5", "true").because("a hash is given for a range only")
+	}
+	q.setBlobHeaders(&o.Blob)
+	if len(o.ContentMD5) > 0 {
+		q.w.Header().Set("Content-MD5", base64.StdEncoding.EncodeToString(o.ContentMD5))
+	}
+	return q.sendContent(o, 0, o.Size, http.StatusOK)
+}
+
+func (q *request) wantsRangeHash() bool {
+	return q.r.Header.Get("X-Ms-Range-Get-Content-Md5") == "true" || q.r.Header.Get("X-Ms-Range-Get-Content-Crc64") == "true"
+}
+
+func (q *request) sendRange(o *Object, rng byteRange) error {
+	rng, err := rng.clip(o.Size)
+	if err != nil {
+		return err
+	}
+	n := rng.End - rng.Start + 1
+	q.setBlobHeaders(&o.Blob)
+	h := q.w.Header()
+	h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", rng.Start, rng.End, o.Size))
+	if len(o.ContentMD5) > 0 {
+		h.Set("x-ms-blob-content-md5", base64.StdEncoding.EncodeToString(o.ContentMD5))
+	}
+	if q.wantsRangeHash() {
+		if n > maxRangeHash {
+			return newError(http.StatusBadRequest, "OutOfRangeInput", "One of the request inputs is out of range.").because("the hash of a range of more than 4 MiB")
+		}
+		u := upload{}
+		var w []io.Writer
+		if q.r.Header.Get("X-Ms-Range-Get-Content-Md5") == "true" {
+			u.md5 = md5.New()
+			w = append(w, u.md5)
+		}
+		if q.r.Header.Get("X-Ms-Range-Get-Content-Crc64") == "true" {
+			u.crc = crc64.New(crcTable())
+			w = append(w, u.crc)
+		}
+		if _, err := o.WriteRange(io.MultiWriter(w...), rng.Start, n); err != nil {
+			return err
+		}
+		u.setHashes(h)
+	}
+	return q.sendContent(o, rng.Start, n, http.StatusPartialContent)
+}
+
+// sendContent answers with n bytes of the blob from off. Should the first of them not open, the answer is an
+// error; later, the connection ends short of its Content-Length, which every client takes for what it is.
+func (q *request) sendContent(o *Object, off, n int64, status int) error {
+	q.w.Header().Set("Content-Length", strconv.FormatInt(n, 10))
+	if q.r.Method == http.MethodHead || n == 0 {
+		q.w.WriteHeader(status)
+		return nil
+	}
+	w := &lateWriter{w: q.w, status: status}
+	wrote, err := o.WriteRange(w, off, n)
+	if err == nil && wrote < n {
+		err = io.ErrUnexpectedEOF
+	}
+	if err == nil || !w.begun {
+		return err
+	}
+	if q.ctx.Err() == nil && w.err == nil {
+		q.s.log.Error("blob: content broke off", "request", q.id, "account", q.account.Name, "container", q.container, "blob", q.blob, "err", err)
+	}
+	return nil
+}
+
+// lateWriter sends the status with the first bytes.
+type lateWriter struct {
+	w      http.ResponseWriter
+	status int
+	begun  bool
+	err    error
+}
+
+func (l *lateWriter) Write(p []byte) (int, error) {
+	if !l.begun {
+		l.begun = true
+		l.w.WriteHeader(l.status)
+	}
+	n, err := l.w.Write(p)
+	l.err = err
+	return n, err
+}
+
+func (q *request) getBlobMetadata() error {
+	doc, err := q.readable()
+	if err != nil {
+		return err
+	}
+	b := doc.public(q.blob)
+	q.setStamp(b.ETag, b.LastModified)
+	q.setMetadata(b.Metadata)
+	return q.send(http.StatusOK)
+}

@@ -1,0 +1,146 @@
+package blob
+
+import (
+	"net/http"
+	"strings"
+)
+
+// Levels of resources, as srt of an account SAS names them.
+const (
+	levelService   = 's'
+	levelContainer = 'c'
+	levelObject    = 'o'
+)
+
+// operation is one operation of the API with what permits it ("Permissions for calling data operations",
+// "Create an account SAS", "Create a service SAS"). No permission of a kind, no way in by that kind.
+type operation struct {
+	name  string
+	level byte
+	// sas are the permission letters any of which admits; sasCreate admit when the blob does not exist.
+	sas, sasCreate string
+	// delegable: service and user delegation SAS may permit it.
+	delegable bool
+	// roles are the actions any of which admits, under Microsoft.Storage/storageAccounts/blobServices/.
+	// Those under containers/blobs/ are data actions. rolesCreate admit when the blob does not exist.
+	roles, rolesCreate []string
+	// anonymous is the public access level of a container that admits anyone: "blob", "container", "" never.
+	anonymous string
+	run       func(*request) error
+}
+
+const (
+	blobsRead   = "containers/blobs/read"
+	blobsWrite  = "containers/blobs/write"
+	blobsAdd    = "containers/blobs/add/action"
+	blobsDelete = "containers/blobs/delete"
+)
+
+// operations by level, method, restype and comp. "put" and "copy" stand for PUT of a blob by its headers.
+var operations = map[string]*operation{
+	"s GET service/properties":         {name: "Get Blob Service Properties", level: levelService, sas: "r", roles: []string{"read"}, run: (*request).getServiceProperties},
+	"s GET service/stats":              {name: "Get Blob Service Stats", level: levelService, sas: "r", roles: []string{"read"}, run: (*request).getServiceStats},
+	"s POST service/userdelegationkey": {name: "Get User Delegation Key", level: levelService, roles: []string{"generateUserDelegationKey/action"}, run: (*request).getDelegationKey},
+	"s GET /list":                      {name: "List Containers", level: levelService, sas: "l", roles: []string{"containers/read"}, run: (*request).listContainers},
+	"s GET account/properties":         {name: "Get Account Information", level: levelService, sas: "racwdl", roles: []string{"getInfo/action", "read"}, run: (*request).getAccountInformation},
+	"c GET account/properties":         {name: "Get Account Information", level: levelContainer, sas: "racwdl", roles: []string{"getInfo/action", "read"}, run: (*request).getAccountInformation},
+	"o GET account/properties":         {name: "Get Account Information", level: levelObject, sas: "racwdl", roles: []string{"getInfo/action", "read"}, run: (*request).getAccountInformation},
+
+	"c PUT container/":         {name: "Create Container", level: levelContainer, sas: "cw", roles: []string{"containers/write"}, run: (*request).createContainer},
+	"c GET container/":         {name: "Get Container Properties", level: levelContainer, sas: "r", roles: []string{"containers/read"}, anonymous: "container", run: (*request).getContainer},
+	"c GET container/metadata": {name: "Get Container Metadata", level: levelContainer, sas: "r", roles: []string{"containers/read"}, anonymous: "container", run: (*request).getContainer},
+	"c PUT container/metadata": {name: "Set Container Metadata", level: levelContainer, sas: "w", roles: []string{"containers/write"}, run: (*request).setContainerMetadata},
+	"c GET container/acl":      {name: "Get Container ACL", level: levelContainer, roles: []string{"containers/getAcl/action"}, run: (*request).getContainerACL},
+	"c PUT container/acl":      {name: "Set Container ACL", level: levelContainer, roles: []string{"containers/setAcl/action"}, run: (*request).setContainerACL},
+	"c DELETE container/":      {name: "Delete Container", level: levelContainer, sas: "d", roles: []string{"containers/delete"}, run: (*request).deleteContainer},
+	"c GET container/list":     {name: "List Blobs", level: levelContainer, sas: "l", delegable: true, roles: []string{blobsRead}, anonymous: "container", run: (*request).listBlobs},
+
+	"o put":              {name: "Put Blob", level: levelObject, sas: "w", sasCreate: "c", delegable: true, roles: []string{blobsWrite}, rolesCreate: []string{blobsAdd}, run: (*request).putBlob},
+	"o copy":             {name: "Copy Blob", level: levelObject, sas: "w", sasCreate: "c", delegable: true, roles: []string{blobsWrite}, rolesCreate: []string{blobsAdd}, run: (*request).copyBlob},
+	"o GET /":            {name: "Get Blob", level: levelObject, sas: "r", delegable: true, roles: []string{blobsRead}, anonymous: "blob", run: (*request).getBlob},
+	"o HEAD /":           {name: "Get Blob Properties", level: levelObject, sas: "r", delegable: true, roles: []string{blobsRead}, anonymous: "blob", run: (*request).headBlob},
+	"o DELETE /":         {name: "Delete Blob", level: levelObject, sas: "d", delegable: true, roles: []string{blobsDelete}, run: (*request).deleteBlob},
+	"o GET /metadata":    {name: "Get Blob Metadata", level: levelObject, sas: "r", delegable: true, roles: []string{blobsRead}, anonymous: "blob", run: (*request).getBlobMetadata},
+	"o PUT /metadata":    {name: "Set Blob Metadata", level: levelObject, sas: "w", delegable: true, roles: []string{blobsWrite}, run: (*request).setBlobMetadata},
+	"o PUT /properties":  {name: "Set Blob Properties", level: levelObject, sas: "w", delegable: true, roles: []string{blobsWrite}, run: (*request).setBlobProperties},
+	"o PUT /tier":        {name: "Set Blob Tier", level: levelObject, sas: "w", delegable: true, roles: []string{blobsWrite}, run: (*request).setBlobTier},
+	"o PUT /block":       {name: "Put Block", level: levelObject, sas: "w", sasCreate: "c", delegable: true, roles: []string{blobsWrite}, rolesCreate: []string{blobsAdd}, run: (*request).putBlock},
+	"o PUT /blocklist":   {name: "Put Block List", level: levelObject, sas: "w", sasCreate: "c", delegable: true, roles: []string{blobsWrite}, rolesCreate: []string{blobsAdd}, run: (*request).putBlockList},
+	"o GET /blocklist":   {name: "Get Block List", level: levelObject, sas: "r", delegable: true, roles: []string{blobsRead}, anonymous: "blob", run: (*request).getBlockList},
+	"o PUT /appendblock": {name: "Append Block", level: levelObject, sas: "aw", delegable: true, roles: []string{blobsWrite, blobsAdd}, run: (*request).appendBlock},
+}
+
+// readSource is what a copy needs of the blob that it copies.
+var readSource = &operation{name: "Copy Blob (source)", level: levelObject, sas: "r", delegable: true, roles: []string{blobsRead}, anonymous: "blob"}
+
+// unbuilt are the values of comp that Azure knows and this service does not serve.
+var unbuilt = map[string]string{
+	"lease": "leases", "snapshot": "snapshots", "page": "page blobs", "pagelist": "page blobs", "tags": "blob index tags", "blobs": "blob index tags",
+	"batch": "blob batch", "query": "Query Blob Contents", "undelete": "soft delete of blobs and containers", "copy": "Abort Copy Blob (copies end at once)",
+	"immutabilityPolicies": "immutability policies", "legalhold": "legal holds", "expiry": "blob expiry", "incrementalcopy": "page blobs",
+	"seal": "Append Blob Seal", "properties": "Set Blob Service Properties", "rename": "hierarchical namespaces",
+}
+
+// findOperation returns the operation that the request asks for, or nil.
+func findOperation(q *request) *operation {
+	level := "s"
+	switch {
+	case q.blob != "":
+		level = "o"
+	case q.container != "":
+		level = "c"
+	}
+	restype, comp := q.query.Get("restype"), q.query.Get("comp")
+	method := q.r.Method
+	if level == "o" && method == http.MethodPut && restype == "" && comp == "" {
+		if q.r.Header.Get("X-Ms-Copy-Source") != "" {
+			return operations["o copy"]
+		}
+		return operations["o put"]
+	}
+	if op := operations[level+" "+method+" "+restype+"/"+comp]; op != nil {
+		return op
+	}
+	if method == http.MethodHead { // HEAD answers what GET answers, without a body
+		return operations[level+" GET "+restype+"/"+comp]
+	}
+	return nil
+}
+
+// refuseUnsupported refuses what would change the meaning of a request if it were ignored.
+func (q *request) refuseUnsupported() error {
+	for _, p := range []string{"snapshot", "versionid"} {
+		if q.query.Get(p) != "" {
+			return errNotImplemented("%s: snapshots and versions are not kept", p)
+		}
+	}
+	for name, values := range q.r.Header {
+		if lower := strings.ToLower(name); strings.HasPrefix(lower, "x-ms-") && len(values) > 0 && values[0] != "" {
+			if what := unbuiltHeader(lower); what != "" {
+				return errNotImplemented("header %s: %s", lower, what)
+			}
+		}
+	}
+	if q.r.Header.Get("X-Ms-Lease-Id") != "" {
+		code := "LeaseNotPresentWithBlobOperation"
+		if q.blob == "" {
+			code = "LeaseNotPresentWithContainerOperation"
+		}
+		return newError(http.StatusPreconditionFailed, code, "There is currently no lease on the resource.").because("leases are not there yet")
+	}
+	return nil
+}
+
+func unbuiltHeader(name string) string {
+	switch {
+	case strings.HasPrefix(name, "x-ms-encryption-"):
+		return "customer-provided keys and encryption scopes"
+	case name == "x-ms-tags", name == "x-ms-if-tags":
+		return "blob index tags"
+	case strings.HasPrefix(name, "x-ms-immutability-policy"), name == "x-ms-legal-hold":
+		return "immutability"
+	case strings.HasPrefix(name, "x-ms-structured-"):
+		return "structured messages"
+	}
+	return ""
+}

@@ -1,0 +1,159 @@
+// Package blob is Azure Blob Storage's REST API over encrypted files on the local disk: what unmodified
+// azure-storage-blob, az, azure-ai-ml, azureml-mlflow and rslex call, and an in-process API for the region's
+// own services. See docs/architecture/blob.md.
+package blob
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"vauban.dev/authz"
+	"vauban.dev/firewall"
+	"vauban.dev/internal/clock"
+	"vauban.dev/seal"
+	"vauban.dev/store"
+)
+
+// ErrNoAccount is what Accounts.Lookup returns for a name that no storage account has.
+var ErrNoAccount = errors.New("blob: no such storage account")
+
+// Account is what the blob service needs to know of a storage account.
+type Account struct {
+	ID       string    // ARM id
+	Name     string    // lower case, the first label of the host name
+	TenantID string    // the tenant of the subscription, for the 401 challenge
+	SKU      string    // Standard_LRS …, for Get Account Information
+	Kind     string    // StorageV2 …
+	Keys     [2][]byte // decoded from base64; an empty key matches nothing
+
+	// Firewall are the account's network rules; GroupIDs is set by this service.
+	Firewall firewall.Rules
+
+	AllowSharedKeyAccess  bool
+	AllowBlobPublicAccess bool
+	HTTPSOnly             bool   // supportsHttpsTrafficOnly
+	MinimumTLS            uint16 // tls.VersionTLS12 …; 0: any
+}
+
+// Accounts finds storage accounts by name. The provider of Microsoft.Storage implements it.
+type Accounts interface {
+	// Lookup returns the account or ErrNoAccount. It is asked on every request: it must be quick.
+	Lookup(ctx context.Context, name string) (Account, error)
+}
+
+// Tokens verifies bearer tokens in full: signature, issuer, times and audience (one of audiences). The
+// error's text goes to the client as the reason.
+type Tokens interface {
+	Verify(ctx context.Context, token string, audiences ...string) (authz.Principal, error)
+}
+
+// Config is what a Service is made of. All fields but Log and HostSuffix are needed; Accounts, Tokens and
+// Authorizer only by Handler and SAS.
+type Config struct {
+	Store      store.Store
+	Keys       *seal.Keyring
+	Dir        string // payload files; made if missing
+	Clock      clock.Clock
+	Accounts   Accounts
+	Tokens     Tokens
+	Authorizer authz.Authorizer
+	Log        *slog.Logger
+	HostSuffix string // "" = ".blob.core.windows.net"
+}
+
+// Service keeps containers and blobs. Its methods do no authorization and pass no firewall: they are for the
+// region's own services and for Handler, which does both. Accounts are named by their lower-case name.
+// Errors are *Error with Azure's code, or unexpected. Safe for use by many goroutines.
+type Service struct {
+	store    store.Store
+	keys     *seal.Keyring
+	files    *files
+	clock    clock.Clock
+	accounts Accounts
+	tokens   Tokens
+	authz    authz.Authorizer
+	log      *slog.Logger
+	suffix   string
+
+	lastTick atomic.Int64
+	kick     chan struct{} // wakes Run when there is something to sweep
+
+	cmu        sync.RWMutex
+	containers map[string]containerDoc // cache of every container looked at, by key
+}
+
+// Open returns the service over cfg. Call Run for its housekeeping.
+func Open(cfg Config) (*Service, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.HostSuffix == "" {
+		cfg.HostSuffix = ".blob.core.windows.net"
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("blob: %w", err)
+	}
+	return &Service{
+		store: cfg.Store, keys: cfg.Keys, files: newFiles(cfg.Dir), clock: cfg.Clock,
+		accounts: cfg.Accounts, tokens: cfg.Tokens, authz: cfg.Authorizer, log: cfg.Log, suffix: cfg.HostSuffix,
+		kick: make(chan struct{}, 1), containers: map[string]containerDoc{},
+	}, nil
+}
+
+// Handler serves the blob endpoint of every account, {account}.blob.core.windows.net, chosen by the request's host.
+// The connection's origin must be in the request's context.
+func (s *Service) Handler() http.Handler { return http.HandlerFunc(s.serve) }
+
+// Name names the service in logs.
+func (s *Service) Name() string { return "blob" }
+
+// stamp returns the next ETag, unique and rising, and the time now.
+func (s *Service) stamp() (etag int64, now time.Time) {
+	now = s.clock.Now().UTC()
+	tick := dotNetEpoch + now.UnixNano()/100
+	for {
+		last := s.lastTick.Load()
+		next := max(tick, last+1)
+		if s.lastTick.CompareAndSwap(last, next) {
+			return next, now
+		}
+	}
+}
+
+// dotNetEpoch is 1970 in ticks of 100 ns since the year 1, which Azure's ETags are made of.
+const dotNetEpoch = 621355968000000000
+
+func formatETag(tick int64) string { return fmt.Sprintf(`"0x%X"`, tick) }
+
+var accountName = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
+
+// key returns the account's data key; the name is checked, as it becomes a directory's name.
+func (s *Service) key(ctx context.Context, account string) (*seal.Key, error) {
+	if !accountName.MatchString(account) {
+		return nil, errInvalidInput("The account name '%s' is not valid.", account)
+	}
+	return s.keys.Key(ctx, "blob/"+account)
+}
+
+// DeleteAccount makes all data of an account unreadable at once, by destroying its key, and then removes it.
+func (s *Service) DeleteAccount(ctx context.Context, account string) error {
+	if !accountName.MatchString(account) {
+		return errInvalidInput("The account name '%s' is not valid.", account)
+	}
+	if err := s.keys.Destroy(ctx, "blob/"+account); err != nil {
+		return err
+	}
+	if err := s.trashContainers(ctx, account); err != nil {
+		return err
+	}
+	return os.RemoveAll(filepath.Join(s.files.dir, account))
+}

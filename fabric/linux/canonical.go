@@ -72,6 +72,7 @@ func fields(toks []token) int {
 var symbols = map[string]string{
 	"icmp": "1", "igmp": "2", "tcp": "6", "udp": "17", "gre": "47", "esp": "50", "ah": "51", "sctp": "132",
 	"invalid": "1", "established": "2", "related": "4", "new": "8", "untracked": "64",
+	"and": "&", "or": "|", "xor": "^",
 	"ipv4": "2", "ipv6": "10", "original": "0", "reply": "1", "missing": "0", "exists": "1",
 	"expected": "1", "seen-reply": "2", "assured": "4", "confirmed": "8", "snat": "16", "dnat": "32",
 	"unicast": "1", "local": "2", "broadcast": "3", "anycast": "4", "multicast": "5", "blackhole": "6",
@@ -164,13 +165,12 @@ func joinLists(words []string) []string {
 // simplify drops what nft leaves out when it lists a rule: matches that the next one implies, and
 // defaults.
 func simplify(words []string) []string {
+	words = impliedTransport(words)
 	var out []string
 	for i := 0; i < len(words); i++ {
 		rest := words[i:]
 		switch {
 		case match(rest, "meta", "nfproto", symbols["ipv4"], "ip"):
-			i += 2
-		case len(rest) >= 4 && rest[0] == "meta" && rest[1] == "l4proto" && rest[2] == rest[3]:
 			i += 2
 		case len(rest) >= 4 && rest[0] == "ip" && rest[1] == "protocol" && rest[2] == rest[3]:
 			i += 2
@@ -184,6 +184,28 @@ func simplify(words []string) []string {
 		}
 	}
 	return out
+}
+
+// impliedTransport rewrites "meta l4proto 6 … th dport 80" to "… 6 dport 80": the match of a port of a known
+// protocol implies the protocol.
+func impliedTransport(words []string) []string {
+	for i := 0; i+2 < len(words); i++ {
+		if words[i] != "meta" || words[i+1] != "l4proto" {
+			continue
+		}
+		proto, rest := words[i+2], slices.Clone(words[i+3:])
+		implied := false
+		for j := 0; j+1 < len(rest); j++ {
+			port := rest[j+1] == "dport" || rest[j+1] == "sport"
+			if port && (rest[j] == "th" || rest[j] == proto) && !strings.HasPrefix(proto, "{") {
+				rest[j], implied = proto, true
+			}
+		}
+		if implied {
+			return append(slices.Clone(words[:i]), rest...)
+		}
+	}
+	return words
 }
 
 func match(words []string, pattern ...string) bool {

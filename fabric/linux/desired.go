@@ -34,6 +34,7 @@ func collect(s *fabric.State) (map[string]*desired, error) {
 		if ns.Name == "" || all[ns.Name] != nil {
 			return nil, fmt.Errorf("state: namespace %q is empty or stands twice", ns.Name)
 		}
+		ns.NFT = "" // the same as Objects
 		all[ns.Name] = &desired{Namespace: ns}
 	}
 	taken := map[fabric.End]bool{}

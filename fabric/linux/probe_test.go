@@ -1,0 +1,305 @@
+package linux
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vauban.dev/fabric"
+)
+
+// probe is one packet: the first of a flow of its own, unless sport is given.
+type probe struct {
+	from         fabric.Place
+	src, dst     netip.Addr
+	proto        fabric.Protocol
+	sport, dport uint16
+}
+
+// outcome of a probe: the namespace that it arrived in, or the rule whose counter rose by one.
+type outcome struct {
+	at string
+	by fabric.RuleRef
+}
+
+func (o outcome) String() string {
+	switch {
+	case o.at != "":
+		return "arrives at " + o.at
+	case o.by != fabric.RuleRef{}:
+		return "refused by " + o.by.String()
+	}
+	return "lost without a trace"
+}
+
+// prober sends raw packets from any namespace and sees, by raw sockets in all of them, where they arrive. The
+// packet's IPv4 identification tells it from others: nothing on the way changes it.
+type prober struct {
+	d       *Driver
+	drops   <-chan Drop
+	sockets map[string]int // raw sockets to send from, by namespace
+	next    uint16
+
+	mu      sync.Mutex
+	arrived map[uint16]string
+}
+
+var probedProtocols = []int{unix.IPPROTO_ICMP, unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_ESP}
+
+// firstPort begins the source ports of probes; ids count from it.
+const firstPort = 20000
+
+func newProber(t testing.TB, d *Driver) *prober {
+	t.Helper()
+	p := &prober{d: d, drops: d.Drops(t.Context()), sockets: map[string]int{}, arrived: map[uint16]string{}}
+	var readers []*os.File
+	var wg sync.WaitGroup
+	for _, name := range d.names() {
+		err := d.enter(d.space(name).fd, func() error {
+			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+			if err != nil {
+				return err
+			}
+			p.sockets[name] = fd
+			for _, proto := range probedProtocols {
+				fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, proto)
+				if err != nil {
+					return err
+				}
+				f := os.NewFile(uintptr(fd), "raw")
+				readers = append(readers, f)
+				wg.Go(func() { p.read(f, name) })
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		for _, f := range readers {
+			f.Close()
+		}
+		wg.Wait()
+		for _, fd := range p.sockets {
+			unix.Close(fd)
+		}
+	})
+	return p
+}
+
+func (p *prober) read(f *os.File, name string) {
+	buf := make([]byte, 2048)
+	for {
+		n, err := f.Read(buf)
+		if err != nil {
+			return
+		}
+		if id, ok := probeID(buf[:n]); ok {
+			p.mu.Lock()
+			p.arrived[id] = name
+			p.mu.Unlock()
+		}
+	}
+}
+
+// marker begins the payload of every probe that has one; a SYN has it as its sequence number.
+const marker = 0x76617562
+
+// probeID tells a probe from answers to it.
+func probeID(b []byte) (uint16, bool) {
+	if len(b) < 28 {
+		return 0, false
+	}
+	id, body := binary.BigEndian.Uint16(b[4:]), b[int(b[0]&15)*4:]
+	at := 8
+	switch b[9] {
+	case unix.IPPROTO_TCP, unix.IPPROTO_ESP:
+		at = 4
+	case unix.IPPROTO_ICMP:
+		if body[0] != 8 {
+			return 0, false
+		}
+	}
+	return id, len(body) >= at+4 && binary.BigEndian.Uint32(body[at:]) == marker
+}
+
+// send sends probes and says what became of each. It returns when every one has arrived or been
+// counted, or after a while.
+func (p *prober) send(t testing.TB, probes []probe) []outcome {
+	t.Helper()
+	before, err := p.d.Counters(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.mu.Lock()
+	clear(p.arrived)
+	p.mu.Unlock()
+	index := map[uint16]int{}
+	for i, pr := range probes {
+		p.next++
+		index[p.next] = i
+		if pr.sport == 0 {
+			probes[i].sport = firstPort + p.next%40000
+			pr.sport = probes[i].sport
+		}
+		to := &unix.SockaddrInet4{Addr: pr.dst.As4()}
+		err := unix.Sendto(p.sockets[fabric.NSName(pr.from)], packetOf(pr, p.next), 0, to)
+		if err != nil && !errors.Is(err, unix.EPERM) {
+			t.Fatalf("send %+v: %v", pr, err)
+		}
+	}
+	out := make([]outcome, len(probes))
+	rose := p.wait(t, before, len(probes))
+	p.mu.Lock()
+	for id, at := range p.arrived {
+		if i, ok := index[id]; ok {
+			out[i].at = at
+		}
+	}
+	p.mu.Unlock()
+	p.attribute(t, probes, out, rose)
+	return out
+}
+
+// wait returns what the counters rose by when that and the arrivals make n packets.
+func (p *prober) wait(t testing.TB, before map[fabric.RuleRef]uint64, n int) map[fabric.RuleRef]uint64 {
+	t.Helper()
+	deadline := time.Now().Add(3 * time.Second)
+	for {
+		now, err := p.d.Counters(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		rose, sum := map[fabric.RuleRef]uint64{}, 0
+		for ref, v := range now {
+			if v > before[ref] {
+				rose[ref] = v - before[ref]
+				sum += int(rose[ref])
+			}
+		}
+		p.mu.Lock()
+		sum += len(p.arrived)
+		p.mu.Unlock()
+		if sum >= n || time.Now().After(deadline) {
+			return rose
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// attribute gives each counted drop to its probe, by the logged packets. The counters are the truth: a log that
+// does not add up to them is an error.
+func (p *prober) attribute(t testing.TB, probes []probe, out []outcome, rose map[fabric.RuleRef]uint64) {
+	t.Helper()
+	logged := map[fabric.RuleRef]uint64{}
+	left := 0
+	for _, n := range rose {
+		left += int(n)
+	}
+	if left > dropQueue {
+		t.Fatalf("%d drops at once are more than the queue holds", left)
+	}
+	for range left {
+		select {
+		case drop := <-p.drops:
+			logged[drop.Rule]++
+			i := slices.IndexFunc(probes, func(pr probe) bool { return pr.matches(drop) })
+			if i < 0 {
+				t.Errorf("a drop of no probe: %+v", drop)
+				continue
+			}
+			if out[i] != (outcome{}) {
+				t.Errorf("%+v: %s, and %+v", probes[i], out[i], drop)
+			}
+			out[i].by = drop.Rule
+		case <-time.After(3 * time.Second):
+			t.Errorf("counters rose by %v, logged were %v", rose, logged)
+			return
+		}
+	}
+	if !maps.Equal(rose, logged) {
+		t.Errorf("counters rose by %v, logged were %v", rose, logged)
+	}
+}
+
+// matches tells whether the drop is of this probe, before or after address translation.
+func (pr probe) matches(d Drop) bool {
+	if d.Protocol != pr.proto {
+		return false
+	}
+	if pr.proto != fabric.TCP && pr.proto != fabric.UDP {
+		return d.Src.Addr() == pr.src && d.Dst.Addr() == pr.dst
+	}
+	return d.Src.Port() == pr.sport && d.Dst.Port() == pr.dport && (d.Src.Addr() == pr.src || d.Dst.Addr() == pr.dst)
+}
+
+// packetOf writes an IPv4 packet; the kernel fills in the length and the header's checksum.
+func packetOf(pr probe, id uint16) []byte {
+	var body []byte
+	switch pr.proto {
+	case fabric.TCP:
+		body = make([]byte, 20)
+		binary.BigEndian.PutUint16(body, pr.sport)
+		binary.BigEndian.PutUint16(body[2:], pr.dport)
+		binary.BigEndian.PutUint32(body[4:], marker)
+		body[12], body[13] = 5<<4, 2 // SYN
+		binary.BigEndian.PutUint16(body[14:], 65535)
+		binary.BigEndian.PutUint16(body[16:], checksum(pseudoHeader(pr, len(body)), body))
+	case fabric.UDP:
+		body = make([]byte, 12)
+		binary.BigEndian.PutUint16(body, pr.sport)
+		binary.BigEndian.PutUint16(body[2:], pr.dport)
+		binary.BigEndian.PutUint16(body[4:], uint16(len(body)))
+		binary.BigEndian.PutUint32(body[8:], marker)
+	case fabric.ICMP:
+		body = make([]byte, 12)
+		body[0] = 8
+		binary.BigEndian.PutUint16(body[4:], id)
+		binary.BigEndian.PutUint32(body[8:], marker)
+		binary.BigEndian.PutUint16(body[2:], checksum(body))
+	default:
+		body = make([]byte, 16)
+		binary.BigEndian.PutUint32(body, uint32(id))
+		binary.BigEndian.PutUint32(body[4:], marker)
+	}
+	head := make([]byte, 20)
+	head[0] = 0x45
+	binary.BigEndian.PutUint16(head[4:], id)
+	head[8], head[9] = 64, byte(pr.proto)
+	src, dst := pr.src.As4(), pr.dst.As4()
+	copy(head[12:], src[:])
+	copy(head[16:], dst[:])
+	return append(head, body...)
+}
+
+func pseudoHeader(pr probe, n int) []byte {
+	src, dst := pr.src.As4(), pr.dst.As4()
+	return append(append(src[:], dst[:]...), 0, byte(pr.proto), byte(n>>8), byte(n))
+}
+
+func checksum(parts ...[]byte) uint16 {
+	var sum uint32
+	for _, p := range parts {
+		for i := 0; i+1 < len(p); i += 2 {
+			sum += uint32(binary.BigEndian.Uint16(p[i:]))
+		}
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return ^uint16(sum)
+}
+
+func (pr probe) String() string {
+	return fmt.Sprintf("%s %s:%d to %s:%d protocol %d", pr.from.ID, pr.src, pr.sport, pr.dst, pr.dport, pr.proto)
+}

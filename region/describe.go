@@ -23,10 +23,10 @@ func Describe() (Status, error) {
 	}
 	s := Status{State: Running, Isolation: isolationOf(ids), Limits: ownLimits("/sys/fs/cgroup", "/proc/self/cgroup"), Runtime: FindRuntime()}
 	if s.Isolation.SubIDs == 0 {
-		s.Warnings = append(s.Warnings, "No subordinate ids: containers run under your own user id, and only their namespaces keep them apart. Remedy: "+remedySubIDs())
+		s.Warnings = append(s.Warnings, "No subordinate ids: containers run under your own user id, and only their namespaces keep them apart. Remedy: "+remedySubIDs(s.Isolation.UID))
 	}
 	if !s.Limits.Memory {
-		s.Warnings = append(s.Warnings, "Nodes have no memory limit but their address space: "+s.Limits.How+".")
+		s.Warnings = append(s.Warnings, "Nodes get no memory limit but on their address space ("+s.Limits.How+").")
 	}
 	if s.Runtime.Name == "" {
 		s.Warnings = append(s.Warnings, "No OCI runtime: compute nodes cannot start. Remedy: "+remedyInstall("crun"))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -102,12 +103,38 @@ func hold(ctx context.Context, order holdOrder, status *os.File) error {
 	var c Control
 	new(fdStore).register(&c)
 	c.Handle(methodNamespaces, ownNamespaces)
-	c.Handle(methodEnd, func(context.Context, Request) (Reply, error) { end(); return Reply{}, nil })
+	c.Handle(methodEnd, func(_ context.Context, r Request) (Reply, error) {
+		defer end()
+		closeAll(r.Files)
+		l.Close() // from here on the region is gone for everybody
+		return Reply{}, killAll()
+	})
 	if err := json.NewEncoder(status).Encode(holdReport{}); err != nil {
 		return err // whoever started us is gone
 	}
 	status.Close()
-	return c.Serve(ctx, l)
+	if err := c.Serve(ctx, l); err != nil && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// killAll ends every process of the region but the holder and returns when all have ended. A server is
+// `up`'s child, or its heir's: that one has ended before, but may wait for its parent to notice.
+func killAll() error {
+	if err := unix.Kill(-1, unix.SIGKILL); err != nil && err != unix.ESRCH {
+		return err
+	}
+	for {
+		_, err := unix.Wait4(-1, nil, 0, nil)
+		switch err {
+		case nil, unix.EINTR:
+		case unix.ECHILD:
+			return nil
+		default:
+			return err
+		}
+	}
 }
 
 // holdAgain waits for the parent to map the ids of the new user namespace, then starts the program

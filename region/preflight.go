@@ -3,6 +3,7 @@ package region
 import (
 	"errors"
 	"os"
+	"os/user"
 	"strconv"
 	"strings"
 
@@ -40,7 +41,7 @@ func Preflight() []Problem {
 		return out
 	}
 	if m, err := mapsForUser(); err == nil && !m.helpers {
-		out = append(out, Problem{What: "no subordinate user ids: containers will run under your own user id", Remedy: remedySubIDs()})
+		out = append(out, Problem{What: "no subordinate user ids: containers will run under your own user id", Remedy: remedySubIDs(os.Getuid())})
 	}
 	return out
 }
@@ -106,8 +107,17 @@ func remedySysctl(set string) string {
 	return "echo " + set + " | " + sudo() + "tee /etc/sysctl.d/60-vauban.conf && " + sudo() + "sysctl -p /etc/sysctl.d/60-vauban.conf"
 }
 
-func remedySubIDs() string {
-	return remedyInstall("newuidmap") + ` && sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "$USER", then vauban down and up`
+// remedySubIDs gives subordinate ids to the user uid.
+func remedySubIDs(uid int) string {
+	who := strconv.Itoa(uid)
+	if u, err := user.LookupId(who); err == nil {
+		who = u.Username
+	}
+	give := "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 " + who
+	if lookTool("newuidmap") == "" {
+		give = remedyInstall("newuidmap") + " && " + give
+	}
+	return give + " (then `vauban down` and `up`)"
 }
 
 // remedyInstall is the command that installs a tool here.

@@ -18,17 +18,20 @@ const (
 	holderPatience = 3 * time.Second
 )
 
-// Stop ends the region at dir: the server is asked to end, then the holder ends and with it every
-// process in the region. The data stay. ErrNotRunning says that there was nothing to end.
+// Stop ends the region at dir: the server is asked to end, then the holder ends every process that is
+// left in the region, and itself. The data stay. ErrNotRunning says that there was nothing to end.
 func Stop(ctx context.Context, dir string) error {
-	err := stopPeer(ctx, dir, controlSocket, MethodStop, serverPatience)
+	err := stopPeer(ctx, dir, controlSocket, MethodStop, serverPatience, true)
 	if err != nil && !errors.Is(err, ErrNotRunning) {
 		return fmt.Errorf("end the server: %w", err)
 	}
-	if err := stopPeer(ctx, dir, holderSocket, methodEnd, holderPatience); err != nil {
-		if errors.Is(err, ErrNotRunning) {
-			return err
-		}
+	// Its answer says that all is over. The process may linger until the parent of the server, which
+	// is in its pid namespace, has noticed the server's end.
+	err = stopPeer(ctx, dir, holderSocket, methodEnd, holderPatience, false)
+	if errors.Is(err, ErrNotRunning) {
+		return err
+	}
+	if err != nil {
 		return fmt.Errorf("end the holder: %w", err)
 	}
 	return errors.Join(remove(dir, controlSocket), remove(dir, holderSocket))
@@ -41,9 +44,9 @@ func remove(dir, name string) error {
 	return nil
 }
 
-// stopPeer asks the process behind a socket to end, waits until it has, and kills it when that takes
-// longer than patience.
-func stopPeer(ctx context.Context, dir, socket, method string, patience time.Duration) error {
+// stopPeer asks the process behind a socket to end, waits until it has answered, or has ended, and
+// kills it when that takes longer than patience.
+func stopPeer(ctx context.Context, dir, socket, method string, patience time.Duration, ended bool) error {
 	conn, err := dialDir(dir, socket)
 	if err != nil {
 		return dialError(err)
@@ -57,7 +60,7 @@ func stopPeer(ctx context.Context, dir, socket, method string, patience time.Dur
 	asked, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	_, err = callConn(asked, conn, method, nil, nil, nil)
-	if err == nil || errors.Is(err, ErrNotRunning) {
+	if ended && (err == nil || errors.Is(err, ErrNotRunning)) {
 		err = waitPidfd(asked, pidfd)
 	}
 	if err == nil || ctx.Err() != nil {

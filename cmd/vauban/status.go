@@ -62,7 +62,7 @@ func printStatus(w io.Writer, s region.Status, now time.Time) {
 		row("state", "stopped; `vauban up -d` starts it")
 		return
 	case region.Held:
-		row("state", "held: the server is away, namespaces, jobs and %d listeners stand; `vauban up -d` serves them again", s.Kept)
+		row("state", "held: the server is away, namespaces, jobs and listeners (%d) stand; `vauban up -d` serves them again", s.Kept)
 		row("holder", "process %d", s.Holder)
 		return
 	}

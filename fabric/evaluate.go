@@ -128,6 +128,9 @@ func (t *Topology) peerHas(v *VNet, peer string, a netip.Addr) (has, known bool)
 
 // isPublic tells whether an address is reachable over the internet.
 func isPublic(a netip.Addr) bool {
+	if !a.Is4() {
+		return false
+	}
 	b := a.As4()
 	switch {
 	case a.IsPrivate(), a.IsLoopback(), a.IsLinkLocalUnicast(), a == WireServer:

@@ -37,7 +37,7 @@ func (v Verdict) String() string {
 type DestinationKind uint8
 
 const (
-	ToNothing  DestinationKind = iota // no one has the address
+	ToNothing  DestinationKind = iota // nothing: the flow was refused, if only because nobody has the address
 	ToNIC                             // a guest NIC; ID is its id
 	ToEndpoint                        // a private endpoint; ID is its id
 	ToService                         // a public address of the region's services
@@ -65,8 +65,8 @@ type Step struct {
 	Verdict Verdict
 }
 
-// Explanation is what becomes of a flow, and why. An allowed flow may still meet a closed port, or
-// nothing at all: the fabric does not know who listens.
+// Explanation is what becomes of a flow, and why. An allowed flow may still meet a closed port: the fabric
+// does not know who listens.
 type Explanation struct {
 	Flow    Flow
 	Verdict Verdict
@@ -94,12 +94,16 @@ func (e Explanation) String() string {
 }
 
 func (e Explanation) headline() string {
-	what := fmt.Sprintf("%s from %s to %s", e.Flow.Protocol, e.Source, e.Flow.target())
+	from := NSName(e.Flow.From)
+	if e.Source.IsValid() {
+		from = e.Source.String()
+	}
+	what := fmt.Sprintf("%s from %s to %s", e.Flow.Protocol, from, e.Flow.target())
 	switch {
-	case e.Verdict == Denied:
+	case e.By != (RuleRef{}):
 		return fmt.Sprintf("%s is denied by %s", what, e.By)
-	case e.Destination.Kind == ToNothing:
-		return what + " is allowed, but nothing has that address"
+	case e.Verdict == Denied:
+		return what + " cannot be followed"
 	case e.Destination.ID != "":
 		return fmt.Sprintf("%s is allowed and reaches %s %s", what, e.Destination.Kind, e.Destination.ID)
 	}
@@ -181,11 +185,7 @@ func (w *walk) deny(where, what string, rule RuleRef) bool {
 
 func (w *walk) arrive(where string, d Destination) bool {
 	w.e.Verdict, w.e.Destination = Allowed, d
-	what := "the " + d.Kind.String() + " answers"
-	if d.Kind == ToNothing {
-		what = "nobody here has this address"
-	}
-	w.step(where, what, RuleRef{}, Allowed)
+	w.step(where, "the "+d.Kind.String()+" answers", RuleRef{}, Allowed)
 	return false
 }
 
@@ -420,7 +420,7 @@ func (w *walk) fromRouter(id string) bool {
 	w.ns = RouterNS(id)
 	to := v.nicAt(w.p.Destination)
 	switch {
-	case w.p.Destination == WireServer, w.p.Destination == IMDS:
+	case slices.Contains([]netip.Addr{WireServer, IMDS, Gateway, w.plan.transfer[id].router}, w.p.Destination):
 		return w.arrive(id, Destination{Kind: ToPlatform, Addr: w.p.Destination})
 	case to != nil && to.Kind == Endpoint:
 		return w.arrive(id, Destination{Kind: ToEndpoint, ID: to.ID, Addr: w.p.Destination, Service: to.Service})

@@ -44,11 +44,13 @@ func internet(t *Topology, p *plan) (Namespace, map[string]RuleRef) {
 	tb.set("sources", "ifname . ipv4_addr", sources)
 	tb.base("prerouting_raw", "filter hook prerouting priority -300; policy drop;",
 		`iifname "lo" accept`,
-		"iifname . ip saddr @sources accept",
-		tb.drop(FabricRule(RuleAntiSpoof)))
+		"iifname . ip saddr != @sources "+tb.drop(FabricRule(RuleAntiSpoof)),
+		"ip daddr 169.254.0.0/16 "+tb.drop(FabricRule(RuleNoRoute)),
+		"meta nfproto ipv4 accept")
 	tb.base("forward", "filter hook forward priority 0; policy accept;",
 		`oifname "lo" `+tb.drop(FabricRule(RuleNoRoute)))
 	tb.base("output", "filter hook output priority 0; policy accept;",
+		"ip daddr 169.254.0.0/16 "+tb.drop(FabricRule(RuleNoRoute)),
 		`oifname "lo" fib daddr type != local `+tb.drop(FabricRule(RuleNoRoute)))
 	ns.Objects = tb.finish()
 	ns.NFT = ruleset(ns.Objects)

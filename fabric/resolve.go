@@ -86,6 +86,13 @@ func (s *scope) rules(g *NSG, d Direction) ([]resolved, error) {
 	return out, nil
 }
 
+// Validate tells whether Compile understands the rule: its protocol, addresses, tags and ports. The error
+// says which property it does not, and why.
+func (r *Rule) Validate(tags TagSource) error {
+	_, err := newScope(&VNet{}, tags).rule(r)
+	return err
+}
+
 func (s *scope) rule(r *Rule) (resolved, error) {
 	out := resolved{allow: r.Allow, proto: r.Protocol}
 	if r.Protocol < AnyProtocol || r.Protocol > 255 {
@@ -117,11 +124,8 @@ func (s *scope) peers(list, groups []string) (interval.Set, error) {
 	if len(list) == 0 && len(groups) == 0 {
 		return nil, fmt.Errorf("no address, tag or application security group")
 	}
-	in := []interval.Interval{}
+	var in []interval.Interval
 	for _, text := range list {
-		if text == "*" || strings.EqualFold(text, "any") {
-			return nil, nil
-		}
 		set, err := s.peer(text)
 		if err != nil {
 			return nil, err
@@ -131,21 +135,20 @@ func (s *scope) peers(list, groups []string) (interval.Set, error) {
 	for _, g := range groups {
 		in = append(in, s.groups[g]...)
 	}
-	return orEmpty(interval.New(in...), everything()), nil
-}
-
-// orEmpty keeps "no value" apart from "any value", which a nil set means, and makes a full set nil.
-func orEmpty(s, full interval.Set) interval.Set {
-	switch {
-	case len(s) == 0:
-		return interval.Set{}
-	case slices.Equal(s, full):
-		return nil
+	switch set := interval.New(in...); {
+	case len(set) == 0:
+		return interval.Set{}, nil // of no address, as against any
+	case slices.Equal(set, everything()):
+		return nil, nil
+	default:
+		return set, nil
 	}
-	return s
 }
 
 func (s *scope) peer(text string) (interval.Set, error) {
+	if text == "*" || strings.EqualFold(text, "any") {
+		return everything(), nil
+	}
 	if a, err := netip.ParseAddr(text); err == nil {
 		return interval.Of(netip.PrefixFrom(a, a.BitLen())), nil
 	}
@@ -192,15 +195,17 @@ func platformTag(name string) (interval.Set, bool) {
 	return nil, false
 }
 
-// ports is the union of ports and ranges, nil for any port.
+// ports is the union of ports and ranges, nil for any port: "*", or the whole range in one piece.
 func ports(list []string) (interval.Set, error) {
 	if len(list) == 0 {
 		return nil, fmt.Errorf("no port")
 	}
 	var in []interval.Interval
+	any := false
 	for _, text := range list {
 		if text == "*" {
-			return nil, nil
+			any = true
+			continue
 		}
 		lo, hi, isRange := strings.Cut(text, "-")
 		if !isRange {
@@ -211,7 +216,11 @@ func ports(list []string) (interval.Set, error) {
 		if err1 != nil || err2 != nil || from > to {
 			return nil, fmt.Errorf("%q is no port or range of ports", text)
 		}
+		any = any || from == 0 && to == 65535
 		in = append(in, interval.Interval{Lo: uint32(from), Hi: uint32(to)})
 	}
-	return orEmpty(interval.New(in...), interval.Set{{Lo: 0, Hi: 65535}}), nil
+	if any {
+		return nil, nil
+	}
+	return interval.New(in...), nil
 }

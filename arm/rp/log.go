@@ -99,9 +99,8 @@ func (e *Engine) LogRefusal(ctx context.Context, r *Request, t *Target, failure 
 	})
 }
 
-// LogRoute writes the activity entry of a route that succeeded; routes have no resource to log in their
-// transaction.
-func (e *Engine) LogRoute(ctx context.Context, r *Request, t *Target, status int) error {
+// LogSuccess writes the activity entry of an operation that succeeded and is not Logged.
+func (e *Engine) LogSuccess(ctx context.Context, r *Request, t *Target, status int) error {
 	return e.Update(ctx, func(tx *Tx) error {
 		entry := r.Entry(ctx, t)
 		entry.Status, entry.HTTPStatus = activity.Succeeded, status

@@ -49,6 +49,7 @@ type Target struct {
 	Scope      arm.ID // where the permission is checked
 	Version    string // api-version
 	Write      bool   // the operation belongs in the activity log
+	Logged     bool   // it writes its own activity entry when it succeeds, in its transaction
 	serve      func(ctx context.Context, t *Target, r *Request) (*Response, error)
 }
 

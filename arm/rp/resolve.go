@@ -92,7 +92,7 @@ func (e *Engine) unknown(method, path string, failure error) error {
 
 // verb makes the target of a request on a resource.
 func (e *Engine) verb(method string, d *definition, id arm.ID) (*Target, []string, error) {
-	t := &Target{ID: id, Scope: id}
+	t := &Target{ID: id, Scope: id, Logged: true}
 	right := permissionName(d.name)
 	switch method {
 	case http.MethodGet:
@@ -146,7 +146,7 @@ func (e *Engine) actionTargetOr(method, path string, otherwise error) (*Target, 
 		}
 		return nil, nil, otherwise
 	}
-	return &Target{ID: id, Scope: id, Permission: a.permission, Write: method != http.MethodGet, serve: e.act(d, a)}, d.versions, nil
+	return &Target{ID: id, Scope: id, Permission: a.permission, Write: method != http.MethodGet, Logged: true, serve: e.act(d, a)}, d.versions, nil
 }
 
 func (e *Engine) listTarget(d *definition, parent arm.ID) *Target {

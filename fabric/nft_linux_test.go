@@ -1,0 +1,128 @@
+package fabric
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// nft runs the program in a network namespace of its own, as root there.
+func nft(t *testing.T, script string) []byte {
+	t.Helper()
+	cmd := exec.Command("sh", "-ec", script)
+	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+	}
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v\n%.2000s", err, stderr.String())
+	}
+	return out.Bytes()
+}
+
+// sizes is how many lines each object has: rules, or elements.
+type sizes map[string]int
+
+// loaded reads `nft -j list ruleset`.
+func loaded(t *testing.T, text []byte) sizes {
+	t.Helper()
+	type element struct {
+		Name  string
+		Chain string
+		Elem  []json.RawMessage
+	}
+	var list struct {
+		Nftables []map[string]json.RawMessage
+	}
+	if err := json.Unmarshal(text, &list); err != nil {
+		t.Fatal(err)
+	}
+	out := sizes{}
+	for _, entry := range list.Nftables {
+		for kind, body := range entry {
+			if kind == "metainfo" || kind == "table" {
+				continue
+			}
+			var e element
+			if err := json.Unmarshal(body, &e); err != nil {
+				t.Fatal(err)
+			}
+			switch kind {
+			case "rule":
+				out["chain "+e.Chain]++
+			case "counter":
+				out["counter "+e.Name] = 0
+			default:
+				out[kind+" "+e.Name] += len(e.Elem)
+			}
+		}
+	}
+	return out
+}
+
+func wanted(n *Namespace) sizes {
+	out := sizes{}
+	for _, o := range n.Objects {
+		out[fmt.Sprintf("%s %s", o.Kind, o.Name)] = len(o.Lines)
+	}
+	return out
+}
+
+// The whole text, in one piece, is what nft understands.
+func TestNFTUnderstandsTheText(t *testing.T) {
+	state, err := Compile(scenario())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range state.Namespaces {
+		file := filepath.Join(t.TempDir(), "ruleset")
+		if err := os.WriteFile(file, []byte(state.Namespaces[i].NFT), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		nft(t, "nft -c -f "+file)
+	}
+}
+
+// The kernel takes each ruleset, and has afterwards what was written: no rule and no element less.
+func TestKernelTakesRulesets(t *testing.T) {
+	topologies := map[string]*Topology{"scenario": scenario(), "empty": {VNets: []VNet{{ID: "v"}}}}
+	for seed := range uint64(3) {
+		topologies[fmt.Sprintf("random %d", seed)] = newChance(seed).topology()
+	}
+	for name, topology := range topologies {
+		t.Run(name, func(t *testing.T) {
+			state, err := Compile(topology)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range state.Namespaces {
+				n := &state.Namespaces[i]
+				if n.NFT == "" {
+					continue
+				}
+				dir := t.TempDir()
+				for i, batch := range Batches(n.Objects, BatchSize) {
+					file := filepath.Join(dir, fmt.Sprintf("%04d.nft", i))
+					if err := os.WriteFile(file, []byte(batch), 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				got := loaded(t, nft(t, "for f in "+dir+"/*.nft; do nft -f $f; done; nft -j list ruleset"))
+				if diff := cmp.Diff(wanted(n), got); diff != "" {
+					t.Errorf("%s: %s", n.Name, diff)
+				}
+			}
+		})
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -61,7 +62,7 @@ var instanceVersions = []string{"2017-08-01", "2018-02-01", "2018-10-01", "2019-
 // instance answers /metadata/instance and, below it, the parts of the document: .../compute/name.
 func (s *imds) instance(w http.ResponseWriter, r *http.Request, nic, path string) error {
 	q := r.URL.Query()
-	if !known(q.Get("api-version")) {
+	if !slices.Contains(instanceVersions, q.Get("api-version")) {
 		writeJSON(w, http.StatusBadRequest, map[string]any{
 			"error":           "Bad request. api-version was not specified in the request or is not supported. For more information refer to aka.ms/azureimds",
 			"newest-versions": []string{"2021-12-13", "2021-05-01", "2021-02-01"},
@@ -93,15 +94,6 @@ func (s *imds) instance(w http.ResponseWriter, r *http.Request, nic, path string
 		writeJSON(w, http.StatusOK, part)
 	}
 	return nil
-}
-
-func known(version string) bool {
-	for _, v := range instanceVersions {
-		if v == version {
-			return true
-		}
-	}
-	return false
 }
 
 // below walks a path of names, in lower case, and indexes into the document.

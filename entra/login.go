@@ -65,14 +65,14 @@ func (l *login) route(w http.ResponseWriter, r *http.Request, tenant, rest strin
 	return notServed("This region's login service does not serve " + printable(r.URL.Path) + ".")
 }
 
-// known checks the tenant segment of a path. any allows the words that stand for every tenant.
-func (l *login) known(segment string, any bool) error {
+// known checks the tenant segment of a path. common allows the words that stand for every tenant.
+func (l *login) known(segment string, common bool) error {
 	s := strings.ToLower(segment)
 	switch s {
 	case l.tenant.ID, l.tenant.Domain:
 		return nil
 	case "common", "organizations":
-		if any {
+		if common {
 			return nil
 		}
 		return noTenant()
@@ -89,14 +89,11 @@ func (l *login) noSignInPage(w http.ResponseWriter) error {
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusNotImplemented)
 	name := html.EscapeString(l.tenant.Name + " (" + l.tenant.Domain + ")")
-	_, err := w.Write([]byte(`<!doctype html><html lang="en"><title>Vauban: no interactive sign-in</title>
+	_, _ = w.Write([]byte(`<!doctype html><html lang="en"><title>Vauban: no interactive sign-in</title>
 <h1>This is Vauban, not Microsoft</h1>
 <p>You reached the login service of the region <strong>` + name + `</strong>, which runs on a machine of yours.
 It has no interactive sign-in: sign in as a service principal (<code>az login --service-principal</code>).</p>
 <p><strong>Never type a real Azure password on a page of a Vauban region.</strong></p></html>
-`))
-	if err != nil {
-		return nil // the client is gone
-	}
+`)) // the client is gone otherwise
 	return nil
 }

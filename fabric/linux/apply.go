@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 
 	"vauban.dev/fabric"
@@ -28,6 +27,12 @@ func (d *Driver) Apply(ctx context.Context, s *fabric.State) error {
 	if err != nil {
 		return err
 	}
+	for name, w := range want {
+		if err := w.stage(d.known[name]); err != nil {
+			return err
+		}
+	}
+	d.known = want
 	if err := d.discover(); err != nil {
 		return err
 	}
@@ -149,7 +154,7 @@ func (d *Driver) changed(want map[string]*desired) ([]string, error) {
 	dirty := map[string]bool{}
 	for name, w := range want {
 		s := d.space(name)
-		if s.has == nil || !reflect.DeepEqual(s.has, w) {
+		if s.has == nil || !s.has.same(w) {
 			dirty[name] = true
 		} else if len(w.Objects) > 0 {
 			gen, err := d.generation(s)

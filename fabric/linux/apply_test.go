@@ -174,7 +174,10 @@ func TestDamageIsRepaired(t *testing.T) {
 			}
 			return setAddresses(h, l, nil)
 		}), true},
-		{"rule added", nft("add rule " + table + " allow accept\n"), false},
+		{"rule added to a base chain", nft("insert rule " + table + " forward accept\n"), false},
+		{"rule added", func(t *testing.T, d *Driver) {
+			nft("insert rule "+table+" "+stagedName(t, d, r, "allow")+" accept\n")(t, d)
+		}, false},
 		{"table gone", nft("delete table " + table + "\n"), false},
 		{"gate left closed", func(t *testing.T, d *Driver) {
 			if err := d.closeGate(t.Context(), d.space(r)); err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"reflect"
 
 	"vauban.dev/fabric"
 )
@@ -12,6 +13,30 @@ import (
 type desired struct {
 	fabric.Namespace
 	Ends []end
+
+	staged []fabric.Object
+	rules  ruleset // what staged says
+}
+
+// same tells whether two states want the same of a namespace.
+func (d *desired) same(e *desired) bool {
+	return reflect.DeepEqual(d.Namespace, e.Namespace) && reflect.DeepEqual(d.Ends, e.Ends)
+}
+
+// stage computes the rules, or takes them from what was desired before.
+func (d *desired) stage(before *desired) error {
+	if before != nil && reflect.DeepEqual(before.Objects, d.Objects) {
+		d.staged, d.rules = before.staged, before.rules
+		return nil
+	}
+	var err error
+	if d.staged, err = stage(d.Objects); err == nil {
+		d.rules, err = newRuleset(d.staged)
+	}
+	if err != nil {
+		return fmt.Errorf("state: rules of %s: %w", d.Name, err)
+	}
+	return nil
 }
 
 // end is one end of a veth pair, seen from its namespace.

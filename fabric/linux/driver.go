@@ -53,7 +53,8 @@ type Driver struct {
 	nft    string
 	home   *os.File // the network namespace of this process
 
-	applying sync.Mutex // held by Apply and CleanUp: one at a time
+	applying sync.Mutex          // held by Apply, Verify and CleanUp: one at a time; guards what spaces hold
+	known    map[string]*desired // what Apply was asked for last, by namespace
 
 	// refs are the counters of the state applied last.
 	refs atomic.Pointer[map[string]fabric.RuleRef]

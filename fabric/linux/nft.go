@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
 
 	"vauban.dev/fabric"
 )
@@ -22,8 +23,7 @@ const transactionSize = 300_000
 // errTooLong is the kernel's EMSGSIZE through nft.
 var errTooLong = errors.New("the transaction is too long for a netlink message")
 
-// gate is a table of its own that refuses everything: it stands while a table cannot be changed in one
-// transaction, and when a table is not what was loaded.
+// gate is a table of its own that refuses everything: it stands while the table is not what was loaded.
 const gate = "inet " + fabric.TableName + "_gate"
 
 // runNFT runs nft inside a namespace.
@@ -88,29 +88,30 @@ func (d *Driver) halve(ctx context.Context, s *space, sts []statement) error {
 	return d.halve(ctx, s, sts[len(sts)/2:])
 }
 
-// execute carries a plan out: in one transaction if it fits, else with an atomic flip, else behind a
-// closed gate.
+// execute carries a plan out.
 func (d *Driver) execute(ctx context.Context, s *space, p plan) error {
-	all := append(append(append([]statement{}, p.prepare...), p.flip...), p.collect...)
-	if total(all) <= transactionSize {
-		if err := d.transact(ctx, s, all); !errors.Is(err, errTooLong) {
-			return err
-		}
+	if total(p.prepare)+total(p.flip) <= transactionSize {
+		p.flip, p.prepare = append(p.prepare, p.flip...), nil
 	}
 	if err := d.inPieces(ctx, s, p.prepare); err != nil {
 		return err
 	}
-	err := d.transact(ctx, s, p.flip)
-	if errors.Is(err, errTooLong) {
-		d.log.Warn("a change of rules does not fit one transaction: traffic is refused while it is made", "namespace", s.name)
-		if err = d.closeGate(ctx, s); err == nil {
-			err = d.inPieces(ctx, s, p.flip)
-		}
-	}
-	if err != nil {
+	if err := d.transact(ctx, s, p.flip); err != nil {
 		return err
 	}
+	if len(p.collect) == 0 {
+		return nil
+	}
+	gracePeriod()
 	return d.inPieces(ctx, s, p.collect)
+}
+
+// gracePeriod waits until no packet is on its way through rules that were replaced before the call: until
+// all processors have left what RCU protects. That is what membarrier(2) does by its way; where the kernel does
+// not let us wait, a packet may in theory meet a chain that is being deleted.
+func gracePeriod() {
+	const membarrierGlobal = 1
+	unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0)
 }
 
 func total(sts []statement) int {
@@ -132,9 +133,9 @@ func (d *Driver) closeGate(ctx context.Context, s *space) error {
 	return err
 }
 
-// openGate removes the gate if it stands.
-func (d *Driver) openGate(ctx context.Context, s *space) error {
-	_, err := d.runNFT(ctx, s, "add table "+gate+"\ndelete table "+gate+"\n", "-f", "-")
+// deleteTable deletes a table if it exists.
+func (d *Driver) deleteTable(ctx context.Context, s *space, name string) error {
+	_, err := d.runNFT(ctx, s, "add table "+name+"\ndelete table "+name+"\n", "-f", "-")
 	return err
 }
 
@@ -197,22 +198,14 @@ func (e *MismatchError) Error() string {
 	return fmt.Sprintf("the rules of namespace %s are not what was loaded: %s", e.Namespace, e.Difference)
 }
 
-// load brings the table of a namespace to what is desired and reads it back.
+// loadRules brings the table of a namespace to what is desired and reads it back.
 func (d *Driver) loadRules(ctx context.Context, s *space, want *desired) error {
-	wanted, err := newRuleset(want.Objects)
-	if err != nil {
-		return fmt.Errorf("rules of %s: %w", s.name, err)
-	}
 	gen, err := d.generation(s)
 	if err != nil {
 		return err
 	}
-	if s.rules != nil && s.gen == gen && difference(wanted, s.rules) == "" {
+	if s.rules != nil && s.gen == gen && difference(want.rules, s.rules) == "" {
 		return nil
-	}
-	tables, err := d.tables(s)
-	if err != nil {
-		return err
 	}
 	have := s.rules
 	s.rules = nil
@@ -221,39 +214,44 @@ func (d *Driver) loadRules(ctx context.Context, s *space, want *desired) error {
 			return err
 		}
 	}
-	if len(wanted) == 0 && !tables[table] {
-		return d.settle(ctx, s, ruleset{}, tables[gate])
-	}
-	if len(wanted) == 0 {
-		if _, err := d.runNFT(ctx, s, "delete table "+table+"\n", "-f", "-"); err != nil {
-			return err
-		}
-		return d.settle(ctx, s, ruleset{}, tables[gate])
-	}
-	p := newPlan(have, wanted, want.Objects)
-	if !tables[table] {
-		p.prepare = append([]statement{{"add table " + table, objectSize}}, p.prepare...)
-	}
-	if err := d.execute(ctx, s, p); err != nil {
+	if err := d.change(ctx, s, have, want); err != nil {
 		return fmt.Errorf("load the rules of %s: %w", s.name, err)
 	}
 	back, err := d.list(ctx, s)
 	if err != nil {
 		return err
 	}
-	if diff := difference(wanted, back); diff != "" {
+	if diff := difference(want.rules, back); diff != "" {
 		return errors.Join(&MismatchError{s.name, diff}, d.closeGate(ctx, s))
 	}
-	if tables, err = d.tables(s); err != nil {
-		return err
+	return d.settle(ctx, s, back)
+}
+
+// change makes the table of a namespace what is desired.
+func (d *Driver) change(ctx context.Context, s *space, have ruleset, want *desired) error {
+	if len(want.rules) == 0 {
+		return d.deleteTable(ctx, s, table)
 	}
-	return d.settle(ctx, s, back, tables[gate])
+	p, ok := newPlan(have, want.rules, want.staged)
+	if !ok {
+		d.log.Warn("rules were changed from outside: traffic is refused while they are loaded again", "namespace", s.name)
+		if err := errors.Join(d.closeGate(ctx, s), d.deleteTable(ctx, s, table)); err != nil {
+			return err
+		}
+		p, _ = newPlan(nil, want.rules, want.staged)
+	}
+	p.prepare = append([]statement{{"add table " + table, objectSize}}, p.prepare...)
+	return d.execute(ctx, s, p)
 }
 
 // settle opens the gate and remembers what the kernel holds.
-func (d *Driver) settle(ctx context.Context, s *space, rs ruleset, gated bool) error {
-	if gated {
-		if err := d.openGate(ctx, s); err != nil {
+func (d *Driver) settle(ctx context.Context, s *space, rs ruleset) error {
+	tables, err := d.tables(s)
+	if err != nil {
+		return err
+	}
+	if tables[gate] {
+		if err := d.deleteTable(ctx, s, gate); err != nil {
 			return err
 		}
 	}
@@ -277,15 +275,11 @@ func (d *Driver) Verify(ctx context.Context) error {
 		if s.has == nil || len(s.has.Objects) == 0 {
 			continue
 		}
-		wanted, err := newRuleset(s.has.Objects)
-		if err != nil {
-			return err
-		}
 		back, err := d.list(ctx, s)
 		if err != nil {
 			return err
 		}
-		if diff := difference(wanted, back); diff != "" {
+		if diff := difference(s.has.rules, back); diff != "" {
 			s.has, s.rules = nil, nil
 			errs = append(errs, &MismatchError{name, diff}, d.closeGate(ctx, s))
 		}

@@ -28,9 +28,6 @@ func (o object) key() objectKey { return objectKey{o.Kind, o.Name} }
 
 func (o object) base() bool { return o.Kind == fabric.ChainObject && o.spec != "" }
 
-// interval sets and maps hold ranges; their elements cannot be exchanged one by one.
-func (o object) interval() bool { return strings.Contains(o.spec, "interval") }
-
 func (o object) equal(p object) bool { return o.spec == p.spec && slices.Equal(o.lines, p.lines) }
 
 // newRuleset brings objects to canonical form. It refuses a concatenation of more than maxFields
@@ -60,7 +57,7 @@ func newRuleset(objects []fabric.Object) (ruleset, error) {
 			c.lines = append(c.lines, canonical(toks))
 		}
 		if o.Kind == fabric.SetObject || o.Kind == fabric.MapObject {
-			c.lines = canonicalElements(c.lines, o.Kind == fabric.SetObject && c.interval())
+			c.lines = canonicalElements(c.lines, o.Kind == fabric.SetObject && strings.Contains(c.spec, "interval"))
 		}
 		if rs[c.key()].Kind != "" {
 			return nil, fmt.Errorf("%s %s stands twice", o.Kind, o.Name)
@@ -114,13 +111,4 @@ func firstDifference(want, have []string) string {
 		return fmt.Sprintf("%q is missing", want[len(have)])
 	}
 	return fmt.Sprintf("%q is not wanted", have[len(want)])
-}
-
-// canonicalLine is the canonical form of a line that newRuleset has accepted.
-func canonicalLine(l string) string {
-	toks, err := tokens(l)
-	if err != nil {
-		return l
-	}
-	return canonical(toks)
 }

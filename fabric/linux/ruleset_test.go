@@ -116,6 +116,18 @@ func TestTooManyFields(t *testing.T) {
 	}
 }
 
+// stagedName is the name that an object was given in the kernel.
+func stagedName(t testing.TB, d *Driver, ns, name string) string {
+	t.Helper()
+	for _, o := range d.space(ns).has.staged {
+		if strings.HasPrefix(o.Name, name+".") {
+			return o.Name
+		}
+	}
+	t.Fatalf("%s has no object %s", ns, name)
+	return ""
+}
+
 // A ruleset far beyond one netlink message is loaded and changed in pieces.
 func TestLargeRuleset(t *testing.T) {
 	d := newTestDriver(t, Config{})
@@ -165,7 +177,7 @@ func TestVerifyFindsDifference(t *testing.T) {
 		t.Fatal(err)
 	}
 	sp := d.space(fabric.RouterNS("v"))
-	if _, err := d.runNFT(t.Context(), sp, "add rule "+table+" x accept\n", "-f", "-"); err != nil {
+	if _, err := d.runNFT(t.Context(), sp, "add rule "+table+" "+stagedName(t, d, sp.name, "x")+" accept\n", "-f", "-"); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Verify(t.Context()); err == nil {

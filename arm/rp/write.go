@@ -272,9 +272,21 @@ func embeddedWrites(w *write, d *definition, property string, list []any) ([]*wr
 	return writes, nil
 }
 
+type embeddedKey struct{}
+
+// Embedded reports whether ctx is that of the admission of a child that its parent's PUT writes. What concerns
+// its siblings is then for the parent's Admit to check, which sees all of them as they will be.
+func Embedded(ctx context.Context) bool {
+	is, _ := ctx.Value(embeddedKey{}).(bool)
+	return is
+}
+
 func (w *write) admit(ctx context.Context) error {
 	if w.d.admit == nil {
 		return nil
+	}
+	if w.embedded {
+		ctx = context.WithValue(ctx, embeddedKey{}, true)
 	}
 	return w.d.admit(ctx, w.tx, w.verb(), w.res, w.oldRes)
 }

@@ -1,0 +1,112 @@
+package network
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"vauban.dev/arm"
+	"vauban.dev/arm/rp"
+	"vauban.dev/store"
+)
+
+// NIC is an interface that no ARM resource of the user stands for: a compute node's (Azure keeps it in
+// Batch's own subscription), or that of `exec`.
+type NIC struct {
+	ID     string     `json:"id"`   // the owner's
+	Kind   string     `json:"kind"` // "node", "exec" …; for messages and status
+	VNet   string     `json:"vnet"`
+	Subnet string     `json:"subnet"`
+	Addr   netip.Addr `json:"addr"`
+	NSG    string     `json:"nsg,omitempty"`
+	Public netip.Addr `json:"public,omitzero"`
+}
+
+// NICRequest says what an owner needs.
+type NICRequest struct {
+	Subnet arm.ID
+	Owner  string // unique in the region; becomes NIC.ID
+	Kind   string
+	NSG    string // id of the NIC's own network security group, "" for none
+	Public bool   // with a public address
+}
+
+// AllocateNIC gives the owner an interface in the subnet, in tx; the fabric has it after the next Sync.
+// An owner that has one in this subnet gets that one, so a caller may repeat the call after a crash. Errors: 404 for
+// the subnet, SubnetIsFull, SubnetDelegated, PublicIPCountLimitReached (400).
+func (p *Provider) AllocateNIC(tx *rp.Tx, r NICRequest) (NIC, error) {
+	if r.Owner == "" || strings.ContainsAny(r.Owner, "\x00\n") {
+		return NIC{}, fmt.Errorf("network: bad NIC owner %q", r.Owner)
+	}
+	have, ok, err := hiddenNIC(tx, r.Owner)
+	if err != nil {
+		return NIC{}, err
+	}
+	if ok {
+		if !strings.EqualFold(have.Subnet, r.Subnet.String()) {
+			return NIC{}, fmt.Errorf("network: %s has an interface in %s", r.Owner, have.Subnet)
+		}
+		return have, nil
+	}
+	s, err := rp.Get[Subnet](tx, r.Subnet)
+	if err != nil {
+		return NIC{}, err
+	}
+	if s.State == arm.Deleting {
+		return NIC{}, arm.NotFound(r.Subnet)
+	}
+	if err := s.Properties.notDelegated(s.ID, r.Owner); err != nil {
+		return NIC{}, err
+	}
+	n := NIC{ID: r.Owner, Kind: r.Kind, VNet: s.ID.Parent().String(), Subnet: s.ID.String(), NSG: r.NSG}
+	if n.Addr, err = take(tx, s, netip.Addr{}, allocation{Owner: r.Owner}, nil); err != nil {
+		return NIC{}, err
+	}
+	if r.Public {
+		if n.Public, err = p.takePublic(tx, r.Owner); err != nil {
+			return NIC{}, err
+		}
+	}
+	return n, put(tx, nicKind, n.ID, n, store.None)
+}
+
+// ReleaseNIC gives the owner's interface and addresses back; an owner without one is no error.
+func (p *Provider) ReleaseNIC(tx *rp.Tx, owner string) error {
+	n, ok, err := hiddenNIC(tx, owner)
+	if err != nil || !ok {
+		return err
+	}
+	subnet, err := arm.ParseID(n.Subnet)
+	if err != nil {
+		return err
+	}
+	if err := give(tx, subnet, n.Addr); err != nil {
+		return err
+	}
+	if n.Public.IsValid() {
+		if err := givePublic(tx, n.Public); err != nil {
+			return err
+		}
+	}
+	return drop(tx, nicKind, owner)
+}
+
+// HiddenNICs lists the interfaces that AllocateNIC gave, in the order of their ids.
+func HiddenNICs(tx store.Tx) ([]NIC, error) { return scan[NIC](tx, nicKind, "") }
+
+func hiddenNIC(tx store.Tx, owner string) (NIC, bool, error) {
+	d, err := tx.Get(nicKind, owner)
+	if errors.Is(err, store.ErrNotFound) {
+		return NIC{}, false, nil
+	}
+	if err != nil {
+		return NIC{}, false, err
+	}
+	var n NIC
+	if err := json.Unmarshal(d.Value, &n); err != nil {
+		return NIC{}, false, fmt.Errorf("network: stored NIC %s: %w", owner, err)
+	}
+	return n, true, nil
+}

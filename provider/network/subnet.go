@@ -1,0 +1,304 @@
+package network
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"vauban.dev/arm"
+	"vauban.dev/arm/rp"
+)
+
+// Subnet is the properties of a subnet (Network REST: SubnetPropertiesFormat).
+type Subnet struct {
+	AddressPrefix         string            `json:"addressPrefix,omitempty"`
+	AddressPrefixes       []string          `json:"addressPrefixes,omitempty"`
+	NSG                   *Ref              `json:"networkSecurityGroup,omitempty"`
+	RouteTable            *Ref              `json:"routeTable,omitempty"`
+	NATGateway            *Ref              `json:"natGateway,omitempty"`
+	ServiceEndpoints      []ServiceEndpoint `json:"serviceEndpoints,omitempty"`
+	Delegations           []Delegation      `json:"delegations"`
+	DefaultOutboundAccess *bool             `json:"defaultOutboundAccess,omitempty"`
+	EndpointPolicies      string            `json:"privateEndpointNetworkPolicies,omitempty"`
+	LinkServicePolicies   string            `json:"privateLinkServiceNetworkPolicies,omitempty"`
+
+	IPConfigurations []Ref `json:"ipConfigurations,omitempty" rp:"readonly"`
+	PrivateEndpoints []Ref `json:"privateEndpoints,omitempty" rp:"readonly"`
+}
+
+// ServiceEndpoint lets a subnet reach a service's public address as itself.
+type ServiceEndpoint struct {
+	Service   string   `json:"service"`
+	Locations []string `json:"locations,omitempty"`
+	State     string   `json:"provisioningState,omitempty"`
+}
+
+// Delegation gives a subnet to one service.
+type Delegation struct {
+	ID         string               `json:"id,omitempty"`
+	Name       string               `json:"name"`
+	Type       string               `json:"type,omitempty"`
+	Properties DelegationProperties `json:"properties"`
+}
+
+// DelegationProperties of a Delegation.
+type DelegationProperties struct {
+	ServiceName string   `json:"serviceName"`
+	Actions     []string `json:"actions,omitempty"`
+	State       string   `json:"provisioningState,omitempty"`
+}
+
+// prefixes are the subnet's prefixes, whichever property has them.
+func (s *Subnet) prefixes() []string {
+	if len(s.AddressPrefixes) > 0 {
+		return s.AddressPrefixes
+	}
+	return []string{s.AddressPrefix}
+}
+
+// judgesEndpoints says whether the subnet's security group applies to its private endpoints.
+func (s *Subnet) judgesEndpoints() bool {
+	return strings.EqualFold(s.EndpointPolicies, "Enabled") || strings.EqualFold(s.EndpointPolicies, "NetworkSecurityGroupEnabled")
+}
+
+// notDelegated refuses an interface in a subnet that belongs to another service.
+func (s *Subnet) notDelegated(id arm.ID, owner string) error {
+	if len(s.Delegations) == 0 {
+		return nil
+	}
+	return bad("SubnetDelegated", "Subnet %s is delegated to %s and cannot be used by %s.", id, s.Delegations[0].Properties.ServiceName, owner)
+}
+
+func (p *Provider) subnetType() rp.Registration {
+	list := make([]rp.Version[Subnet], len(versions))
+	for i, name := range versions {
+		list[i].Name = name
+		if name < privateSubnets {
+			list[i].Encode = encodeOldSubnet
+		}
+	}
+	return rp.Of(rp.Type[Subnet]{
+		Name: SubnetType, Kind: rp.Proxy, Versions: list, ShowETag: true,
+		NamePattern: networkName, NameRule: networkNameRule,
+		Default:   defaultSubnet,
+		Validate:  validateSubnet,
+		Admit:     admitSubnet,
+		Links:     subnetLinks,
+		Reconcile: applied[Subnet](p),
+		Present:   presentSubnet,
+		Release:   releaseSubnet,
+		Finalize:  applied[Subnet](p),
+	})
+}
+
+// encodeOldSubnet leaves out defaultOutboundAccess where it says what the old versions took for granted.
+func encodeOldSubnet(s *Subnet) (map[string]any, error) {
+	old := *s
+	if old.DefaultOutboundAccess != nil && *old.DefaultOutboundAccess {
+		old.DefaultOutboundAccess = nil
+	}
+	return tree(&old)
+}
+
+func defaultSubnet(version string, r *rp.Resource[Subnet]) {
+	s := &r.Properties
+	if s.DefaultOutboundAccess == nil {
+		open := version < privateSubnets
+		s.DefaultOutboundAccess = &open
+	}
+	if s.EndpointPolicies == "" {
+		s.EndpointPolicies = "Disabled"
+	}
+	if s.LinkServicePolicies == "" {
+		s.LinkServicePolicies = "Enabled"
+	}
+	if s.Delegations == nil {
+		s.Delegations = []Delegation{}
+	}
+	for i := range s.ServiceEndpoints {
+		e := &s.ServiceEndpoints[i]
+		e.State = string(arm.Succeeded)
+		if len(e.Locations) == 0 {
+			e.Locations = []string{"*"}
+		}
+	}
+	for i := range s.Delegations {
+		d := &s.Delegations[i]
+		d.ID, d.Type = r.ID.String()+"/delegations/"+d.Name, SubnetType+"/delegations"
+		d.Properties.State = string(arm.Succeeded)
+		if d.Properties.Actions == nil {
+			d.Properties.Actions = []string{SubnetType + "/action"}
+		}
+	}
+}
+
+var endpointPolicies = []string{"Disabled", "Enabled", "NetworkSecurityGroupEnabled", "RouteTableEnabled"}
+
+func validateSubnet(_ rp.Op, new, _ *rp.Resource[Subnet]) error {
+	s := &new.Properties
+	if s.AddressPrefix == "" && len(s.AddressPrefixes) == 0 {
+		return bad("AddressPrefixStringCannotBeNullOrEmpty", "Address prefix string for resource %s cannot be null or empty.", new.ID)
+	}
+	own, err := parsePrefixes(s.prefixes(), new.ID)
+	if err != nil {
+		return err
+	}
+	for i, a := range own {
+		if a.Bits() > 29 {
+			return bad("NetcfgInvalidSubnet", "Subnet '%s' is not valid in virtual network '%s'. The smallest subnet is a /29, %s is smaller.", new.ID.Name(), new.ID.Parent().Name(), a)
+		}
+		for _, b := range own[:i] {
+			if a.Overlaps(b) {
+				return bad("NetcfgSubnetRangesOverlap", "Subnet '%s' is not valid because its IP address ranges overlap: %s and %s.", new.ID.Name(), b, a)
+			}
+		}
+	}
+	if !slices.ContainsFunc(endpointPolicies, func(v string) bool { return strings.EqualFold(v, s.EndpointPolicies) }) {
+		return bad("InvalidRequestFormat", "Cannot parse the request: privateEndpointNetworkPolicies of subnet %s is '%s'; it must be one of %s.", new.ID, clip(s.EndpointPolicies), strings.Join(endpointPolicies, ", "))
+	}
+	switch {
+	case s.RouteTable != nil:
+		return arm.NotImplemented("Route tables are not implemented: subnet %s names %s.", new.ID, clip(s.RouteTable.ID))
+	case s.NATGateway != nil:
+		return arm.NotImplemented("NAT gateways are not implemented: subnet %s names %s.", new.ID, clip(s.NATGateway.ID))
+	}
+	if s.NSG != nil {
+		_, err := parseRef(s.NSG, NSGType, "networkSecurityGroup", new.ID)
+		return err
+	}
+	return nil
+}
+
+func subnetLinks(r *rp.Resource[Subnet]) []rp.Link {
+	if r.Properties.NSG == nil {
+		return nil
+	}
+	id, err := arm.ParseID(r.Properties.NSG.ID)
+	if err != nil { // Validate has its say
+		return nil
+	}
+	return []rp.Link{{Action: NSGType + "/join/action", ID: id}}
+}
+
+func admitSubnet(ctx context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource[Subnet]) error {
+	if !rp.Embedded(ctx) { // else the virtual network's own admission checks all subnets together
+		vnet, err := rp.Get[VNet](tx, new.ID.Parent())
+		if err != nil {
+			return err
+		}
+		if err := fits(vnet, new); err != nil {
+			return err
+		}
+		siblings, err := rp.List[Subnet](tx, SubnetType, vnet.ID)
+		if err != nil {
+			return err
+		}
+		if err := noOverlap(new, siblings); err != nil {
+			return err
+		}
+	}
+	if err := mustExist[NSG](tx, new.Properties.NSG, new.ID); err != nil {
+		return err
+	}
+	if op == rp.Create {
+		return nil
+	}
+	return keepsAllocations(tx, new, old)
+}
+
+// fits refuses a subnet that lies outside of its virtual network.
+func fits(vnet *rp.Resource[VNet], s *rp.Resource[Subnet]) error {
+	own, err := parsePrefixes(s.Properties.prefixes(), s.ID)
+	if err != nil {
+		return err
+	}
+	space, err := parsePrefixes(vnet.Properties.AddressSpace.AddressPrefixes, vnet.ID)
+	if err != nil {
+		return err
+	}
+	for _, a := range own {
+		if !slices.ContainsFunc(space, func(b netip.Prefix) bool { return b.Bits() <= a.Bits() && b.Contains(a.Addr()) }) {
+			return bad("NetcfgSubnetRangeOutsideVnet", "Subnet '%s' is not valid because its IP address range is outside the IP address range of virtual network '%s'.", s.ID.Name(), vnet.ID.Name())
+		}
+	}
+	return nil
+}
+
+// noOverlap refuses a subnet that overlaps with one of the others.
+func noOverlap(s *rp.Resource[Subnet], others []*rp.Resource[Subnet]) error {
+	own, err := parsePrefixes(s.Properties.prefixes(), s.ID)
+	if err != nil {
+		return err
+	}
+	for _, o := range others {
+		if o.ID.Key() == s.ID.Key() || o.State == arm.Deleting {
+			continue
+		}
+		theirs, err := parsePrefixes(o.Properties.prefixes(), o.ID)
+		if err != nil {
+			return err
+		}
+		for _, a := range own {
+			if slices.ContainsFunc(theirs, a.Overlaps) {
+				return bad("NetcfgSubnetRangesOverlap", "Subnet '%s' is not valid because its IP address range overlaps with that of an existing subnet in virtual network '%s'.", s.ID.Name(), s.ID.Parent().Name())
+			}
+		}
+	}
+	return nil
+}
+
+// keepsAllocations refuses a change of prefixes that would cut off an address in use.
+func keepsAllocations(tx *rp.Tx, new, old *rp.Resource[Subnet]) error {
+	if slices.Equal(new.Properties.prefixes(), old.Properties.prefixes()) {
+		return nil
+	}
+	held, err := allocations(tx, new.ID)
+	if err != nil || len(held) == 0 {
+		return err
+	}
+	return bad("InUsePrefixCannotBeDeleted", "IpPrefix %s on Subnet %s has active allocations and cannot be deleted.", strings.Join(old.Properties.prefixes(), ", "), new.ID.Name())
+}
+
+// mustExist checks a reference that Validate has found well-formed.
+func mustExist[T any](tx *rp.Tx, ref *Ref, of arm.ID) error {
+	if ref == nil {
+		return nil
+	}
+	id, err := arm.ParseID(ref.ID)
+	if err != nil {
+		return err
+	}
+	r, err := rp.Get[T](tx, id)
+	if notFound(err) || (err == nil && r.State == arm.Deleting) {
+		return missing(id, of)
+	}
+	return err
+}
+
+func presentSubnet(_ context.Context, tx *rp.Tx, r *rp.Resource[Subnet]) error {
+	held, err := allocations(tx, r.ID)
+	if err != nil {
+		return err
+	}
+	r.Properties.IPConfigurations, r.Properties.PrivateEndpoints = nil, nil
+	for _, h := range held {
+		r.Properties.IPConfigurations = append(r.Properties.IPConfigurations, Ref{ID: h.Owner})
+		if ref := (Ref{ID: h.Endpoint}); h.Endpoint != "" && !slices.Contains(r.Properties.PrivateEndpoints, ref) {
+			r.Properties.PrivateEndpoints = append(r.Properties.PrivateEndpoints, ref)
+		}
+	}
+	return nil
+}
+
+func releaseSubnet(_ context.Context, tx *rp.Tx, r *rp.Resource[Subnet]) error {
+	held, err := allocations(tx, r.ID)
+	if err != nil || len(held) == 0 {
+		return err
+	}
+	owners := make([]string, len(held))
+	for i, h := range held {
+		owners[i] = h.Owner
+	}
+	return bad("InUseSubnetCannotBeDeleted", "Subnet %s is in use by %s and cannot be deleted. In order to delete the subnet, delete all the resources within the subnet. See aka.ms/deletesubnet.", r.ID.Name(), inUse(owners))
+}

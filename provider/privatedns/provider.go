@@ -1,0 +1,89 @@
+// Package privatedns is Microsoft.Network/privateDnsZones: zones, their links to virtual networks, and
+// their A, CNAME and SOA record sets. provider/network turns them into the resolver's model.
+package privatedns
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"vauban.dev/arm"
+	"vauban.dev/arm/rp"
+)
+
+// The resource types.
+const (
+	ZoneType  = "Microsoft.Network/privateDnsZones"
+	LinkType  = ZoneType + "/virtualNetworkLinks"
+	AType     = ZoneType + "/A"
+	CNAMEType = ZoneType + "/CNAME"
+	SOAType   = ZoneType + "/SOA"
+)
+
+var versions = []string{"2018-09-01", "2020-01-01", "2020-06-01", "2024-06-01"}
+
+// Syncer applies what is committed to the running resolvers.
+type Syncer interface {
+	// Sync returns when what was committed before the call is answered.
+	Sync(ctx context.Context) error
+}
+
+// Config of a Provider.
+type Config struct {
+	Sync Syncer
+	// VNetExists reports whether a virtual network of this id is stored and not being deleted.
+	VNetExists func(tx *rp.Tx, id arm.ID) (bool, error)
+}
+
+// Provider of private DNS zones.
+type Provider struct{ cfg Config }
+
+// New makes the provider.
+func New(cfg Config) *Provider { return &Provider{cfg: cfg} }
+
+// Types are the registrations of all types of the provider.
+func (p *Provider) Types() []rp.Registration {
+	return []rp.Registration{p.zoneType(), p.linkType(), p.setType(AType), p.setType(CNAMEType), p.setType(SOAType)}
+}
+
+// Ref is a reference to another resource.
+type Ref struct {
+	ID string `json:"id"`
+}
+
+// badRequest is what the service answers for most of what a client does wrong.
+func badRequest(format string, args ...any) *arm.Error {
+	return arm.Errorf(http.StatusBadRequest, "BadRequest", format, args...)
+}
+
+func notFound(err error) bool {
+	e := arm.AsError(err)
+	return e != nil && e.Status == http.StatusNotFound
+}
+
+var root = arm.MustParseID("/")
+
+// applied is a Reconcile: the resource is done when the resolvers answer by it.
+func applied[T any](p *Provider) func(context.Context, *rp.Resource[T]) (rp.Result, error) {
+	return func(ctx context.Context, _ *rp.Resource[T]) (rp.Result, error) {
+		return rp.Result{}, p.cfg.Sync.Sync(ctx)
+	}
+}
+
+// labels reports whether name is a sequence of DNS labels; a wildcard may be the first.
+func labels(name string) bool {
+	for i, l := range strings.Split(name, ".") {
+		if l == "*" && i == 0 {
+			continue
+		}
+		if l == "" || len(l) > 63 || strings.HasPrefix(l, "-") || strings.HasSuffix(l, "-") {
+			return false
+		}
+		for _, c := range l {
+			if c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+				return false
+			}
+		}
+	}
+	return len(name) <= 253
+}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"unsafe"
 
@@ -91,7 +92,9 @@ func DieBy(sig unix.Signal) {
 		mask                     uint64
 	}
 	unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0)
-	unix.Kill(os.Getpid(), sig)
+	// To this very thread: it acts before the call returns.
+	runtime.LockOSThread()
+	unix.Tgkill(os.Getpid(), unix.Gettid(), sig)
 }
 
 // softFileLimit finds the limit on open files that this process was started with, in the background.

@@ -24,7 +24,7 @@ type Problem struct {
 func Preflight() []Problem {
 	var out []Problem
 	if err := tryNamespaces(); err != nil {
-		out = append(out, explainNamespaces(err, readSysctl))
+		out = append(out, explainNamespaces(err, os.Geteuid() == 0, readSysctl))
 	}
 	for _, t := range []struct{ tool, why string }{
 		{"nft", "packet filters are loaded by nft"},
@@ -68,7 +68,7 @@ func tryNamespaces() error {
 
 // explainNamespaces finds what forbids namespaces. sysctl gives the value of a name under /proc/sys,
 // "" if the kernel has no such switch.
-func explainNamespaces(err error, sysctl func(string) string) Problem {
+func explainNamespaces(err error, root bool, sysctl func(string) string) Problem {
 	what := "this kernel refuses user namespaces"
 	var step *spawn.Error
 	if errors.As(err, &step) {
@@ -76,7 +76,7 @@ func explainNamespaces(err error, sysctl func(string) string) Problem {
 	}
 	max, maxErr := strconv.Atoi(sysctl("user.max_user_namespaces"))
 	switch {
-	case os.Geteuid() == 0 && maxErr == nil && max > 0:
+	case root && maxErr == nil && max > 0:
 		return Problem{what, "inside a container start that with --privileged, or at least --cap-add SYS_ADMIN --security-opt seccomp=unconfined --security-opt apparmor=unconfined", true}
 	case sysctl("kernel.apparmor_restrict_unprivileged_userns") == "1":
 		return Problem{what + ": AppArmor restricts them for ordinary users (Ubuntu 23.10 and later)", remedySysctl("kernel.apparmor_restrict_unprivileged_userns=0"), true}

@@ -74,14 +74,12 @@ func inOrder(g *NSG, d Direction) []Rule {
 
 // ruleMatches: ok is false for a rule that has no meaning.
 func (t *Topology) ruleMatches(v *VNet, r *Rule, p Packet) (matches, ok bool) {
-	if r.Protocol != AnyProtocol && r.Protocol != p.Protocol {
-		return false, true
-	}
+	proto := r.Protocol == AnyProtocol || r.Protocol == p.Protocol
 	src, ok1 := t.anyPeer(v, r.Source, r.SourceASGs, p.Source)
 	dst, ok2 := t.anyPeer(v, r.Destination, r.DestinationASGs, p.Destination)
 	sport, ok3 := anyPort(r.SourcePorts, p, p.SourcePort)
 	dport, ok4 := anyPort(r.DestinationPorts, p, p.DestinationPort)
-	return src && dst && sport && dport, ok1 && ok2 && ok3 && ok4
+	return proto && src && dst && sport && dport, ok1 && ok2 && ok3 && ok4 && r.Protocol >= AnyProtocol && r.Protocol < 256
 }
 
 func (t *Topology) anyPeer(v *VNet, peers, groups []string, a netip.Addr) (matches, ok bool) {
@@ -95,7 +93,7 @@ func (t *Topology) anyPeer(v *VNet, peers, groups []string, a netip.Addr) (match
 	for _, g := range groups {
 		matches = matches || v.inGroup(g, a)
 	}
-	return matches, true
+	return matches, len(peers)+len(groups) > 0
 }
 
 func (t *Topology) peerHas(v *VNet, peer string, a netip.Addr) (has, known bool) {
@@ -143,25 +141,25 @@ func isPublic(a netip.Addr) bool {
 
 // anyPort: any port is also what a protocol without ports has; no other list matches it.
 func anyPort(list []string, p Packet, port uint16) (matches, ok bool) {
-	for _, text := range list {
-		if text == "*" || text == "0-65535" {
-			return true, true
-		}
-	}
 	portless := p.Protocol != TCP && p.Protocol != UDP
 	for _, text := range list {
+		if text == "*" {
+			matches = true
+			continue
+		}
 		from, to, isRange := strings.Cut(text, "-")
 		if !isRange {
 			to = from
 		}
 		lo, err1 := strconv.ParseUint(from, 10, 16)
 		hi, err2 := strconv.ParseUint(to, 10, 16)
-		if err1 != nil || err2 != nil {
+		if err1 != nil || err2 != nil || lo > hi {
 			return false, false
 		}
-		matches = matches || !portless && uint64(port) >= lo && uint64(port) <= hi
+		within := uint64(port) >= lo && uint64(port) <= hi
+		matches = matches || lo == 0 && hi == 65535 || within && !portless
 	}
-	return matches, true
+	return matches, len(list) > 0
 }
 
 func (t *Topology) vnet(id string) *VNet {

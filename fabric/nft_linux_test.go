@@ -96,7 +96,11 @@ func TestNFTUnderstandsTheText(t *testing.T) {
 
 // The kernel takes each ruleset, and has afterwards what was written: no rule and no element less.
 func TestKernelTakesRulesets(t *testing.T) {
-	topologies := map[string]*Topology{"scenario": scenario(), "empty": {VNets: []VNet{{ID: "v"}}}}
+	c := newChance(9)
+	topologies := map[string]*Topology{
+		"scenario": scenario(), "empty": {VNets: []VNet{{ID: "v"}}},
+		"tags": large(c.tagRules(100), c.tags), "narrow": large(c.narrowRules(1000), c.tags),
+	}
 	for seed := range uint64(3) {
 		topologies[fmt.Sprintf("random %d", seed)] = newChance(seed).topology()
 	}

@@ -1,0 +1,160 @@
+package mlflow
+
+import (
+	"context"
+	"strings"
+
+	"vauban.dev/ml"
+)
+
+type tag struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
+}
+
+type experiment struct {
+	ID       string `json:"experiment_id"`
+	Name     string `json:"name"`
+	Artifact string `json:"artifact_location"`
+	Stage    string `json:"lifecycle_stage"`
+	Updated  int64  `json:"last_update_time"`
+	Created  int64  `json:"creation_time"`
+	Tags     []tag  `json:"tags,omitempty"`
+}
+
+func stage(deleted bool) string {
+	if deleted {
+		return "deleted"
+	}
+	return "active"
+}
+
+func tagList(m map[string]string) []tag {
+	out := []tag{}
+	for _, k := range sortedKeys(m) {
+		out = append(out, tag{k, m[k]})
+	}
+	return out
+}
+
+func showExperiment(e *ml.Experiment) experiment {
+	return experiment{
+		ID: e.ID, Name: e.Name, Stage: stage(e.Deleted), Created: e.Created.UnixMilli(), Updated: e.Modified.UnixMilli(), Tags: tagList(e.Tags),
+	}
+}
+
+func (s *Service) createExperiment(ctx context.Context, c *caller) (any, error) {
+	var in struct {
+		Name string `json:"name"`
+		Tags []tag  `json:"tags"`
+	}
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	if strings.TrimSpace(in.Name) == "" {
+		return nil, invalid("Missing value for required parameter 'name'.")
+	}
+	tags := map[string]string{}
+	for _, t := range in.Tags {
+		tags[t.Key] = t.Value
+	}
+	e, err := s.runs.CreateExperiment(ctx, c.ws.GUID, in.Name, tags)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"experiment_id": e.ID}, nil
+}
+
+func (s *Service) getExperiment(ctx context.Context, c *caller) (any, error) {
+	e, err := s.runs.Experiment(ctx, c.ws.GUID, c.get("experiment_id"))
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"experiment": showExperiment(e)}, nil
+}
+
+func (s *Service) getExperimentByName(ctx context.Context, c *caller) (any, error) {
+	name := c.get("experiment_name")
+	e, err := s.runs.ExperimentByName(ctx, c.ws.GUID, name)
+	if err == ml.ErrNotFound {
+		return nil, notFound("Could not find experiment with name '" + name + "'.")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"experiment": showExperiment(e)}, nil
+}
+
+func (s *Service) searchExperiments(ctx context.Context, c *caller) (any, error) {
+	var in struct {
+		Max    int    `json:"max_results"`
+		Filter string `json:"filter"`
+		View   string `json:"view_type"`
+		Token  string `json:"page_token"`
+	}
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	if v := c.get("view_type"); v != "" {
+		in.View = v
+	}
+	f, err := parseFilter(in.Filter)
+	if err != nil {
+		return nil, err
+	}
+	all, err := s.runs.Experiments(ctx, c.ws.GUID)
+	if err != nil {
+		return nil, err
+	}
+	out := []experiment{}
+	for _, e := range all {
+		if inView(in.View, e.Deleted) && f.experiment(e) {
+			out = append(out, showExperiment(e))
+		}
+	}
+	page, next, err := paginate(out, in.Max, in.Token)
+	return map[string]any{"experiments": page, "next_page_token": next}, err
+}
+
+func inView(view string, deleted bool) bool {
+	switch strings.ToUpper(view) {
+	case "DELETED_ONLY":
+		return deleted
+	case "ALL":
+		return true
+	}
+	return !deleted
+}
+
+func (s *Service) updateExperiment(ctx context.Context, c *caller) (any, error) {
+	name := c.get("new_name")
+	if name == "" {
+		return nil, invalid("Missing value for required parameter 'new_name'.")
+	}
+	_, err := s.runs.UpdateExperiment(ctx, c.ws.GUID, c.get("experiment_id"), func(e *ml.Experiment) error {
+		e.Name = name
+		return nil
+	})
+	return nil, err
+}
+
+func (s *Service) deleteExperiment(deleted bool) func(context.Context, *caller) (any, error) {
+	return func(ctx context.Context, c *caller) (any, error) {
+		_, err := s.runs.UpdateExperiment(ctx, c.ws.GUID, c.get("experiment_id"), func(e *ml.Experiment) error {
+			e.Deleted = deleted
+			return nil
+		})
+		return nil, err
+	}
+}
+
+func (s *Service) setExperimentTag(ctx context.Context, c *caller) (any, error) {
+	_, err := s.runs.UpdateExperiment(ctx, c.ws.GUID, c.get("experiment_id"), func(e *ml.Experiment) error {
+		if e.Tags == nil {
+			e.Tags = map[string]string{}
+		}
+		e.Tags[c.get("key")] = c.get("value")
+		return nil
+	})
+	return nil, err
+}

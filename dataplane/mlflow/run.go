@@ -1,0 +1,432 @@
+package mlflow
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"vauban.dev/ml"
+)
+
+type metric struct {
+	Key       string   `json:"key"`
+	Value     ml.Float `json:"value"`
+	Timestamp int64    `json:"timestamp"`
+	Step      int64    `json:"step"`
+}
+
+// UnmarshalJSON also takes int64s as strings, as protobuf's JSON writes them.
+func (m *metric) UnmarshalJSON(b []byte) error {
+	var in struct {
+		Key       string          `json:"key"`
+		Value     ml.Float        `json:"value"`
+		Timestamp json.RawMessage `json:"timestamp"`
+		Step      json.RawMessage `json:"step"`
+	}
+	if err := json.Unmarshal(b, &in); err != nil {
+		return err
+	}
+	m.Key, m.Value = in.Key, in.Value
+	var err error
+	if m.Timestamp, err = integer(in.Timestamp); err != nil {
+		return err
+	}
+	m.Step, err = integer(in.Step)
+	return err
+}
+
+func integer(b json.RawMessage) (int64, error) {
+	s := strings.Trim(string(b), `"`)
+	if s == "" || s == "null" {
+		return 0, nil
+	}
+	return strconv.ParseInt(s, 10, 64)
+}
+
+type runInfo struct {
+	ID         string `json:"run_id"`
+	UUID       string `json:"run_uuid"`
+	Name       string `json:"run_name"`
+	Experiment string `json:"experiment_id"`
+	User       string `json:"user_id"`
+	Status     string `json:"status"`
+	Start      int64  `json:"start_time,omitempty"`
+	End        int64  `json:"end_time,omitempty"`
+	Artifacts  string `json:"artifact_uri"`
+	Stage      string `json:"lifecycle_stage"`
+}
+
+type run struct {
+	Info runInfo `json:"info"`
+	Data struct {
+		Metrics []metric `json:"metrics"`
+		Params  []tag    `json:"params"`
+		Tags    []tag    `json:"tags"`
+	} `json:"data"`
+	Inputs struct {
+		Datasets json.RawMessage `json:"dataset_inputs,omitempty"`
+	} `json:"inputs"`
+}
+
+// MLflow's statuses of Azure ML's.
+func showStatus(s ml.Status) string {
+	switch s {
+	case ml.Completed:
+		return "FINISHED"
+	case ml.Failed:
+		return "FAILED"
+	case ml.Canceled:
+		return "KILLED"
+	case ml.Running, ml.Finalizing, ml.CancelRequested:
+		return "RUNNING"
+	}
+	return "SCHEDULED"
+}
+
+func readStatus(s string) (ml.Status, error) {
+	switch s {
+	case "RUNNING":
+		return ml.Running, nil
+	case "SCHEDULED":
+		return ml.NotStarted, nil
+	case "FINISHED":
+		return ml.Completed, nil
+	case "FAILED":
+		return ml.Failed, nil
+	case "KILLED":
+		return ml.Canceled, nil
+	}
+	return "", invalid("Invalid value '" + s + "' for parameter 'status'.")
+}
+
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func (c *caller) show(r *ml.Run) run {
+	var out run
+	start := r.Started
+	if start.IsZero() {
+		start = r.Created
+	}
+	out.Info = runInfo{
+		ID: r.ID, UUID: r.ID, Name: r.Name, Experiment: r.ExperimentID, User: r.User.Name, Status: showStatus(r.Status),
+		Start: millis(start), End: millis(r.Ended), Stage: stage(r.Deleted),
+		Artifacts: "azureml://" + c.ws.Host + "/mlflow/v2.0" + c.ws.ID.String() + "/experiments/" + r.ExperimentID + "/runs/" + r.ID + "/artifacts",
+	}
+	out.Data.Metrics, out.Data.Params = []metric{}, tagList(r.Params)
+	for _, k := range sortedKeys(r.Metrics) {
+		m := r.Metrics[k]
+		out.Data.Metrics = append(out.Data.Metrics, metric{m.Key, m.Value, m.Timestamp, m.Step})
+	}
+	tags := tagList(r.Tags)
+	for _, t := range []tag{{"mlflow.runName", r.Name}, {"mlflow.user", r.User.Name}, {"mlflow.rootRunId", r.ID}, {"mlflow.parentRunId", r.Parent}} {
+		if _, set := r.Tags[t.Key]; !set && t.Value != "" {
+			tags = append(tags, t)
+		}
+	}
+	out.Data.Tags = tags
+	if len(r.Inputs) > 0 {
+		out.Inputs.Datasets = r.Inputs
+	}
+	return out
+}
+
+func (s *Service) createRun(ctx context.Context, c *caller) (any, error) {
+	var in struct {
+		Experiment string          `json:"experiment_id"`
+		User       string          `json:"user_id"`
+		Name       string          `json:"run_name"`
+		Start      json.RawMessage `json:"start_time"`
+		Tags       []tag           `json:"tags"`
+	}
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	start, err := integer(in.Start)
+	if err != nil {
+		return nil, invalid("start_time is not a number.")
+	}
+	r := &ml.Run{ExperimentID: in.Experiment, Name: in.Name, Status: ml.Running, User: c.user, Type: "mlflow"}
+	if start > 0 {
+		r.Started = time.UnixMilli(start).UTC()
+	}
+	for _, t := range in.Tags {
+		r.SetTag(t.Key, t.Value)
+	}
+	if n := r.Tags["mlflow.runName"]; r.Name == "" {
+		r.Name = n
+	}
+	r.Parent = r.Tags["mlflow.parentRunId"]
+	if err := s.runs.CreateRun(ctx, c.ws.GUID, r); err != nil {
+		return nil, err
+	}
+	return map[string]any{"run": c.show(r)}, nil
+}
+
+func (c *caller) runID() string {
+	if id := c.get("run_id"); id != "" {
+		return id
+	}
+	return c.get("run_uuid")
+}
+
+func (s *Service) getRun(ctx context.Context, c *caller) (any, error) {
+	r, err := s.runs.Run(ctx, c.ws.GUID, c.runID())
+	if err == ml.ErrNotFound {
+		return nil, notFound("Run with id=" + c.runID() + " not found.")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"run": c.show(r)}, nil
+}
+
+func (s *Service) update(ctx context.Context, c *caller, f func(*ml.Run) error) (*ml.Run, error) {
+	return s.runs.UpdateRun(ctx, c.ws.GUID, c.runID(), f)
+}
+
+func (s *Service) updateRun(ctx context.Context, c *caller) (any, error) {
+	var in struct {
+		Status string          `json:"status"`
+		End    json.RawMessage `json:"end_time"`
+		Name   string          `json:"run_name"`
+	}
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	end, err := integer(in.End)
+	if err != nil {
+		return nil, invalid("end_time is not a number.")
+	}
+	r, err := s.update(ctx, c, func(r *ml.Run) error {
+		if in.Name != "" {
+			r.Name = in.Name
+		}
+		if in.Status == "" {
+			return nil
+		}
+		to, err := readStatus(in.Status)
+		if err != nil {
+			return err
+		}
+		// A job's run ends when its process ends; the code in it may say so earlier.
+		if r.Properties["azureml.jobId"] != "" {
+			return nil
+		}
+		at := s.clock.Now()
+		if end > 0 {
+			at = time.UnixMilli(end).UTC()
+		}
+		return r.SetStatus(to, at)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"run_info": c.show(r).Info}, nil
+}
+
+func (s *Service) deleteRun(deleted bool) func(context.Context, *caller) (any, error) {
+	return func(ctx context.Context, c *caller) (any, error) {
+		_, err := s.update(ctx, c, func(r *ml.Run) error {
+			r.Deleted = deleted
+			return nil
+		})
+		return nil, err
+	}
+}
+
+// Limits of one batch, as MLflow has them.
+const (
+	maxMetrics = 1000
+	maxParams  = 100
+	maxTags    = 100
+)
+
+func points(in []metric) []ml.Metric {
+	out := make([]ml.Metric, len(in))
+	for i, m := range in {
+		out[i] = ml.Metric{Key: m.Key, Value: m.Value, Timestamp: m.Timestamp, Step: m.Step}
+	}
+	return out
+}
+
+func (s *Service) logMetric(ctx context.Context, c *caller) (any, error) {
+	var in metric
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	if in.Key == "" {
+		return nil, invalid("Missing value for required parameter 'key'.")
+	}
+	return nil, s.runs.Log(ctx, c.ws.GUID, c.runID(), ml.Batch{Metrics: points([]metric{in})})
+}
+
+func (s *Service) logParameter(ctx context.Context, c *caller) (any, error) {
+	key := c.get("key")
+	if key == "" {
+		return nil, invalid("Missing value for required parameter 'key'.")
+	}
+	return nil, s.runs.Log(ctx, c.ws.GUID, c.runID(), ml.Batch{Params: map[string]string{key: c.get("value")}})
+}
+
+func (s *Service) logBatch(ctx context.Context, c *caller) (any, error) {
+	var in struct {
+		Metrics []metric `json:"metrics"`
+		Params  []tag    `json:"params"`
+		Tags    []tag    `json:"tags"`
+	}
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	if len(in.Metrics) > maxMetrics || len(in.Params) > maxParams || len(in.Tags) > maxTags {
+		return nil, invalid("A batch holds at most 1000 metrics, 100 params and 100 tags.")
+	}
+	b := ml.Batch{Metrics: points(in.Metrics), Params: map[string]string{}, Tags: map[string]string{}}
+	for _, p := range in.Params {
+		if old, twice := b.Params[p.Key]; twice && old != p.Value {
+			return nil, invalid("Duplicate parameter '" + p.Key + "' in the batch.")
+		}
+		b.Params[p.Key] = p.Value
+	}
+	for _, t := range in.Tags {
+		b.Tags[t.Key] = t.Value
+	}
+	return nil, s.runs.Log(ctx, c.ws.GUID, c.runID(), b)
+}
+
+func (s *Service) setTag(ctx context.Context, c *caller) (any, error) {
+	key, value := c.get("key"), c.get("value")
+	_, err := s.update(ctx, c, func(r *ml.Run) error {
+		r.SetTag(key, value)
+		if key == "mlflow.runName" {
+			r.Name = value
+		}
+		return nil
+	})
+	return nil, err
+}
+
+func (s *Service) deleteTag(ctx context.Context, c *caller) (any, error) {
+	key := c.get("key")
+	_, err := s.update(ctx, c, func(r *ml.Run) error {
+		if _, ok := r.Tags[key]; !ok {
+			return notFound("No tag with name: " + key + " in run with id " + r.ID)
+		}
+		delete(r.Tags, key)
+		return nil
+	})
+	return nil, err
+}
+
+// logModel keeps the list of models that a run logged where MLflow keeps it, in a tag.
+func (s *Service) logModel(ctx context.Context, c *caller) (any, error) {
+	model := c.get("model_json")
+	if !json.Valid([]byte(model)) {
+		return nil, invalid("model_json is not JSON.")
+	}
+	_, err := s.update(ctx, c, func(r *ml.Run) error {
+		const key = "mlflow.log-model.history"
+		var models []json.RawMessage
+		if old := r.Tags[key]; old != "" {
+			if err := json.Unmarshal([]byte(old), &models); err != nil {
+				models = nil
+			}
+		}
+		b, err := json.Marshal(append(models, json.RawMessage(model)))
+		if err != nil {
+			return err
+		}
+		r.SetTag(key, string(b))
+		return nil
+	})
+	return nil, err
+}
+
+func (s *Service) logInputs(ctx context.Context, c *caller) (any, error) {
+	var in struct {
+		Datasets []json.RawMessage `json:"datasets"`
+	}
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	_, err := s.update(ctx, c, func(r *ml.Run) error {
+		var have []json.RawMessage
+		if len(r.Inputs) > 0 {
+			if err := json.Unmarshal(r.Inputs, &have); err != nil {
+				return err
+			}
+		}
+		b, err := json.Marshal(append(have, in.Datasets...))
+		r.Inputs = b
+		return err
+	})
+	return nil, err
+}
+
+func (s *Service) history(ctx context.Context, c *caller) (any, error) {
+	if _, err := s.runs.Run(ctx, c.ws.GUID, c.runID()); err != nil {
+		return nil, err
+	}
+	ps, err := s.runs.History(ctx, c.ws.GUID, c.runID(), c.get("metric_key"))
+	if err != nil {
+		return nil, err
+	}
+	out := make([]metric, len(ps))
+	for i, p := range ps {
+		out[i] = metric{p.Key, p.Value, p.Timestamp, p.Step}
+	}
+	max, _ := strconv.Atoi(c.get("max_results"))
+	page, next, err := paginate(out, max, c.get("page_token"))
+	return map[string]any{"metrics": page, "next_page_token": next}, err
+}
+
+func (s *Service) searchRuns(ctx context.Context, c *caller) (any, error) {
+	var in struct {
+		Experiments []string `json:"experiment_ids"`
+		Filter      string   `json:"filter"`
+		View        string   `json:"run_view_type"`
+		Max         int      `json:"max_results"`
+		OrderBy     []string `json:"order_by"`
+		Token       string   `json:"page_token"`
+	}
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	f, err := parseFilter(in.Filter)
+	if err != nil {
+		return nil, err
+	}
+	order, err := parseOrder(in.OrderBy)
+	if err != nil {
+		return nil, err
+	}
+	var found []*ml.Run
+	for _, e := range in.Experiments {
+		err := s.runs.Runs(ctx, c.ws.GUID, e, func(r *ml.Run) bool {
+			if inView(in.View, r.Deleted) && f.run(r) {
+				found = append(found, r)
+			}
+			return true
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.SortStableFunc(found, order)
+	page, next, err := paginate(found, in.Max, in.Token)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]run, len(page))
+	for i, r := range page {
+		out[i] = c.show(r)
+	}
+	return map[string]any{"runs": out, "next_page_token": next}, nil
+}

@@ -1,0 +1,318 @@
+package mlflow
+
+import (
+	"cmp"
+	"encoding/base64"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"vauban.dev/ml"
+)
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+const (
+	defaultPage = 1000
+	maxPage     = 50000
+)
+
+// paginate cuts a page out of all; the token is the position to go on at.
+func paginate[T any](all []T, max int, token string) (page []T, next string, err error) {
+	if max <= 0 {
+		max = defaultPage
+	}
+	if max > maxPage {
+		return nil, "", invalid(fmt.Sprintf("max_results is at most %d.", maxPage))
+	}
+	at := 0
+	if token != "" {
+		b, err := base64.RawURLEncoding.DecodeString(token)
+		if err == nil {
+			at, err = strconv.Atoi(string(b))
+		}
+		if err != nil || at < 0 {
+			return nil, "", invalid("page_token is not one that the workspace gave.")
+		}
+	}
+	all = all[min(at, len(all)):]
+	if len(all) <= max {
+		return all, "", nil
+	}
+	return all[:max], base64.RawURLEncoding.EncodeToString([]byte(strconv.Itoa(at + max))), nil
+}
+
+// filter is MLflow's search syntax: clauses joined by AND, each a key, a comparison and a constant
+// (https://mlflow.org/docs/latest/search-runs.html).
+type filter []clause
+
+type clause struct {
+	kind, key string // attributes, metrics, params, tags
+	op        string
+	text      string
+	number    float64
+	list      []string
+	match     *regexp.Regexp
+}
+
+var clauseForm = regexp.MustCompile("(?is)^\\s*(?:(\\w+)\\.)?(?:`([^`]+)`|\"([^\"]+)\"|([\\w./ -]+?))\\s*(!=|>=|<=|=|>|<|\\bNOT\\s+IN\\b|\\bIN\\b|\\bILIKE\\b|\\bLIKE\\b)\\s*(.+?)\\s*$")
+
+func parseFilter(text string) (filter, error) {
+	var f filter
+	if strings.TrimSpace(text) == "" {
+		return nil, nil
+	}
+	for _, part := range splitAnd(text) {
+		m := clauseForm.FindStringSubmatch(part)
+		if m == nil {
+			return nil, invalid("Invalid clause in filter string: '" + part + "'.")
+		}
+		c := clause{kind: strings.ToLower(m[1]), key: m[2] + m[3] + m[4], op: strings.ToUpper(strings.Join(strings.Fields(m[5]), " "))}
+		switch c.kind {
+		case "", "attribute", "attributes", "attr", "run":
+			c.kind = "attributes"
+		case "metric", "metrics":
+			c.kind = "metrics"
+		case "param", "params", "parameter", "parameters":
+			c.kind = "params"
+		case "tag", "tags":
+			c.kind = "tags"
+		default:
+			return nil, invalid("Invalid entity type '" + m[1] + "' in the filter.")
+		}
+		if err := c.constant(m[6]); err != nil {
+			return nil, err
+		}
+		f = append(f, c)
+	}
+	return f, nil
+}
+
+// splitAnd splits at AND outside of quotes.
+func splitAnd(s string) (parts []string) {
+	quote, start := byte(0), 0
+	for i := 0; i < len(s); i++ {
+		switch {
+		case quote != 0:
+			if s[i] == quote {
+				quote = 0
+			}
+		case s[i] == '\'' || s[i] == '"' || s[i] == '`':
+			quote = s[i]
+		case i+5 <= len(s) && strings.EqualFold(s[i:i+5], " and "):
+			parts = append(parts, s[start:i])
+			start = i + 5
+			i += 4
+		}
+	}
+	return append(parts, s[start:])
+}
+
+func (c *clause) constant(s string) error {
+	unquote := func(s string) (string, bool) {
+		s = strings.TrimSpace(s)
+		if len(s) >= 2 && (s[0] == '\'' || s[0] == '"') && s[len(s)-1] == s[0] {
+			return s[1 : len(s)-1], true
+		}
+		return s, false
+	}
+	if c.op == "IN" || c.op == "NOT IN" {
+		inner, ok := strings.CutPrefix(strings.TrimSpace(s), "(")
+		inner, ok2 := strings.CutSuffix(inner, ")")
+		if !ok || !ok2 {
+			return invalid("IN needs a list in parentheses.")
+		}
+		for _, v := range strings.Split(inner, ",") {
+			u, _ := unquote(v)
+			c.list = append(c.list, u)
+		}
+		return nil
+	}
+	text, quoted := unquote(s)
+	c.text = text
+	if c.kind == "metrics" || c.kind == "attributes" && (c.key == "start_time" || c.key == "end_time" || c.key == "created") {
+		n, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return invalid("Expected numeric value type for " + c.key + ", found '" + s + "'.")
+		}
+		c.number = n
+		return nil
+	}
+	if !quoted {
+		return invalid("Expected a quoted string value for " + c.key + ", found " + s + ".")
+	}
+	if c.op == "LIKE" || c.op == "ILIKE" {
+		p := regexp.QuoteMeta(text)
+		p = strings.NewReplacer("%", ".*", "_", ".").Replace(p)
+		if c.op == "ILIKE" {
+			p = "(?i)" + p
+		}
+		re, err := regexp.Compile("(?s)^" + p + "$")
+		if err != nil {
+			return invalid("The pattern '" + text + "' cannot be used.")
+		}
+		c.match = re
+	}
+	return nil
+}
+
+func (c *clause) holds(text string, there bool) bool {
+	if !there {
+		return false
+	}
+	switch c.op {
+	case "=":
+		return text == c.text
+	case "!=":
+		return text != c.text
+	case "LIKE", "ILIKE":
+		return c.match.MatchString(text)
+	case "IN":
+		return slices.Contains(c.list, text)
+	case "NOT IN":
+		return !slices.Contains(c.list, text)
+	}
+	return ordered(c.op, cmp.Compare(text, c.text))
+}
+
+func ordered(op string, d int) bool {
+	switch op {
+	case "=":
+		return d == 0
+	case "!=":
+		return d != 0
+	case ">":
+		return d > 0
+	case ">=":
+		return d >= 0
+	case "<":
+		return d < 0
+	case "<=":
+		return d <= 0
+	}
+	return false
+}
+
+func (f filter) run(r *ml.Run) bool {
+	for i := range f {
+		c := &f[i]
+		ok := false
+		switch c.kind {
+		case "metrics":
+			m, there := r.Metrics[c.key]
+			ok = there && ordered(c.op, cmp.Compare(float64(m.Value), c.number))
+		case "params":
+			v, there := r.Params[c.key]
+			ok = c.holds(v, there)
+		case "tags":
+			v, there := r.Tags[c.key]
+			ok = c.holds(v, there)
+		default:
+			ok = c.attribute(r)
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *clause) attribute(r *ml.Run) bool {
+	switch strings.ToLower(c.key) {
+	case "run_id", "run_uuid":
+		return c.holds(r.ID, true)
+	case "status":
+		return c.holds(showStatus(r.Status), true)
+	case "run_name", "run name", "name":
+		return c.holds(r.Name, true)
+	case "user_id":
+		return c.holds(r.User.Name, true)
+	case "start_time", "created":
+		return ordered(c.op, cmp.Compare(float64(millis(r.Started)), c.number))
+	case "end_time":
+		return ordered(c.op, cmp.Compare(float64(millis(r.Ended)), c.number))
+	}
+	return false
+}
+
+func (f filter) experiment(e *ml.Experiment) bool {
+	for i := range f {
+		c := &f[i]
+		ok := c.kind == "attributes" && strings.EqualFold(c.key, "name") && c.holds(e.Name, true)
+		if c.kind == "tags" {
+			v, there := e.Tags[c.key]
+			ok = c.holds(v, there)
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+var orderForm = regexp.MustCompile("(?i)^\\s*(?:(\\w+)\\.)?(?:`([^`]+)`|\"([^\"]+)\"|(\\S+))(?:\\s+(ASC|DESC))?\\s*$")
+
+// parseOrder returns the comparison of order_by; runs that lack a value come last, as in MLflow.
+func parseOrder(by []string) (func(a, b *ml.Run) int, error) {
+	type term struct {
+		value func(*ml.Run) (float64, string, bool)
+		desc  bool
+	}
+	var terms []term
+	for _, o := range by {
+		m := orderForm.FindStringSubmatch(o)
+		if m == nil {
+			return nil, invalid("Invalid order_by clause '" + o + "'.")
+		}
+		key, kind := m[2]+m[3]+m[4], strings.TrimSuffix(strings.ToLower(m[1]), "s")
+		t := term{desc: strings.EqualFold(m[5], "DESC")}
+		t.value = func(r *ml.Run) (float64, string, bool) {
+			switch kind {
+			case "metric":
+				v, ok := r.Metrics[key]
+				return float64(v.Value), "", ok
+			case "param", "parameter":
+				v, ok := r.Params[key]
+				return 0, v, ok
+			case "tag":
+				v, ok := r.Tags[key]
+				return 0, v, ok
+			}
+			switch strings.ToLower(key) {
+			case "end_time":
+				return float64(millis(r.Ended)), "", !r.Ended.IsZero()
+			case "status":
+				return 0, showStatus(r.Status), true
+			case "run_name", "name":
+				return 0, r.Name, true
+			case "run_id":
+				return 0, r.ID, true
+			}
+			return float64(millis(r.Started)), "", true
+		}
+		terms = append(terms, t)
+	}
+	return func(a, b *ml.Run) int {
+		for _, t := range terms {
+			an, as, aok := t.value(a)
+			bn, bs, bok := t.value(b)
+			if aok != bok {
+				if aok {
+					return -1
+				}
+				return 1
+			}
+			d := cmp.Or(cmp.Compare(an, bn), cmp.Compare(as, bs))
+			if t.desc {
+				d = -d
+			}
+			if d != 0 {
+				return d
+			}
+		}
+		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.ID, b.ID))
+	}, nil
+}

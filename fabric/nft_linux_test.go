@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -116,7 +117,7 @@ func TestKernelTakesRulesets(t *testing.T) {
 					continue
 				}
 				dir := t.TempDir()
-				for i, batch := range Batches(n.Objects, BatchSize) {
+				for i, batch := range batches(n.Objects, batchSize) {
 					file := filepath.Join(dir, fmt.Sprintf("%04d.nft", i))
 					if err := os.WriteFile(file, []byte(batch), 0o600); err != nil {
 						t.Fatal(err)
@@ -129,4 +130,60 @@ func TestKernelTakesRulesets(t *testing.T) {
 			}
 		})
 	}
+}
+
+// batchSize is how many bytes of text nft can load in one transaction without privileges over the host,
+// whose limit for socket buffers (net.core.wmem_max, 208 KiB by default) then holds.
+const batchSize = 16 << 10
+
+// batches cuts objects into rulesets of at most about size bytes, to be loaded one after the other: long
+// objects are continued in the next one. Base chains come last, so nothing is filtered, and nothing may
+// be routed, before the last batch is in.
+func batches(objects []Object, size int) []string {
+	var out []string
+	var b strings.Builder
+	flush := func() {
+		if b.Len() > 0 {
+			out = append(out, "table inet "+TableName+" {\n"+b.String()+"}\n")
+			b.Reset()
+		}
+	}
+	for _, o := range baseLast(objects) {
+		rest := o.Lines
+		for {
+			o.Lines, rest = upTo(rest, size-b.Len())
+			o.write(&b)
+			if len(rest) == 0 {
+				break
+			}
+			flush()
+		}
+		if b.Len() >= size {
+			flush()
+		}
+	}
+	flush()
+	return out
+}
+
+func baseLast(objects []Object) []Object {
+	var plain, base []Object
+	for _, o := range objects {
+		if o.Kind == ChainObject && len(o.Spec) > 0 {
+			base = append(base, o)
+			continue
+		}
+		plain = append(plain, o)
+	}
+	return append(plain, base...)
+}
+
+// upTo takes lines of size bytes together, one at least.
+func upTo(lines []string, size int) (head, rest []string) {
+	for i, l := range lines {
+		if size -= len(l) + 4; size < 0 && i > 0 {
+			return lines[:i], lines[i:]
+		}
+	}
+	return lines, nil
 }

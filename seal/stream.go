@@ -14,8 +14,9 @@ type Writer struct {
 	w    io.Writer
 	key  *Key
 	aead cipher.AEAD
-	buf  []byte // plaintext of the chunk that is being filled
-	out  []byte // room for one sealed chunk
+	buf  []byte  // plaintext of the chunk that is being filled
+	out  []byte  // sealed chunks on their way out
+	pool *[]byte // what out stands in
 	i    int64
 	n    int64
 	err  error
@@ -35,7 +36,8 @@ func NewWriter(w io.Writer, k *Key, binding string) (*Writer, error) {
 	if _, err := w.Write(head); err != nil {
 		return nil, err
 	}
-	return &Writer{w: w, key: k, aead: aead, buf: make([]byte, 0, ChunkSize), out: make([]byte, 0, readChunks*sealedSize)}, nil
+	pool := buffers.Get().(*[]byte)
+	return &Writer{w: w, key: k, aead: aead, buf: make([]byte, 0, ChunkSize), out: (*pool)[:0], pool: pool}, nil
 }
 
 // Write seals p. Full chunks go out when more follows, as the last one is marked.
@@ -62,23 +64,23 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return n, w.err
 }
 
-// Close writes the last chunk. It does not close the underlying writer.
+// Close writes the last chunk. It does not close the underlying writer. It must be called once also after an
+// error; later calls do nothing.
 func (w *Writer) Close() error {
-	if w.err != nil {
-		if errors.Is(w.err, errClosed) {
-			return nil
-		}
-		return w.err
+	if errors.Is(w.err, errClosed) {
+		return nil
 	}
-	w.seal(w.buf, true)
+	if w.err == nil {
+		w.seal(w.buf, true)
+	}
 	if w.err == nil {
 		w.flush()
 	}
 	err := w.err
-	if err == nil {
-		w.err = errClosed
-	}
+	w.err = errClosed
 	clear(w.buf[:cap(w.buf)])
+	buffers.Put(w.pool)
+	w.out, w.pool = nil, nil
 	return err
 }
 

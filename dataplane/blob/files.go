@@ -71,10 +71,11 @@ func (f *files) create(account, ref string, k *seal.Key, r io.Reader) (n int64, 
 	}
 	buf := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(buf)
-	if n, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, *buf); err != nil {
-		return n, err
+	n, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, *buf)
+	if closed := w.Close(); err == nil {
+		err = closed
 	}
-	if err = w.Close(); err != nil {
+	if err != nil {
 		return n, err
 	}
 	if err = file.Sync(); err != nil {

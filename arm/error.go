@@ -37,6 +37,9 @@ func NotFound(id ID) *Error {
 	if t.Key() == "microsoft.resources/resourcegroups" {
 		return Errorf(http.StatusNotFound, "ResourceGroupNotFound", "Resource group '%s' could not be found.", id.ResourceGroup())
 	}
+	if t.Key() == "microsoft.resources/subscriptions" {
+		return Errorf(http.StatusNotFound, "SubscriptionNotFound", "The subscription '%s' could not be found.", id.Subscription())
+	}
 	name := ""
 	for i, n := range id.Names() {
 		if i > 0 {

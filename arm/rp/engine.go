@@ -146,7 +146,10 @@ func normalLocation(l string) string { return strings.ToLower(strings.ReplaceAll
 // Run resumes what a previous process left undone and works reconciles until ctx ends.
 func (e *Engine) Run(ctx context.Context) error {
 	if err := e.resume(ctx); err != nil {
-		return err
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("rp: resume: %w", err)
 	}
 	e.queue.Run(ctx)
 	return nil

@@ -50,7 +50,8 @@ type Target struct {
 	Version    string // api-version
 	Write      bool   // the operation belongs in the activity log
 	Logged     bool   // it writes its own activity entry when it succeeds, in its transaction
-	serve      func(ctx context.Context, t *Target, r *Request) (*Response, error)
+	typ        arm.TypeName // for messages
+	serve      serveFunc
 }
 
 // Serve runs the operation. The caller has checked the permission.

@@ -26,7 +26,8 @@ func (e *Engine) Resolve(ctx context.Context, method, path, version string) (*Ta
 	if !versionPattern.MatchString(t.Version) || len(versions) > 0 && !slices.Contains(versions, t.Version) {
 		return nil, e.badVersion(t, version, versions)
 	}
-	if s := t.ID.Subscription(); s != "" {
+	creates := method == http.MethodPut && t.ID.Type().Key() == subscriptionKey
+	if s := t.ID.Subscription(); s != "" && !creates {
 		if err := e.subscriptionExists(ctx, s); err != nil {
 			return nil, err
 		}
@@ -38,7 +39,7 @@ func (e *Engine) Resolve(ctx context.Context, method, path, version string) (*Ta
 func (e *Engine) target(method, path string) (t *Target, versions []string, err error) {
 	if r, values := e.route(method, path); r != nil {
 		scope := e.scopeOf(path)
-		t := &Target{ID: scope, Permission: fill(r.permission, values), Scope: scope, Write: method != http.MethodGet}
+		t := &Target{ID: scope, Permission: fill(r.permission, values), Scope: scope, Write: method != http.MethodGet, typ: typeIn(path)}
 		t.serve = func(ctx context.Context, t *Target, req *Request) (*Response, error) {
 			return r.serve(ctx, req, values)
 		}
@@ -150,7 +151,7 @@ func (e *Engine) actionTargetOr(method, path string, otherwise error) (*Target, 
 }
 
 func (e *Engine) listTarget(d *definition, parent arm.ID) *Target {
-	t := &Target{ID: parent, Scope: parent, Permission: permissionName(d.name) + "/read"}
+	t := &Target{ID: parent, Scope: parent, Permission: permissionName(d.name) + "/read", typ: d.name}
 	if scopeType(d) { // everybody sees the subscriptions and groups that they may read
 		t.Permission = "-"
 	}
@@ -175,7 +176,10 @@ func methodNotAllowed(method string, t arm.TypeName) *arm.Error {
 // badVersion is Azure's refusal of an api-version: Resource Manager's own types have another one than those
 // of resource providers.
 func (e *Engine) badVersion(t *Target, version string, known []string) *arm.Error {
-	typ := t.ID.Type()
+	typ := t.typ
+	if typ.IsZero() {
+		typ = t.ID.Type()
+	}
 	if len(known) == 0 || !versionPattern.MatchString(strings.ToLower(version)) || strings.EqualFold(typ.Namespace, "Microsoft.Resources") {
 		return arm.Errorf(http.StatusBadRequest, "InvalidApiVersionParameter", "The api-version '%s' is invalid. The supported versions are '%s'.", version, strings.Join(known, ","))
 	}
@@ -196,6 +200,22 @@ func (e *Engine) subscriptionExists(ctx context.Context, subscription string) er
 		}
 		return err
 	})
+}
+
+// typeIn is the type that a path names after its last /providers/, whether or not a name follows it.
+func typeIn(path string) arm.TypeName {
+	segments := split(path)
+	for i, s := range slices.Backward(segments) {
+		if !strings.EqualFold(s, "providers") || i+2 >= len(segments) {
+			continue
+		}
+		t := arm.TypeName{Namespace: segments[i+1]}
+		for j := i + 2; j < len(segments); j += 2 {
+			t.Types = append(t.Types, segments[j])
+		}
+		return t
+	}
+	return arm.TypeName{}
 }
 
 // fill puts the values of a route's segments into its permission ("{namespace}/register/action").

@@ -25,7 +25,7 @@ const PlaceEnv = "VAUBAN_PLACE"
 type ErrInside struct{ Place string }
 
 func (e *ErrInside) Error() string {
-	where := "already inside a region"
+	where := "already inside a region, or in another user namespace"
 	if e.Place != "" {
 		where = "already inside a region (" + e.Place + ")"
 	}

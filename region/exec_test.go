@@ -27,7 +27,7 @@ func TestExecKeepsTheCaller(t *testing.T) {
 			{"own file", "echo x > " + g.dir + "/mine && stat -c %u " + g.dir + "/mine", fmt.Sprintf("%d\n", g.uid)},
 		} {
 			c := g.exec("/bin/sh", "-c", test.script)
-			c.Env = append(os.Environ(), "KEPT=kept", "http_proxy=http://p", "HTTPS_PROXY=http://p")
+			c.Env = append(c.Env, "KEPT=kept", "http_proxy=http://p", "HTTPS_PROXY=http://p")
 			out, err := c.CombinedOutput()
 			if err != nil || string(out) != test.want {
 				t.Errorf("%s: %q, %v; want %q", test.name, out, err, test.want)
@@ -52,7 +52,7 @@ func TestExecHasNoPower(t *testing.T) {
 			"nft add table inet t",
 		} {
 			c := g.exec("/bin/sh", "-c", script)
-			c.Env = append(os.Environ(), "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
+			c.Env = append(c.Env, "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
 			out, err := c.CombinedOutput()
 			var exit *exec.ExitError
 			if !errors.As(err, &exit) || exit.ExitCode() == 127 || len(out) == 0 {

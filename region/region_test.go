@@ -81,6 +81,7 @@ func newGround(t *testing.T, uid int) *ground {
 func (g *ground) cmd(args ...string) *exec.Cmd {
 	c := exec.Command(g.self, args...)
 	c.Dir = "/"
+	c.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // the race detector makes every process linger for a second
 	if g.uid != os.Getuid() {
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(g.uid), Gid: uint32(g.uid)}}
 	}

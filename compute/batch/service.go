@@ -3,6 +3,7 @@ package batch
 import (
 	"context"
 	"errors"
+	"net/netip"
 
 	"vauban.dev/compute"
 )
@@ -35,8 +36,11 @@ type Queue interface {
 // Node as the service knows it.
 type Node struct {
 	ID string
-	// NIC is the id of the node's NIC as origin.Origin carries it.
+	// NIC is the id of the node's NIC as origin.Origin carries it; required.
 	NIC string
+	// Source is the address with which the node's connections leave its network. It counts only for an
+	// origin of which the kernel does not know the NIC; zero: such a connection is refused.
+	Source netip.Addr
 	// TokenSHA256 of the token that was minted for it (MintToken).
 	TokenSHA256 [32]byte
 }

@@ -2,17 +2,15 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
 	"time"
-
-	"net/http"
 
 	"vauban.dev/compute"
 	"vauban.dev/compute/batch"
@@ -65,10 +63,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		}
 		defer srv.close()
 	}
-	if err := a.serve(ctx); err != nil {
-		return err
-	}
-	return nil
+	return a.serve(ctx)
 }
 
 // open makes the agent and takes the node's disk for itself.

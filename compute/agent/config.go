@@ -11,12 +11,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
 	"strings"
-
-	"maps"
 
 	"vauban.dev/compute"
 	"vauban.dev/compute/oci"

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -9,8 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-
-	"crypto/rand"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
@@ -190,19 +189,26 @@ func openTerminal() (*terminal, error) {
 	if err != nil {
 		return nil, err
 	}
-	fd := int(m.Fd())
-	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+	raw, err := m.SyscallConn()
+	if err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
-	// By the descriptor, not by a path: /dev/pts may be another instance's.
-	s, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
-	if errno != 0 {
-		return nil, errors.Join(os.NewSyscallError("TIOCGPTPEER", errno), m.Close())
-	}
-	if err := unix.SetNonblock(fd, true); err != nil { // Fd made it blocking
+	var slave uintptr
+	var inner error
+	err = raw.Control(func(fd uintptr) {
+		if inner = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0); inner != nil {
+			return
+		}
+		// By the descriptor, not by a path: /dev/pts may be another instance's.
+		var errno unix.Errno
+		if slave, _, errno = unix.Syscall(unix.SYS_IOCTL, fd, unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC); errno != 0 {
+			inner = os.NewSyscallError("TIOCGPTPEER", errno)
+		}
+	})
+	if err = errors.Join(err, inner); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
-	return &terminal{m, os.NewFile(s, "terminal")}, nil
+	return &terminal{m, os.NewFile(slave, "terminal")}, nil
 }
 
 func (t *terminal) resize(columns, rows uint32) {

@@ -25,6 +25,8 @@ type Drop struct {
 	// Lost is how many drops were not reported between the previous one and this one, because the
 	// reader was slow. Rules count packets whether they are reported or not.
 	Lost uint64
+
+	id uint16 // the packet's IPv4 identification
 }
 
 // dropQueue is how many drops wait for a slow reader.
@@ -99,7 +101,7 @@ func (t *taps) open(d *Driver, s *space) error {
 }
 
 func (t *taps) deliver(d *Driver, name string, p packet) {
-	drop := Drop{Time: t.clock.Now(), Namespace: name, Prefix: p.prefix, Protocol: p.protocol, Src: p.src, Dst: p.dst}
+	drop := Drop{Time: t.clock.Now(), Namespace: name, Prefix: p.prefix, Protocol: p.protocol, Src: p.src, Dst: p.dst, id: p.id}
 	if refs := d.refs.Load(); refs != nil {
 		drop.Rule = (*refs)[p.prefix]
 	}

@@ -88,9 +88,11 @@ func (d *Driver) halve(ctx context.Context, s *space, sts []statement) error {
 	return d.halve(ctx, s, sts[len(sts)/2:])
 }
 
-// execute carries a plan out.
+// execute carries a plan out. Preparing and flipping are separate transactions because the kernel makes
+// new sets readable, step by step, after it has made new rules the law. Where there is no law yet, they
+// may as well be one.
 func (d *Driver) execute(ctx context.Context, s *space, p plan) error {
-	if total(p.prepare)+total(p.flip) <= transactionSize {
+	if !p.live && total(p.prepare)+total(p.flip) <= transactionSize {
 		p.flip, p.prepare = append(p.prepare, p.flip...), nil
 	}
 	if err := d.inPieces(ctx, s, p.prepare); err != nil {

@@ -14,6 +14,7 @@ type plan struct {
 	prepare []statement
 	flip    []statement
 	collect []statement
+	live    bool // there are base chains already
 }
 
 // statement is one nft command.
@@ -61,6 +62,7 @@ func newPlan(have, want ruleset, objects []fabric.Object) (plan, bool) {
 	// A base chain that goes must go with the flip: it still judges.
 	var flush, sets, chains, counters []statement
 	for k, h := range have {
+		p.live = p.live || h.base()
 		if _, ok := want[k]; ok {
 			continue
 		}

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net/netip"
 	"os"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -48,6 +47,7 @@ type prober struct {
 	drops   <-chan Drop
 	sockets map[string]int // raw sockets to send from, by namespace
 	next    uint16
+	ports   uint16
 
 	mu      sync.Mutex
 	arrived map[uint16]string
@@ -55,7 +55,7 @@ type prober struct {
 
 var probedProtocols = []int{unix.IPPROTO_ICMP, unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_ESP}
 
-// firstPort begins the source ports of probes; ids count from it.
+// firstPort begins the source ports of probes.
 const firstPort = 20000
 
 func newProber(t testing.TB, d *Driver) *prober {
@@ -149,7 +149,7 @@ func (p *prober) send(t testing.TB, probes []probe) []outcome {
 		p.next++
 		index[p.next] = i
 		if pr.sport == 0 {
-			probes[i].sport = firstPort + p.next%40000
+			probes[i].sport = p.port()
 			pr.sport = probes[i].sport
 		}
 		to := &unix.SockaddrInet4{Addr: pr.dst.As4()}
@@ -167,8 +167,14 @@ func (p *prober) send(t testing.TB, probes []probe) []outcome {
 		}
 	}
 	p.mu.Unlock()
-	p.attribute(t, probes, out, rose)
+	p.attribute(t, probes, index, out, rose)
 	return out
+}
+
+// port is the next source port that no probe has had.
+func (p *prober) port() uint16 {
+	p.ports++
+	return firstPort + p.ports%40000
 }
 
 // wait returns what the counters rose by when that and the arrivals make n packets.
@@ -199,7 +205,7 @@ func (p *prober) wait(t testing.TB, before map[fabric.RuleRef]uint64, n int) map
 
 // attribute gives each counted drop to its probe, by the logged packets. The counters are the truth: a log that
 // does not add up to them is an error.
-func (p *prober) attribute(t testing.TB, probes []probe, out []outcome, rose map[fabric.RuleRef]uint64) {
+func (p *prober) attribute(t testing.TB, probes []probe, index map[uint16]int, out []outcome, rose map[fabric.RuleRef]uint64) {
 	t.Helper()
 	logged := map[fabric.RuleRef]uint64{}
 	left := 0
@@ -213,8 +219,8 @@ func (p *prober) attribute(t testing.TB, probes []probe, out []outcome, rose map
 		select {
 		case drop := <-p.drops:
 			logged[drop.Rule]++
-			i := slices.IndexFunc(probes, func(pr probe) bool { return pr.matches(drop) })
-			if i < 0 {
+			i, ok := index[drop.id]
+			if !ok || !probes[i].matches(drop) {
 				t.Errorf("a drop of no probe: %+v", drop)
 				continue
 			}
@@ -232,15 +238,10 @@ func (p *prober) attribute(t testing.TB, probes []probe, out []outcome, rose map
 	}
 }
 
-// matches tells whether the drop is of this probe, before or after address translation.
+// matches tells whether the drop may be of this probe, before or after address translation.
 func (pr probe) matches(d Drop) bool {
-	if d.Protocol != pr.proto {
-		return false
-	}
-	if pr.proto != fabric.TCP && pr.proto != fabric.UDP {
-		return d.Src.Addr() == pr.src && d.Dst.Addr() == pr.dst
-	}
-	return d.Src.Port() == pr.sport && d.Dst.Port() == pr.dport && (d.Src.Addr() == pr.src || d.Dst.Addr() == pr.dst)
+	ports := pr.proto == fabric.TCP || pr.proto == fabric.UDP
+	return d.Protocol == pr.proto && (!ports || d.Dst.Port() == pr.dport)
 }
 
 // packetOf writes an IPv4 packet; the kernel fills in the length and the header's checksum.

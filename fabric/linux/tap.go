@@ -48,6 +48,7 @@ type packet struct {
 	prefix   string
 	protocol fabric.Protocol
 	src, dst netip.AddrPort
+	id       uint16 // IPv4 identification
 	lost     uint64 // overruns of the socket's buffer before it
 }
 
@@ -130,27 +131,26 @@ func parsePacket(m netlink.Message) (packet, bool) {
 		case nfulaPrefix:
 			p.prefix = strings.TrimSpace(strings.TrimRight(string(a.Data), "\x00"))
 		case nfulaPayload:
-			p.protocol, p.src, p.dst = parseIPv4(a.Data)
+			p.parse(a.Data)
 		}
 	}
 	return p, p.prefix != ""
 }
 
-// parseIPv4 reads the addresses and ports of a packet; what is not there stays zero. Only the first
-// fragment has ports.
-func parseIPv4(b []byte) (proto fabric.Protocol, src, dst netip.AddrPort) {
+// parse reads the headers of an IPv4 packet; what is not there stays zero. Only the first fragment has
+// ports.
+func (p *packet) parse(b []byte) {
 	if len(b) < 20 || b[0]>>4 != 4 {
-		return 0, src, dst
+		return
 	}
-	proto = fabric.Protocol(b[9])
+	p.protocol, p.id = fabric.Protocol(b[9]), binary.BigEndian.Uint16(b[4:])
 	var sport, dport uint16
 	head := int(b[0]&0x0f) * 4
 	first := binary.BigEndian.Uint16(b[6:])&0x1fff == 0
-	if (proto == fabric.TCP || proto == fabric.UDP) && first && head >= 20 && len(b) >= head+4 {
+	if (p.protocol == fabric.TCP || p.protocol == fabric.UDP) && first && head >= 20 && len(b) >= head+4 {
 		sport = binary.BigEndian.Uint16(b[head:])
 		dport = binary.BigEndian.Uint16(b[head+2:])
 	}
-	src = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[12:16])), sport)
-	dst = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[16:20])), dport)
-	return proto, src, dst
+	p.src = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[12:16])), sport)
+	p.dst = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[16:20])), dport)
 }

@@ -74,11 +74,17 @@ func ParseCollection(s string) (parent ID, typ TypeName, err error) {
 	return parent, typ, err
 }
 
+// isWord compares a segment with a word of the syntax, without the case of ASCII letters only: "ſ" and the
+// Kelvin sign fold to s and k, but Key would not make them the same.
+func isWord(segment, word string) bool {
+	return len(segment) == len(word) && strings.EqualFold(segment, word)
+}
+
 // cutLast cuts the last segment, which is compared without case, and a trailing slash off a path.
 func cutLast(s, segment string) (head string, ok bool) {
 	s = strings.TrimSuffix(s, "/")
 	cut := len(s) - len(segment)
-	if cut < 0 || !strings.EqualFold(s[cut:], segment) {
+	if cut < 0 || !isWord(s[cut:], segment) {
 		return s, false
 	}
 	return s[:cut], true
@@ -111,7 +117,7 @@ func parse(s string) (ID, error) {
 	}
 	at := 0
 	take := func(word string) (string, bool) {
-		if at+1 < len(segs) && strings.EqualFold(segs[at], word) {
+		if at+1 < len(segs) && isWord(segs[at], word) {
 			at += 2
 			return segs[at-1], true
 		}
@@ -131,7 +137,7 @@ func parse(s string) (ID, error) {
 		return p
 	}
 	for at < len(segs) {
-		if !strings.EqualFold(segs[at], "providers") {
+		if !isWord(segs[at], "providers") {
 			return ID{}, invalidID(s, fmt.Sprintf("%q stands where /providers/ is expected", segs[at]))
 		}
 		if at+1 >= len(segs) {
@@ -143,7 +149,7 @@ func parse(s string) (ID, error) {
 		}
 		id.namespace, id.types, id.names = segs[at+1], nil, nil
 		at += 2
-		for at < len(segs) && !strings.EqualFold(segs[at], "providers") {
+		for at < len(segs) && !isWord(segs[at], "providers") {
 			id.types = append(id.types, segs[at])
 			at++
 			if at < len(segs) {
@@ -239,8 +245,17 @@ func (id ID) Scope() ID {
 	return s
 }
 
-// Child is the id of a child resource.
-func (id ID) Child(typ, name string) ID { return MustParseID(id.raw + "/" + typ + "/" + name) }
+// Child is the id of a child resource; the zero ID when typ or name cannot be one segment of an id.
+func (id ID) Child(typ, name string) ID {
+	if strings.ContainsRune(typ, '/') || strings.ContainsRune(name, '/') {
+		return ID{}
+	}
+	c, err := ParseID(strings.TrimSuffix(id.raw, "/") + "/" + typ + "/" + name)
+	if err != nil {
+		return ID{}
+	}
+	return c
+}
 
 // Within reports whether id is scope or lies under it.
 func (id ID) Within(scope ID) bool {

@@ -34,7 +34,7 @@ func (e *Engine) eventValues(ctx context.Context, r *Request, path map[string]st
 			return err
 		}
 		for _, entry := range entries {
-			body.Value = append(body.Value, activity.Event(entry, e.tenant))
+			body.Value = append(body.Value, eventData(entry, e.tenant))
 		}
 		if last != "" {
 			body.NextLink = next(r, last)

@@ -44,12 +44,12 @@ func (r *Response) set(name, value string) {
 
 // Target is what a request is for: the operation found for method and path.
 type Target struct {
-	ID         arm.ID // the resource, or the scope of a listing
-	Permission string // RBAC action; "-" = any authenticated caller
-	Scope      arm.ID // where the permission is checked
-	Version    string // api-version
-	Write      bool   // the operation belongs in the activity log
-	Logged     bool   // it writes its own activity entry when it succeeds, in its transaction
+	ID         arm.ID       // the resource, or the scope of a listing
+	Permission string       // RBAC action; "-" = any authenticated caller
+	Scope      arm.ID       // where the permission is checked
+	Version    string       // api-version
+	Write      bool         // the operation belongs in the activity log
+	Logged     bool         // it writes its own activity entry when it succeeds, in its transaction
 	typ        arm.TypeName // for messages
 	serve      serveFunc
 }

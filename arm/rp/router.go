@@ -101,7 +101,7 @@ func (r *route) matches(segments []string) bool {
 		return false
 	}
 	for i, s := range r.segments {
-		if !wildcard(s) && !strings.EqualFold(s, segments[i]) {
+		if !wildcard(s) && (len(s) != len(segments[i]) || !strings.EqualFold(s, segments[i])) { // ASCII letters fold to their own length
 			return false
 		}
 	}

@@ -263,6 +263,9 @@ func embeddedWrites(w *write, d *definition, property string, list []any) ([]*wr
 			return nil, err
 		}
 		id := w.rec.id.Child(last, name)
+		if id.IsZero() {
+			return nil, badContent("properties."+property, "an element's name cannot be part of a resource id")
+		}
 		b, err := parseBody(d, id, data)
 		if err != nil {
 			return nil, err

@@ -107,7 +107,7 @@ func canonical(toks []token) string {
 			out = append(out, word(t.text))
 		}
 	}
-	return strings.Join(simplify(joinLists(out)), " ")
+	return strings.Join(simplify(joinLists(splitPorts(out))), " ")
 }
 
 func closing(toks []token, open int) int {
@@ -139,6 +139,22 @@ func splitElements(toks []token) [][]token {
 	}
 	if start < len(toks) {
 		out = append(out, toks[start:])
+	}
+	return out
+}
+
+// splitPorts takes one 32-bit comparison apart into the two ports that nft joined in it.
+func splitPorts(words []string) []string {
+	var out []string
+	for i := 0; i < len(words); i++ {
+		if rest := words[i:]; match(rest, "@th", ",", "0", ",", "32") && len(rest) > 5 {
+			if n, err := strconv.ParseUint(rest[5], 10, 32); err == nil {
+				out = append(out, "th", "sport", strconv.FormatUint(n>>16, 10), "th", "dport", strconv.FormatUint(n&0xffff, 10))
+				i += 5
+				continue
+			}
+		}
+		out = append(out, words[i])
 	}
 	return out
 }

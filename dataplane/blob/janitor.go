@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"time"
 
 	"vauban.dev/store"
@@ -20,6 +21,12 @@ func (s *Service) wake() {
 // Run does the housekeeping until ctx ends: it removes the payloads that a crash left without an owner, the
 // blobs of deleted containers, and uncommitted blocks older than a week.
 func (s *Service) Run(ctx context.Context) error {
+	following, stop := context.WithCancel(ctx)
+	var done sync.WaitGroup
+	changes := s.store.Watch(following, kindContainer)
+	done.Go(func() { s.follow(following, changes) })
+	defer done.Wait()
+	defer stop()
 	if err := s.sweepOrphans(ctx); err != nil && ctx.Err() == nil {
 		s.log.Error("blob: sweep of orphans", "err", err)
 	}

@@ -70,16 +70,13 @@ func (l *lister) run(tx store.Tx) (more bool, err error) {
 	err = tx.Scan(kindBlob, l.root+l.o.Prefix, start, func(d store.Doc) bool {
 		name := d.Key[len(l.root):]
 		dir, isDir := l.commonPrefix(name)
-		if isDir && len(l.page.Prefixes) > 0 && l.page.Prefixes[len(l.page.Prefixes)-1] == dir {
-			return true
-		}
 		if len(l.page.Blobs)+len(l.page.Prefixes) == l.o.MaxResults {
 			l.page.Next = encodeMarker(l.after)
 			return false
 		}
 		if isDir {
 			l.page.Prefixes = append(l.page.Prefixes, dir)
-			l.after, more = dir+"\U0010FFFF", true
+			l.after, more = dir+"\xff", true // no name in UTF-8 has this byte
 			return false
 		}
 		doc := new(blobDoc)

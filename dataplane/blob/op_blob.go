@@ -5,6 +5,7 @@ import (
 	"crypto/md5"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"hash"
 	"hash/crc64"
 	"io"
@@ -98,8 +99,8 @@ func (e *exactReader) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n, err := e.r.Read(p[:min(int64(len(p)), e.left)])
-	if e.left -= int64(n); err == io.EOF && e.left > 0 {
-		err = io.ErrUnexpectedEOF
+	if e.left -= int64(n); errors.Is(err, io.EOF) && e.left > 0 || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = errInvalidInput("the body ended %d bytes before its Content-Length", e.left)
 	}
 	if e.left == 0 {
 		err = io.EOF

@@ -253,6 +253,36 @@ func (s *Service) SAS(ctx context.Context, r SASRequest) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if r.As == nil {
+		return signSAS(a, r, s.suffix)
+	}
+	t, err := newSAS(r)
+	if err != nil {
+		return "", err
+	}
+	k, secret, err := s.delegate(ctx, r.Account, *r.As, s.clock.Now(), r.Expiry)
+	if err != nil {
+		return "", err
+	}
+	t.key = &k
+	return t.sign(r, secret, s.suffix), nil
+}
+
+// SignSAS is SAS by the key of an account that the caller has at hand; r.As must be nil.
+func SignSAS(a Account, r SASRequest) (string, error) { return signSAS(a, r, defaultSuffix) }
+
+func signSAS(a Account, r SASRequest, suffix string) (string, error) {
+	if !a.AllowSharedKeyAccess {
+		return "", errKeyNotPermitted()
+	}
+	t, err := newSAS(r)
+	if err != nil {
+		return "", err
+	}
+	return t.sign(r, a.Keys[0], suffix), nil
+}
+
+func newSAS(r SASRequest) (*sas, error) {
 	t := &sas{version: sasVersion, expiryText: r.Expiry.UTC().Format(time.RFC3339), protocol: "https", resource: "c"}
 	for _, p := range sasOrder {
 		if strings.ContainsRune(r.Permissions, p) {
@@ -260,31 +290,27 @@ func (s *Service) SAS(ctx context.Context, r SASRequest) (string, error) {
 		}
 	}
 	if t.permissions == "" {
-		return "", errInvalidInput("SAS permissions '%s'", r.Permissions)
+		return nil, errInvalidInput("SAS permissions '%s'", r.Permissions)
 	}
 	if r.Blob != "" {
 		t.resource = "b"
 	}
-	key := a.Keys[0]
+	return t, nil
+}
+
+func (t *sas) sign(r SASRequest, key []byte, suffix string) string {
 	q := url.Values{"sv": {t.version}, "sp": {t.permissions}, "se": {t.expiryText}, "spr": {t.protocol}, "sr": {t.resource}}
-	if r.As != nil {
-		k, secret, err := s.delegate(ctx, r.Account, *r.As, s.clock.Now(), r.Expiry)
-		if err != nil {
-			return "", err
-		}
-		t.key, key = &k, secret
+	if k := t.key; k != nil {
 		for name, v := range map[string]string{"skoid": k.ObjectID, "sktid": k.TenantID, "skt": k.Start, "ske": k.Expiry, "sks": k.Service, "skv": k.SignedVersion} {
 			q.Set(name, v)
 		}
-	} else if !a.AllowSharedKeyAccess {
-		return "", errKeyNotPermitted()
 	}
 	q.Set("sig", base64.StdEncoding.EncodeToString(mac(key, t.serviceText(r.Account, r.Container, r.Blob))))
-	u := url.URL{Scheme: "https", Host: r.Account + s.suffix, Path: "/" + r.Container, RawQuery: q.Encode()}
+	u := url.URL{Scheme: "https", Host: r.Account + suffix, Path: "/" + r.Container, RawQuery: q.Encode()}
 	if r.Blob != "" {
 		u.Path += "/" + r.Blob
 	}
-	return u.String(), nil
+	return u.String()
 }
 
 func (k delegationKey) String() string {

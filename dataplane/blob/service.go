@@ -97,7 +97,7 @@ func Open(cfg Config) (*Service, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.HostSuffix == "" {
-		cfg.HostSuffix = ".blob.core.windows.net"
+		cfg.HostSuffix = defaultSuffix
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("blob: %w", err)
@@ -157,3 +157,6 @@ func (s *Service) DeleteAccount(ctx context.Context, account string) error {
 	}
 	return os.RemoveAll(filepath.Join(s.files.dir, account))
 }
+
+// defaultSuffix follows the account's name in its host name.
+const defaultSuffix = ".blob.core.windows.net"

@@ -248,8 +248,17 @@ func TestProcessLimit(t *testing.T) {
 		t.Log("this machine gives no control group to this user; Isolation says so:", r.Isolation().WhyNoLimits)
 		return
 	}
-	st, out := run(t, r, oci.Spec{Args: sh(`for i in {1..40}; do sleep 5 & done 2>/work/err; grep -c fork /work/err; exit 0`), Limits: compute.Limits{Pids: 16}})
-	if !strings.Contains(out+"", "1") && st.Code == 0 {
+	st, out := run(t, r, oci.Spec{Limits: compute.Limits{Pids: 16}, Args: []string{"/usr/bin/python3", "-c", `import os, time
+n = 0
+try:
+    while n < 40:
+        if os.fork() == 0:
+            time.sleep(60)
+        n += 1
+except OSError:
+    print(0 < n < 16)
+`}})
+	if st.Code != 0 || out != "True\n" {
 		t.Errorf("%+v: %s", st, out)
 	}
 }

@@ -155,6 +155,8 @@ func (w *world) types() []rp.Registration {
 			},
 		}),
 		rp.Of(rp.Type[widget]{Name: "Microsoft.Toys/widgets/versions", Kind: rp.Proxy, Versions: rp.Versions[widget]("2024-01-01"), ImplicitParent: true}),
+		rp.Of(rp.Type[widget]{Name: "Microsoft.Toys/widgets/models", Kind: rp.Proxy, Versions: rp.Versions[widget]("2024-01-01")}),
+		rp.Of(rp.Type[widget]{Name: "Microsoft.Toys/widgets/models/versions", Kind: rp.Proxy, Versions: rp.Versions[widget]("2024-01-01"), ImplicitParent: true}),
 		rp.Of(rp.Type[widget]{Name: "Microsoft.Toys/readings", Kind: rp.Proxy, Versions: rp.Versions[widget]("2024-01-01"), NoPut: true, NoDelete: true}),
 		rp.Of(rp.Type[widget]{Name: "Microsoft.Toys/notes", Kind: rp.Extension, Versions: rp.Versions[widget]("2024-01-01"), StateProperty: "-"}),
 		rp.Of(rp.Type[machine]{

@@ -76,6 +76,9 @@ func (e *Engine) list(d *definition) serveFunc {
 		}
 		var body *page
 		err = e.View(ctx, func(tx *Tx) (err error) {
+			if d.name.Key() == subscriptionKey {
+				visible = tx.readableWithin(visible, e.readable(ctx, r, ""))
+			}
 			if err := tx.listable(t.ID); err != nil {
 				return err
 			}
@@ -177,5 +180,28 @@ func (e *Engine) readable(ctx context.Context, r *Request, permission string) fu
 			}
 		}
 		return check(action, rec.id)
+	}
+}
+
+// readableWithin widens visible: a subscription is shown to whoever may read a group or a resource in it.
+func (tx *Tx) readableWithin(visible, resource func(*record) (bool, error)) func(*record) (bool, error) {
+	return func(rec *record) (bool, error) {
+		if ok, err := visible(rec); ok || err != nil {
+			return ok, err
+		}
+		for _, d := range tx.engine.definitions() {
+			if d.kind != Tracked || d.name.Key() == subscriptionKey {
+				continue
+			}
+			found := false
+			err := tx.each(d, rec.id, "", func(r *record) (more bool, err error) {
+				found, err = resource(r)
+				return !found, err
+			})
+			if found || err != nil {
+				return found, err
+			}
+		}
+		return false, nil
 	}
 }

@@ -106,7 +106,7 @@ func cloneIdentity(i *arm.Identity) *arm.Identity {
 	return &c
 }
 
-// touch notes a write by the caller of tx in the systemData.
+// touch notes a write by the caller of tx in the systemData. What the system does by itself modifies nothing.
 func (rec *record) touch(tx *Tx) {
 	by, kind := tx.Caller.Name, createdByType(tx.Caller.Type)
 	if by == "" {
@@ -115,6 +115,9 @@ func (rec *record) touch(tx *Tx) {
 	now := tx.Now.UTC().Truncate(100 * time.Nanosecond) // .NET's tick, the precision of Azure's times
 	if rec.SystemData.CreatedAt.IsZero() {
 		rec.SystemData.CreatedBy, rec.SystemData.CreatedByType, rec.SystemData.CreatedAt = by, kind, now
+	}
+	if by == "" && !rec.SystemData.LastModifiedAt.IsZero() {
+		return
 	}
 	rec.SystemData.LastModifiedBy, rec.SystemData.LastModifiedByType, rec.SystemData.LastModifiedAt = by, kind, now
 }

@@ -47,7 +47,8 @@ func List[T any](tx *Tx, typeName string, scope arm.ID) ([]*Resource[T], error) 
 // Save writes a resource as the system does, past validation and admission: it creates r.ID or replaces
 // what T and the envelope say of it, keeps the members that T does not interpret, and has Reconcile called
 // after the commit. r.ETag and r.SystemData are set. A new resource without a State is Creating when its
-// type reconciles and Succeeded when not. Saving what is stored already changes nothing.
+// type reconciles and Succeeded when not. Saving what is stored already changes nothing. An r that was read
+// in another transaction and is no longer what is stored is refused (store.ErrConflict).
 func Save[T any](tx *Tx, r *Resource[T]) error {
 	d, err := tx.engine.definition(r.ID.Type())
 	if err != nil {
@@ -55,6 +56,8 @@ func Save[T any](tx *Tx, r *Resource[T]) error {
 	}
 	rec, err := tx.read(d, r.ID)
 	switch {
+	case err == nil && r.ETag != "" && r.ETag != rec.ETag:
+		return fmt.Errorf("rp: save %s: it was changed since it was read: %w", r.ID, store.ErrConflict)
 	case err == nil:
 	case errors.Is(err, store.ErrNotFound):
 		rec = &record{ID: r.ID.String(), id: r.ID}

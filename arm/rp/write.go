@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -341,7 +342,10 @@ func (w *write) store(context.Context) error {
 	if status == activity.Accepted || w.d.reconcile != nil {
 		w.tx.Wake(w.rec.id)
 	}
-	return w.rec.write(w.tx)
+	if err := w.rec.write(w.tx); err != nil {
+		return fmt.Errorf("rp: %s was written by another hand in its own write, Admit must change the resource that it is given: %w", w.rec.ID, err)
+	}
+	return nil
 }
 
 // unchanged says that an embedded child is written as it is.

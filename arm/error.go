@@ -47,7 +47,11 @@ func NotFound(id ID) *Error {
 		}
 		name += n
 	}
-	return Errorf(http.StatusNotFound, "ResourceNotFound", "The Resource '%s/%s' under resource group '%s' was not found. For more details please go to https://aka.ms/ARMResourceNotFoundFix", t, name, id.ResourceGroup())
+	group := id.ResourceGroup()
+	if group == "" {
+		group = "<null>" // as Azure writes it
+	}
+	return Errorf(http.StatusNotFound, "ResourceNotFound", "The Resource '%s/%s' under resource group '%s' was not found. For more details please go to https://aka.ms/ARMResourceNotFoundFix", t, name, group)
 }
 
 // NotImplemented is the honest answer for what Vauban does not do: 501 with the reason.

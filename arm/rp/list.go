@@ -107,12 +107,19 @@ func (tx *Tx) listable(scope arm.ID) error {
 
 func (tx *Tx) list(ctx context.Context, d *definition, t *Target, r *Request, top int, after string, visible func(*record) (bool, error)) (*page, error) {
 	body := &page{Value: []any{}}
+	query := map[string]string{}
+	for k := range r.Query {
+		query[k] = r.Query.Get(k)
+	}
 	last, more := "", false
 	err := tx.each(d, t.ID, after, func(rec *record) (bool, error) {
 		if len(d.name.Types) > 1 && t.ID.Namespace() != "" && len(rec.id.Names()) != len(t.ID.Names())+1 {
 			return true, nil
 		}
 		if ok, err := visible(rec); err != nil || !ok {
+			return true, err
+		}
+		if ok, err := selected(d, rec, query); err != nil || !ok {
 			return true, err
 		}
 		if len(body.Value) == top {
@@ -131,6 +138,18 @@ func (tx *Tx) list(ctx context.Context, d *definition, t *Target, r *Request, to
 		body.NextLink = next(r, last)
 	}
 	return body, err
+}
+
+// selected asks the type whether a listing with this query holds the record.
+func selected(d *definition, rec *record, query map[string]string) (bool, error) {
+	if d.selects == nil {
+		return true, nil
+	}
+	res, err := d.load(rec)
+	if err != nil {
+		return false, err
+	}
+	return d.selects(query, res), nil
 }
 
 // each calls yield for the records of a type under scope, after a key, until it returns false or an error.

@@ -1,6 +1,7 @@
 package rp
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -52,19 +53,21 @@ type definition struct {
 	implicit      bool
 	noPut         bool
 	noDelete      bool
+	createStatus  int
 	syncDelete    bool
 	showETag      bool
 	inline        map[string]string
 	stateProperty string
 	actions       map[string]*action // by lower-case name
 
-	load   func(*record) (any, error)
-	unload func(any, *record) error
-	decode func(version string, properties []byte, res any) error
-	encode func(version string, res any) (map[string]any, error)
-	keep   func(res, old any) // restores what clients may not write; old is nil on create
-	hide   func(res any)      // clears what no answer may show
-	assign func(res any, i *arm.Identity)
+	load    func(*record) (any, error)
+	unload  func(any, *record) error
+	decode  func(version string, properties []byte, res any) error
+	encode  func(version string, res any) (map[string]any, error)
+	keep    func(res, old any)                          // restores what clients may not write; old is nil on create
+	selects func(query map[string]string, res any) bool // nil: all
+	hide    func(res any)                               // clears what no answer may show
+	assign  func(res any, i *arm.Identity)
 
 	defaults  func(version string, res any)
 	validate  func(op Op, res, old any) error
@@ -87,7 +90,7 @@ type action struct {
 func define[T any](t Type[T]) (*definition, error) {
 	d := &definition{
 		kind: t.Kind, nameRule: t.NameRule, implicit: t.ImplicitParent, noPut: t.NoPut, noDelete: t.NoDelete,
-		syncDelete: t.SyncDelete, showETag: t.ShowETag, inline: t.Inline, stateProperty: t.StateProperty,
+		createStatus: cmp.Or(t.CreateStatus, http.StatusCreated), syncDelete: t.SyncDelete, showETag: t.ShowETag, inline: t.Inline, stateProperty: t.StateProperty,
 		actions: map[string]*action{},
 	}
 	if !strings.Contains(t.Name, "/") {
@@ -164,6 +167,9 @@ func erase[T any](d *definition, t Type[T], versions map[string]Version[T]) {
 	}
 	d.hide = func(res any) { hidePrivate(&res.(*Resource[T]).Properties) }
 	d.assign = func(res any, i *arm.Identity) { res.(*Resource[T]).Identity = cloneIdentity(i) }
+	if t.Select != nil {
+		d.selects = func(query map[string]string, res any) bool { return t.Select(query, res.(*Resource[T])) }
+	}
 	if t.Default != nil {
 		d.defaults = func(version string, res any) { t.Default(version, res.(*Resource[T])) }
 	}

@@ -359,7 +359,7 @@ func (w *write) unchanged() bool {
 
 func (w *write) status() int {
 	if w.old == nil {
-		return http.StatusCreated
+		return w.d.createStatus
 	}
 	return http.StatusOK
 }

@@ -328,3 +328,37 @@ func TestHiddenNIC(t *testing.T) {
 		t.Errorf("released addresses are not given again: %+v, %v", n, err)
 	}
 }
+
+func TestChecks(t *testing.T) {
+	r := newRig(t)
+	r.put(vnet, vnetBody("10.0.0.0/16", subnetBody("a", "10.0.0.0/24", "")))
+	r.put(net0+"networkInterfaces/n", nicBody("", config("ip", "a", "")))
+	r.put(net0+"publicIPAddresses/pip", `{"location":"westeurope","properties":{"dnsSettings":{"domainNameLabel":"taken"}}}`)
+	check := func(path, query string) (map[string]any, error) {
+		resp, err := r.sendQuery(http.MethodGet, path, latest, query, "")
+		if err != nil {
+			return nil, err
+		}
+		return r.tree(resp.Body), nil
+	}
+	for _, c := range []struct {
+		path, query, at string
+		want            any
+	}{
+		{vnet + "/CheckIPAddressAvailability", "ipAddress=10.0.0.9", "available", true},
+		{vnet + "/CheckIPAddressAvailability", "ipAddress=10.0.0.4", "availableIPAddresses.0", "10.0.0.5"},
+		{vnet + "/checkIPAddressAvailability", "ipAddress=10.0.0.1", "available", false},
+		{group[:len("/subscriptions/")+36] + "/providers/Microsoft.Network/locations/westeurope/CheckDnsNameAvailability", "domainNameLabel=taken", "available", false},
+		{group[:len("/subscriptions/")+36] + "/providers/Microsoft.Network/locations/westeurope/CheckDnsNameAvailability", "domainNameLabel=free", "available", true},
+	} {
+		got, err := check(c.path, c.query)
+		if err != nil {
+			t.Errorf("%s?%s: %v", c.path, c.query, err)
+			continue
+		}
+		r.want(got, c.at, c.want)
+	}
+	if _, err := check(vnet+"/CheckIPAddressAvailability", "ipAddress=10.0.9.9"); arm.AsError(err) == nil {
+		t.Errorf("an address of no subnet: %v", err)
+	}
+}

@@ -66,7 +66,7 @@ func New(cfg Config) *Provider { return &Provider{cfg: cfg} }
 func (p *Provider) Types() []rp.Registration {
 	return []rp.Registration{
 		p.vnetType(), p.subnetType(), p.nsgType(), p.ruleType(), p.asgType(), p.nicType(), p.publicIPType(),
-		p.endpointType(), p.zoneGroupType(),
+		p.endpointType(), p.zoneGroupType(), p.routes(),
 	}
 }
 

@@ -7,9 +7,11 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -37,10 +39,30 @@ type rig struct {
 	engine *rp.Engine
 	*network.Provider
 	syncs  atomic.Int64
+	synced chan struct{}
 	denied string // action that no caller has
 }
 
-func (r *rig) Sync(context.Context) error { r.syncs.Add(1); return nil }
+func (r *rig) Sync(context.Context) error {
+	r.syncs.Add(1)
+	select {
+	case r.synced <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// settled waits until what reconciles do makes cond true. Each Sync is a chance.
+func (r *rig) settled(cond func() bool) {
+	r.t.Helper()
+	for !cond() {
+		select {
+		case <-r.synced:
+		case <-time.After(20 * time.Second):
+			r.t.Fatal("the reconciles have not come to this")
+		}
+	}
+}
 
 type tags map[string]string
 
@@ -71,13 +93,14 @@ func newRig(t testing.TB) *rig {
 			}}}, {ID: "two", Members: []privatelink.Member{{GroupID: "two", Name: "a"}, {GroupID: "two", Name: "b"}}}}, nil
 		},
 	})
-	r := &rig{t: t, engine: rp.New(rp.Config{Store: s, Clock: new(clock.Region), Locations: []string{"westeurope", "northeurope"}})}
+	r := &rig{t: t, synced: make(chan struct{}, 1), engine: rp.New(rp.Config{Store: s, Clock: new(clock.Region), Locations: []string{"westeurope", "northeurope"}})}
 	r.Provider = network.New(network.Config{
 		Engine: r.engine, Targets: links, Sync: r, PublicPool: netip.MustParsePrefix("20.61.0.0/29"),
 		Tags: tags{"Storage": "20.60.0.0/16", "Storage.WestEurope": "20.60.4.0/22"},
 	})
 	dns := privatedns.New(privatedns.Config{Sync: r, VNetExists: network.VNetExists})
-	if err := r.engine.Register(append(append(r.Types(), dns.Types()...), links.Types()...)...); err != nil {
+	accounts := rp.Of(rp.Type[struct{}]{Name: "Microsoft.Storage/storageAccounts", Versions: rp.Versions[struct{}]("2025-08-01")})
+	if err := r.engine.Register(slices.Concat(r.Types(), dns.Types(), links.Types(), []rp.Registration{accounts})...); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -100,13 +123,23 @@ const latest = "2024-07-01"
 // send makes a request and returns the answer without waiting for its operation.
 func (r *rig) send(method, path, version, body string) (*rp.Response, error) {
 	r.t.Helper()
+	return r.sendQuery(method, path, version, "", body)
+}
+
+func (r *rig) sendQuery(method, path, version, query, body string) (*rp.Response, error) {
+	r.t.Helper()
+	q, err := url.ParseQuery(query)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	q.Set("api-version", version)
 	ctx := authz.NewContext(r.t.Context(), authz.Principal{ObjectID: "oid", Name: "tester", Type: "User"})
 	target, err := r.engine.Resolve(ctx, method, path, version)
 	if err != nil {
 		return nil, err
 	}
 	return target.Serve(ctx, &rp.Request{
-		Method: method, Path: path, Query: url.Values{"api-version": {version}}, Header: http.Header{}, Body: []byte(body), Base: "https://management.azure.com",
+		Method: method, Path: path, Query: q, Header: http.Header{}, Body: []byte(body), Base: "https://management.azure.com",
 		Check: func(_ context.Context, action string, _ arm.ID) (authz.Decision, error) {
 			return authz.Decision{Allowed: !strings.EqualFold(action, r.denied)}, nil
 		},
@@ -201,7 +234,7 @@ func versionOf(path string) string {
 	switch {
 	case strings.Contains(path, "privateDnsZones/"):
 		return "2024-06-01"
-	case strings.Contains(path, "privateEndpointConnections"):
+	case strings.Contains(path, "Microsoft.Storage"):
 		return "2025-08-01"
 	}
 	return latest

@@ -154,14 +154,14 @@ func validPorts(text string) bool {
 		return true
 	}
 	lo, hi, isRange := strings.Cut(text, "-")
-	a, err := strconv.ParseUint(strings.TrimSpace(lo), 10, 16)
+	a, err := strconv.ParseUint(lo, 10, 16)
 	if err != nil {
 		return false
 	}
 	if !isRange {
 		return true
 	}
-	b, err := strconv.ParseUint(strings.TrimSpace(hi), 10, 16)
+	b, err := strconv.ParseUint(hi, 10, 16)
 	return err == nil && a <= b
 }
 

@@ -43,7 +43,7 @@ func New(cfg Config) *Provider { return &Provider{cfg: cfg} }
 
 // Types are the registrations of all types of the provider.
 func (p *Provider) Types() []rp.Registration {
-	return []rp.Registration{p.zoneType(), p.linkType(), p.setType(AType), p.setType(CNAMEType), p.setType(SOAType)}
+	return []rp.Registration{p.zoneType(), p.linkType(), p.setType(AType), p.setType(CNAMEType), p.setType(SOAType), rp.Routes(listAll())}
 }
 
 // Ref is a reference to another resource.

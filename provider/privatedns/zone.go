@@ -47,9 +47,6 @@ func (p *Provider) zoneType() rp.Registration {
 		Present:   presentZone,
 		Release:   releaseZone,
 		Finalize:  applied[Zone](p),
-		Actions: map[string]rp.Action[Zone]{
-			"ALL": {Method: http.MethodGet, Permission: ZoneType + "/ALL/read", Do: listAll},
-		},
 	})
 }
 
@@ -102,19 +99,33 @@ func recordSets(tx *rp.Tx, zone arm.ID) ([]*rp.Resource[RecordSet], error) {
 }
 
 // listAll is GET {zone}/ALL: the sets of all types in one list.
-func listAll(ctx context.Context, tx *rp.Tx, r *rp.Resource[Zone], _ []byte) (any, error) {
-	sets, err := recordSets(tx, r.ID)
-	if err != nil {
-		return nil, err
+func listAll() rp.Route {
+	return rp.Route{
+		Method: http.MethodGet, Pattern: "/subscriptions/{subscription}/resourceGroups/{group}/providers/" + ZoneType + "/{zone}/ALL",
+		Permission: ZoneType + "/ALL/read", Versions: versions,
+		Do: func(ctx context.Context, tx *rp.Tx, path, _ map[string]string, _ []byte) (any, error) {
+			id, err := arm.ParseID("/subscriptions/" + path["subscription"] + "/resourceGroups/" + path["group"] + "/providers/" + ZoneType + "/" + path["zone"])
+			if err != nil {
+				return nil, err
+			}
+			zone, err := rp.Get[Zone](tx, id)
+			if err != nil {
+				return nil, err
+			}
+			sets, err := recordSets(tx, zone.ID)
+			if err != nil {
+				return nil, err
+			}
+			value := make([]any, len(sets))
+			for i, s := range sets {
+				if err := presentSet(ctx, tx, s); err != nil {
+					return nil, err
+				}
+				value[i] = map[string]any{"id": s.ID.String(), "name": s.ID.Name(), "type": s.ID.Type().String(), "etag": s.ETag, "properties": s.Properties}
+			}
+			return map[string]any{"value": value}, nil
+		},
 	}
-	value := make([]any, len(sets))
-	for i, s := range sets {
-		if err := presentSet(ctx, tx, s); err != nil {
-			return nil, err
-		}
-		value[i] = map[string]any{"id": s.ID.String(), "name": s.ID.Name(), "type": s.ID.Type().String(), "etag": s.ETag, "properties": s.Properties}
-	}
-	return map[string]any{"value": value}, nil
 }
 
 // Zones are all zones with their records, as the resolver takes them.

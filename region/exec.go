@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -176,7 +178,20 @@ func placeEnv(env []string, where PlaceResult, binds []bind) []string {
 		"REQUESTS_CA_BUNDLE": bundle, "CURL_CA_BUNDLE": bundle, "SSL_CERT_FILE": bundle,
 		"NODE_EXTRA_CA_CERTS": bundle, PlaceEnv: where.Title,
 	}
+	if !hasAny(env, where.Env) {
+		maps.Copy(set, where.Env)
+	}
 	return setEnv(env, set, proxies)
+}
+
+// hasAny tells whether env has one of the names of set: a caller's own credentials are never mixed with
+// the region's.
+func hasAny(env []string, set map[string]string) bool {
+	return slices.ContainsFunc(env, func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		_, ok := set[name]
+		return ok
+	})
 }
 
 // setEnv returns env with set, and without the names in drop, whatever their case.

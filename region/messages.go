@@ -25,6 +25,9 @@ type PlaceResult struct {
 	NetNS      string `json:"netns"`      // name of the network namespace in the region, "" for the region's own
 	ResolvConf string `json:"resolvConf"` // files in the data directory, that the region's user may read
 	Bundle     string `json:"bundle"`     // the system's and the region's certificate authorities, PEM
+	// Env are variables that a process there gets unless its caller has set any of them: whom the region's
+	// own credentials belong to.
+	Env map[string]string `json:"env,omitempty"`
 }
 
 // ClockParams move the region's clock; it never goes back.

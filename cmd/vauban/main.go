@@ -76,6 +76,7 @@ func commands(a *app) []*cobra.Command {
 		newVersionCmd(a),
 		newServeCmd(a),
 		newHoldCmd(),
+		newNodeAgentCmd(),
 	}
 }
 

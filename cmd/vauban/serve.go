@@ -2,73 +2,330 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
+	"vauban.dev/arm/door"
+	"vauban.dev/arm/rp"
+	"vauban.dev/authz"
+	"vauban.dev/compute/batch"
+	"vauban.dev/dataplane/blob"
+	"vauban.dev/dataplane/keyvault"
+	"vauban.dev/entra"
+	"vauban.dev/fabric"
+	"vauban.dev/fabric/linux"
+	"vauban.dev/fabric/servicetags"
+	"vauban.dev/internal/ca"
 	"vauban.dev/internal/clock"
+	"vauban.dev/internal/httpx"
+	"vauban.dev/ml"
+	"vauban.dev/provider/authorization"
+	kvprovider "vauban.dev/provider/keyvault"
+	"vauban.dev/provider/machinelearning"
+	"vauban.dev/provider/managedidentity"
+	"vauban.dev/provider/network"
+	"vauban.dev/provider/privatedns"
+	"vauban.dev/provider/privatelink"
+	"vauban.dev/provider/resources"
+	"vauban.dev/provider/storage"
 	"vauban.dev/region"
+	"vauban.dev/seal"
+	"vauban.dev/store/sqlite"
 )
+
+// world is the running region: every part made once, and how they know each other.
+type world struct {
+	region   *region.Server
+	settings settings
+	log      *slog.Logger
+	started  time.Time
+
+	clock    *clock.Region
+	db       *sqlite.Store
+	keys     *seal.Keyring
+	entra    *entra.Directory
+	roles    *authz.Index
+	access   *authz.Evaluator
+	engine   *rp.Engine
+	links    *privatelink.Links
+	blobs    *blob.Service
+	secrets  *keyvault.Service
+	runs     *ml.Store
+	network  *network.Provider
+	ml       *machinelearning.Provider
+	launcher *nodeLauncher
+
+	tags      *servicetags.Tags
+	names     *publicNames
+	authority *ca.Authority
+	driver    *linux.Driver
+	hosts     *httpx.Hosts
+	front     *httpx.Front
+	sync      *netSync
+	proxy     *loopbackProxy
+	first     credentials
+
+	follow []func(context.Context) // what runs until the server ends
+}
 
 // runServe is the server: it runs inside the region until ctx ends.
 func runServe(ctx context.Context, s *region.Server, log *slog.Logger) error {
-	started := time.Now()
-	files := filepath.Join(s.Dir, "exec")
-	if err := os.MkdirAll(files, 0o755); err != nil {
+	w := &world{region: s, log: log, started: time.Now(), clock: &clock.Region{}}
+	defer w.close()
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"settings", w.readSettings},
+		{"store", w.openStore},
+		{"directory", w.openDirectory},
+		{"services", w.openServices},
+		{"resource providers", w.openProviders},
+		{"first credentials", w.bootstrap},
+		{"network", w.openNetwork},
+		{"hosts", w.openHosts},
+	} {
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	return w.run(ctx)
+}
+
+func (w *world) readSettings(context.Context) (err error) {
+	w.settings, err = readSettings(w.region.Dir)
+	return err
+}
+
+func (w *world) path(elem ...string) string {
+	return filepath.Join(append([]string{w.region.Dir}, elem...)...)
+}
+
+func (w *world) openStore(ctx context.Context) (err error) {
+	if w.db, err = sqlite.Open(w.path("state.db")); err != nil {
 		return err
 	}
-	bundle, err := region.SystemBundle()
+	if err := loadClock(ctx, w.db, w.clock); err != nil {
+		return err
+	}
+	platform, err := seal.OpenPlatformKey(w.path("platform.key"))
 	if err != nil {
 		return err
 	}
-	place := region.PlaceResult{
-		Title:      "internet",
-		ResolvConf: filepath.Join(files, "resolv.conf"),
-		Bundle:     filepath.Join(files, "ca-certificates.crt"),
-	}
-	if err := os.WriteFile(place.ResolvConf, []byte("nameserver 168.63.129.16\n"), 0o644); err != nil {
-		return err
-	}
-	if err := os.WriteFile(place.Bundle, bundle, 0o644); err != nil {
-		return err
-	}
+	w.keys = seal.NewKeyring(w.db, platform)
+	w.authority, err = ca.Open(w.path("ca"), "vauban", wallClock{})
+	return err
+}
 
-	var now clock.Region
-	s.Control.Handle(region.MethodStatus, func(context.Context, region.Request) (region.Reply, error) {
-		st, err := region.Describe()
-		if err != nil {
-			return region.Reply{}, err
-		}
-		st.Version, st.Started, st.Loopback = buildVersion(), started, s.Loopback.Addr().String()
-		st.Clock = region.ClockResult{Now: now.Now(), Offset: now.Offset()}
-		return region.Reply{Result: st}, nil
-	})
-	s.Control.Handle(region.MethodPlace, func(_ context.Context, r region.Request) (region.Reply, error) {
-		var p region.PlaceParams
-		if err := r.Decode(&p); err != nil {
-			return region.Reply{}, err
-		}
-		if p.From != "internet" {
-			return region.Reply{}, &region.CallError{Code: region.CodeNotFound, Message: "the region has no such place"}
-		}
-		fds, err := region.PlaceFiles(place.NetNS)
-		return region.Reply{Result: place, Files: fds}, err
-	})
-
-	web := &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			http.Error(w, "This region serves nothing yet.", http.StatusNotImplemented)
-		}),
-		ReadHeaderTimeout: 10 * time.Second,
-	}
-	go web.Serve(s.Loopback)
-	defer web.Close()
-	if err := s.Ready(region.ReadyResult{Loopback: s.Loopback.Addr().String()}); err != nil {
+func (w *world) openDirectory(ctx context.Context) (err error) {
+	if w.entra, err = entra.New(ctx, w.db, w.clock, entra.Options{}); err != nil {
 		return err
 	}
-	log.Info("ready", "loopback", s.Loopback.Addr().String())
-	<-ctx.Done()
+	w.roles = &authz.Index{}
+	follow, err := authorization.Index(ctx, w.db, w.roles)
+	if err != nil {
+		return err
+	}
+	w.follow = append(w.follow, follow)
+	w.access = &authz.Evaluator{Source: w.roles}
+	w.engine = rp.New(rp.Config{
+		Store: w.db, Clock: w.clock, Log: w.log, Identities: w.entra, TenantID: w.entra.Tenant().ID,
+		Locations: []string{w.settings.Location, "global"},
+	})
 	return nil
+}
+
+func (w *world) openServices(context.Context) (err error) {
+	tokens := verifier{w.entra}
+	w.blobs, err = blob.Open(blob.Config{
+		Store: w.db, Keys: w.keys, Dir: w.path("blobs"), Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access,
+		Accounts: blobAccounts{w.engine, w.entra.Tenant().ID},
+	})
+	if err != nil {
+		return err
+	}
+	w.secrets = keyvault.Open(keyvault.Config{
+		Store: w.db, Keys: w.keys, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Vaults: vaultLookup{w.engine},
+	})
+	w.runs = ml.New(w.db, w.clock)
+	return nil
+}
+
+func (w *world) openProviders(context.Context) (err error) {
+	if w.tags, err = servicetags.Load(); err != nil {
+		return err
+	}
+	w.sync = &netSync{engine: w.engine, log: w.log, compiler: fabric.NewCompiler(), wake: make(chan struct{}, 1), servers: map[string]*served{}}
+	tenant := w.entra.Tenant()
+	data := containers{w.blobs}
+	accounts, vaults := storage.New(data), kvprovider.New(vaultData{w.secrets})
+	bundle := w.path("exec", "ca-certificates.crt")
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	w.launcher = &nodeLauncher{dir: w.path("nodes"), data: w.region.Dir, exe: exe, bundle: bundle, images: environments(w.settings.Images)}
+	images := map[string]bool{}
+	for ref := range w.settings.Images {
+		images[ref] = true
+	}
+	var targets lateLinks
+	w.network = network.New(network.Config{Engine: w.engine, Targets: &targets, Sync: w.sync, Tags: w.tags, PublicPool: publicPool})
+	w.sync.network = w.network
+	w.ml = machinelearning.New(machinelearning.Config{
+		Clock: w.clock, Log: w.log, Runs: w.runs, Containers: data, SAS: containerSAS{blobAccounts{w.engine, tenant.ID}}, Tokens: runTokens{w.entra},
+		Network: mlNetwork{w.network, w.sync}, Launcher: w.launcher, TenantID: tenant.ID, Images: images,
+	})
+	w.links = privatelink.New(accounts.Target(), vaults.Target(), w.ml.Target())
+	targets.Links = w.links
+	accounts.Use(w.links)
+	vaults.Use(w.links)
+	w.ml.Attach(w.engine, w.links)
+	location := resources.Location{Name: w.settings.Location, DisplayName: displayName(w.settings.Location)}
+	for _, types := range [][]rp.Registration{
+		resources.New(resources.Tenant{ID: tenant.ID, DisplayName: tenant.Name, Domain: tenant.Domain}, []resources.Location{location}, w.roles).Types(),
+		authorization.New(directory{w.entra}).Types(),
+		managedidentity.Types(directory{w.entra}),
+		w.network.Types(),
+		privatedns.New(privatedns.Config{Sync: w.sync, VNetExists: network.VNetExists}).Types(),
+		accounts.Types(),
+		vaults.Types(),
+		w.ml.Types(),
+		w.links.Types(),
+	} {
+		if err := w.engine.Register(types...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lateLinks breaks the circle between the network, whose endpoints connect to targets, and the targets.
+type lateLinks struct{ *privatelink.Links }
+
+func (w *world) openNetwork(context.Context) (err error) {
+	w.driver, err = linux.New(linux.Config{Keeper: w.region.Keeper, Log: w.log})
+	if err != nil {
+		return err
+	}
+	w.names = &publicNames{tags: w.tags, engine: w.engine, links: w.links, location: w.settings.Location}
+	zone, err := w.names.zone()
+	if err != nil {
+		return err
+	}
+	pool, err := w.tags.OutboundPool(w.settings.Location)
+	if err != nil {
+		return err
+	}
+	w.sync.driver, w.sync.public, w.sync.world = w.driver, zone, w.names.internet()
+	w.sync.world.OutboundPool = pool
+	return nil
+}
+
+func (w *world) openHosts(ctx context.Context) error {
+	armAudiences := []string{entra.AudienceARM, entra.AudienceARMClassic}
+	control, err := door.New(door.Config{
+		Engine: w.engine, Authenticator: authenticate(w.entra.Bearer(armAudiences...)), Authorizer: w.access, Clock: w.clock, Log: w.log,
+		Region: w.settings.Location, Open: map[string]http.Handler{"/metadata/endpoints": door.AzureCloud()},
+	})
+	if err != nil {
+		return err
+	}
+	login := w.entra.Login(w.log)
+	w.hosts = &httpx.Hosts{}
+	for pattern, h := range map[string]http.Handler{
+		"management.azure.com": control, "management.core.windows.net": control,
+		"login.microsoftonline.com": login, "login.windows.net": login, "login.microsoft.com": login, "sts.windows.net": login,
+		"graph.microsoft.com":                          w.entra.Graph(w.log),
+		"*.blob.core.windows.net":                      w.blobs.Handler(),
+		"*.vault.azure.net":                            w.secrets.Handler(),
+		machinelearning.BatchHost(w.settings.Location): batch.NewHandler(w.ml.Queue(), w.log),
+	} {
+		if err := w.hosts.Handle(pattern, h); err != nil {
+			return err
+		}
+	}
+	served := func(name string) bool { return name == strangerName || w.hosts.Lookup(name) != nil && w.resolves(name) }
+	w.front = httpx.New(httpx.Config{Certificate: w.authority.GetCertificate(served), Hosts: w.hosts, Log: w.log})
+	w.sync.front = w.front
+	w.sync.imds = httpx.Listener{Handler: w.entra.IMDS(machines{w}, w.log)}
+	w.proxy = newLoopbackProxy(w.hosts, served, w.region.Loopback.Addr())
+	return w.front.Add(httpx.Listener{ID: loopbackID, Net: w.proxy.tunnel, TLS: true, Origin: fromLoopback})
+}
+
+// resolves keeps certificates and the proxy to names that exist: clients that look for others (telemetry,
+// version checks) are refused at once.
+func (w *world) resolves(name string) bool {
+	_, ok := w.sync.public.Lookup(name)
+	return ok
+}
+
+// authenticate is a function as door.Authenticator.
+type authenticate func(*http.Request) (authz.Principal, error)
+
+func (a authenticate) Authenticate(r *http.Request) (authz.Principal, error) { return a(r) }
+
+// run brings the network up, says that the region is ready, and serves until ctx ends.
+func (w *world) run(ctx context.Context) error {
+	if err := w.writePlaceFiles(); err != nil {
+		return err
+	}
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	failed := make(chan error, 8)
+	start := func(name string, f func(context.Context) error) {
+		wg.Go(func() {
+			if err := f(running); err != nil && running.Err() == nil {
+				failed <- fmt.Errorf("%s: %w", name, err)
+			}
+		})
+	}
+	for _, f := range w.follow {
+		wg.Go(func() { f(running) })
+	}
+	wg.Go(func() { w.sync.run(running) })
+	if err := w.sync.Sync(ctx); err != nil {
+		return err
+	}
+	start("resource manager", w.engine.Run)
+	start("blob storage", w.blobs.Run)
+	start("key vault", w.secrets.Run)
+	start("machine learning", w.ml.Run)
+	start("loopback", func(ctx context.Context) error { return w.proxy.run(ctx, w.region.Loopback) })
+	w.handle(w.region.Control)
+	if err := w.region.Ready(region.ReadyResult{Loopback: w.region.Loopback.Addr().String(), Env: w.environment()}); err != nil {
+		return err
+	}
+	w.log.Info("ready", "took", time.Since(w.started).Round(time.Millisecond), "loopback", w.region.Loopback.Addr().String())
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return errors.Join(err, w.front.Shutdown(ending))
+}
+
+func (w *world) close() {
+	if w.driver != nil {
+		w.driver.Close()
+	}
+	if w.keys != nil {
+		w.keys.Close()
+	}
+	if w.db != nil {
+		if err := w.db.Close(); err != nil {
+			w.log.Error("store", "error", err)
+		}
+	}
 }

@@ -18,7 +18,8 @@ import (
 
 func newUpCmd(a *app) *cobra.Command {
 	var detach bool
-	var listen string
+	var listen, location string
+	var images []string
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Start the region, or its server again after it was killed",
@@ -29,19 +30,23 @@ When the server of a region was killed, its namespaces, jobs and listeners have 
 server again and connections that waited meanwhile are served.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			u := &up{app: a, listen: listen, detach: detach}
+			u := &up{app: a, listen: listen, detach: detach, location: location, images: images}
 			return u.run(c.Context())
 		},
 	}
 	c.Flags().BoolVarP(&detach, "detach", "d", false, "return when the region is ready")
 	c.Flags().StringVar(&listen, "listen", "", "loopback address for clients outside the region, HOST:PORT (default: a free port, the same at every start)")
+	c.Flags().StringVar(&location, "location", "", "the Azure region that a new region plays (default westeurope)")
+	c.Flags().StringArrayVar(&images, "image", nil, "an environment for jobs, REFERENCE=DIRECTORY of a Python environment; kept for later starts")
 	return c
 }
 
 type up struct {
 	*app
-	listen string
-	detach bool
+	listen   string
+	detach   bool
+	location string
+	images   []string
 }
 
 func (u *up) run(ctx context.Context) error {
@@ -53,6 +58,13 @@ func (u *up) run(ctx context.Context) error {
 		return err
 	}
 	defer r.Close()
+	given, err := readSettings(r.Dir())
+	if err != nil {
+		return err
+	}
+	if err := given.change(r.Dir(), u.location, u.images); err != nil {
+		return err
+	}
 	if !region.Alive(r.Dir()) {
 		if err := u.preflight(); err != nil {
 			return err
@@ -190,4 +202,3 @@ func newServeCmd(a *app) *cobra.Command {
 		},
 	}
 }
-

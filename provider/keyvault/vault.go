@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
-	"time"
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
@@ -311,9 +310,4 @@ func Firewall(r *rp.Resource[Vault]) firewall.Rules {
 		}
 	}
 	return rules
-}
-
-// Retention is how long deleted secrets are kept.
-func Retention(r *rp.Resource[Vault]) time.Duration {
-	return time.Duration(r.Properties.RetentionDays) * 24 * time.Hour
 }

@@ -168,11 +168,8 @@ func (p *Provider) startNode(ctx context.Context, r *rp.Resource[Compute], n *no
 	if err := p.Network.Sync(ctx); err != nil {
 		return err
 	}
-	token, hash, err := batch.MintToken()
-	if err != nil {
-		return err
-	}
-	err = p.updateNode(ctx, n.ID, func(n *node, now time.Time) { n.Token = hash; n.enter(compute.NodeStarting, now) })
+	token, hash := batch.MintToken()
+	err := p.updateNode(ctx, n.ID, func(n *node, now time.Time) { n.Token = hash; n.enter(compute.NodeStarting, now) })
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"vauban.dev/arm"
@@ -46,8 +47,17 @@ type SAS interface {
 
 // RunTokens makes the token by which a job speaks to its workspace.
 type RunTokens interface {
-	// IssueRun returns a token for workspace and run on behalf of the workspace's identity.
-	IssueRun(tx *rp.Tx, workspaceID, runID, objectID string) (token string, expires time.Time, err error)
+	// IssueRun returns a token that holds for one run.
+	IssueRun(ctx context.Context, run RunScope) (token string, expires time.Time, err error)
+}
+
+// RunScope is what a run's token is good for.
+type RunScope struct {
+	Workspace   string // resource id
+	WorkspaceID string // GUID
+	Experiment  string
+	RunID       string
+	PrincipalID string // whose roles apply
 }
 
 // Network is what computes need of the network.
@@ -62,6 +72,8 @@ type Network interface {
 	// ManagedSubnet returns the subnet of the network that the service itself makes for a cluster
 	// that has none of its user's; it makes it when it is missing.
 	ManagedSubnet(tx *rp.Tx, cluster arm.ID, location string, ssh bool) (arm.ID, error)
+	// Egress is the address that the NIC has on the internet; zero when it does not get there.
+	Egress(nic string) netip.Addr
 	// RemoveManagedSubnet removes what ManagedSubnet made.
 	RemoveManagedSubnet(tx *rp.Tx, cluster arm.ID) error
 	// Why says in words what the model holds of a connection from the NIC to host:port: what refuses it,

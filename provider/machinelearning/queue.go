@@ -26,7 +26,7 @@ func (q *queue) Node(ctx context.Context, id string) (out batch.Node, err error)
 		if err != nil {
 			return err
 		}
-		out = batch.Node{ID: n.ID, NIC: n.NIC.ID, TokenSHA256: n.Token}
+		out = batch.Node{ID: n.ID, NIC: n.NIC.ID, TokenSHA256: n.Token, Source: q.Network.Egress(n.NIC.ID)}
 		return nil
 	})
 	return out, err

@@ -1,6 +1,7 @@
 package machinelearning
 
 import (
+	"context"
 	"fmt"
 	"path"
 	"slices"
@@ -171,7 +172,11 @@ func (b *builder) environment(t *task) error {
 	if err != nil {
 		return err
 	}
-	token, expires, err := b.p.Tokens.IssueRun(b.tx, t.GUID, t.Run, run.User.ObjectID)
+	scope := RunScope{Workspace: b.w.ID.String(), WorkspaceID: t.GUID, Experiment: run.Experiment, RunID: t.Run, PrincipalID: run.User.ObjectID}
+	if i := b.w.Identity; i != nil && i.PrincipalID != "" {
+		scope.PrincipalID = i.PrincipalID
+	}
+	token, expires, err := b.p.Tokens.IssueRun(context.Background(), scope)
 	if err != nil {
 		return err
 	}

@@ -57,7 +57,9 @@ func New(t Tenant, locations []Location, roles authz.Source) *Provider {
 func (p *Provider) Types() []rp.Registration {
 	get := func(pattern, permission string, do func(context.Context, *rp.Tx, map[string]string) (any, error)) rp.Route {
 		return rp.Route{Method: http.MethodGet, Pattern: pattern, Permission: permission, Versions: versions,
-			Do: func(ctx context.Context, tx *rp.Tx, path, _ map[string]string, _ []byte) (any, error) { return do(ctx, tx, path) }}
+			Do: func(ctx context.Context, tx *rp.Tx, path, _ map[string]string, _ []byte) (any, error) {
+				return do(ctx, tx, path)
+			}}
 	}
 	read := SubscriptionType + "/read"
 	return []rp.Registration{

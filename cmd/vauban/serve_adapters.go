@@ -1,0 +1,349 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"vauban.dev/arm"
+	"vauban.dev/arm/rp"
+	"vauban.dev/authz"
+	"vauban.dev/dataplane/blob"
+	"vauban.dev/dataplane/keyvault"
+	"vauban.dev/entra"
+	"vauban.dev/fabric"
+	"vauban.dev/provider/authorization"
+	kvprovider "vauban.dev/provider/keyvault"
+	"vauban.dev/provider/machinelearning"
+	"vauban.dev/provider/managedidentity"
+	"vauban.dev/provider/network"
+	"vauban.dev/provider/storage"
+	"vauban.dev/store"
+)
+
+// What follows lets packages that do not know each other meet: each type implements one package's
+// interface by another.
+
+// blobAccounts answers dataplane/blob from provider/storage.
+type blobAccounts struct {
+	engine *rp.Engine
+	tenant string
+}
+
+func (a blobAccounts) Lookup(ctx context.Context, name string) (out blob.Account, err error) {
+	err = a.engine.View(ctx, func(tx *rp.Tx) error {
+		r, err := storage.ByName(tx, name)
+		if errors.Is(err, store.ErrNotFound) || isStatus(err, http.StatusNotFound) {
+			return blob.ErrNoAccount
+		}
+		if err != nil {
+			return err
+		}
+		out, err = a.account(r)
+		return err
+	})
+	return out, err
+}
+
+func (a blobAccounts) account(r *rp.Resource[storage.Account]) (blob.Account, error) {
+	p := &r.Properties
+	out := blob.Account{
+		ID: r.ID.String(), Name: strings.ToLower(r.ID.Name()), TenantID: a.tenant, Kind: r.Kind, SKU: "Standard_LRS",
+		Firewall: storage.Firewall(r, "blob"), AllowSharedKeyAccess: *p.AllowSharedKey, AllowBlobPublicAccess: *p.AllowBlobPublic, HTTPSOnly: *p.HTTPSOnly,
+	}
+	for i, k := range p.Keys {
+		b, err := base64.StdEncoding.DecodeString(k)
+		if err != nil || i > 1 {
+			return out, fmt.Errorf("storage account %s: key %d cannot be read", out.Name, i+1)
+		}
+		out.Keys[i] = b
+	}
+	tls, err := blob.ParseTLSVersion(p.MinimumTLSVersion)
+	out.MinimumTLS = tls
+	return out, err
+}
+
+func isStatus(err error, status int) bool {
+	e := arm.AsError(err)
+	return e != nil && e.Status == status
+}
+
+// containers answers provider/storage from dataplane/blob.
+type containers struct{ blobs *blob.Service }
+
+func accountName(id arm.ID) string { return strings.ToLower(id.Name()) }
+
+func armContainer(c blob.Container) storage.Container {
+	access := map[string]string{"blob": "Blob", "container": "Container"}[c.PublicAccess]
+	return storage.Container{Name: c.Name, PublicAccess: access, Metadata: c.Metadata, ETag: c.ETag, LastModified: c.LastModified}
+}
+
+// armBlobError gives the blob service's errors to callers of Resource Manager.
+func armBlobError(err error) error {
+	var e *blob.Error
+	if errors.As(err, &e) {
+		return arm.Errorf(e.Status, e.Code, "%s", e.Message)
+	}
+	return err
+}
+
+func (c containers) Container(tx store.Tx, account arm.ID, name string) (storage.Container, error) {
+	got, err := c.blobs.ContainerTx(tx, accountName(account), name)
+	return armContainer(got), armBlobError(err)
+}
+
+func (c containers) PutContainer(tx store.Tx, account arm.ID, in storage.Container) (bool, error) {
+	o := blob.ContainerOptions{Metadata: in.Metadata}
+	if in.PublicAccess == "Blob" || in.PublicAccess == "Container" {
+		o.PublicAccess = strings.ToLower(in.PublicAccess)
+	}
+	created, err := c.blobs.PutContainerTx(tx, accountName(account), in.Name, o)
+	return created, armBlobError(err)
+}
+
+func (c containers) DeleteContainer(tx store.Tx, account arm.ID, name string) error {
+	return armBlobError(c.blobs.DeleteContainerTx(tx, accountName(account), name))
+}
+
+func (c containers) ListContainers(tx store.Tx, account arm.ID) ([]storage.Container, error) {
+	list, err := c.blobs.ListContainersTx(tx, accountName(account))
+	out := make([]storage.Container, len(list))
+	for i := range list {
+		out[i] = armContainer(list[i])
+	}
+	return out, armBlobError(err)
+}
+
+func (c containers) DropAccount(ctx context.Context, _, name string) error {
+	return c.blobs.DeleteAccount(ctx, name)
+}
+
+// vaultLookup answers dataplane/keyvault from provider/keyvault.
+type vaultLookup struct{ engine *rp.Engine }
+
+func (v vaultLookup) Lookup(ctx context.Context, name string) (out keyvault.Vault, err error) {
+	err = v.engine.View(ctx, func(tx *rp.Tx) error {
+		r, err := kvprovider.ByName(tx, name)
+		if errors.Is(err, store.ErrNotFound) || isStatus(err, http.StatusNotFound) {
+			return keyvault.ErrNoVault
+		}
+		if err != nil {
+			return err
+		}
+		p := &r.Properties
+		out = keyvault.Vault{
+			ID: r.ID.String(), Name: strings.ToLower(r.ID.Name()), TenantID: p.TenantID, Firewall: kvprovider.Firewall(r),
+			Location: r.Location, RBAC: *p.RBAC, RetentionDays: p.RetentionDays, PurgeProtection: p.PurgeProtection != nil && *p.PurgeProtection,
+		}
+		for _, a := range p.AccessPolicies {
+			out.AccessPolicies = append(out.AccessPolicies, keyvault.AccessPolicy{
+				TenantID: a.TenantID, ObjectID: a.ObjectID, ApplicationID: a.Application, Secrets: a.Permissions["secrets"]})
+		}
+		return nil
+	})
+	return out, err
+}
+
+// vaultData answers provider/keyvault from dataplane/keyvault.
+type vaultData struct{ secrets *keyvault.Service }
+
+func (v vaultData) DropVault(ctx context.Context, id string) error {
+	return v.secrets.DestroyVault(ctx, strings.ToLower(arm.MustParseID(id).Name()))
+}
+
+// directory answers the providers' questions to entra.
+type directory struct{ *entra.Directory }
+
+var (
+	_ managedidentity.Directory = directory{}
+	_ authorization.Principals  = directory{}
+)
+
+func (d directory) EnsureUserAssigned(tx store.Tx, id arm.ID) (principalID, clientID, tenantID string, err error) {
+	return d.EnsureUser(tx, id)
+}
+
+func (d directory) Remove(tx store.Tx, id arm.ID) error { return d.RemoveUser(tx, id) }
+
+func (d directory) PrincipalType(tx store.Tx, objectID string) (string, bool, error) {
+	_, err := d.ByObjectID(tx, objectID)
+	if errors.Is(err, entra.ErrNoPrincipal) {
+		return "", false, nil
+	}
+	return "ServicePrincipal", err == nil, err
+}
+
+// runTokens answers provider/machinelearning from entra.
+type runTokens struct{ dir *entra.Directory }
+
+func (r runTokens) IssueRun(ctx context.Context, run machinelearning.RunScope) (string, time.Time, error) {
+	t, err := r.dir.IssueRun(ctx, entra.Run{
+		Workspace: run.Workspace, WorkspaceID: run.WorkspaceID, Experiment: run.Experiment, RunID: run.RunID, PrincipalID: run.PrincipalID})
+	return t.AccessToken, t.ExpiresOn, err
+}
+
+// containerSAS answers provider/machinelearning: the URL is signed with the account's own key, which the
+// transaction sees even when the account is younger than it.
+type containerSAS struct{ accounts blobAccounts }
+
+func (c containerSAS) ContainerSAS(tx *rp.Tx, account, container, permissions string, expiry time.Time) (string, error) {
+	r, err := storage.ByName(tx, account)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", arm.Errorf(http.StatusNotFound, "UserError", "The storage account '%s' does not exist.", account)
+	}
+	if err != nil {
+		return "", err
+	}
+	a, err := c.accounts.account(r)
+	if err != nil {
+		return "", err
+	}
+	url, err := blob.SignSAS(a, blob.SASRequest{Account: a.Name, Container: container, Permissions: permissions, Expiry: expiry})
+	return url, armBlobError(err)
+}
+
+// mlNetwork answers provider/machinelearning from provider/network and the running network.
+type mlNetwork struct {
+	network *network.Provider
+	sync    *netSync
+}
+
+var _ machinelearning.Network = mlNetwork{}
+
+func (m mlNetwork) CheckSubnet(tx *rp.Tx, subnet arm.ID, location string) error {
+	s, err := rp.Get[network.Subnet](tx, subnet)
+	if isStatus(err, http.StatusNotFound) {
+		return arm.Errorf(http.StatusBadRequest, "InvalidSubnet", "The subnet '%s' does not exist.", subnet)
+	}
+	if err != nil {
+		return err
+	}
+	if len(s.Properties.Delegations) > 0 {
+		return arm.Errorf(http.StatusBadRequest, "SubnetDelegated", "The subnet '%s' is delegated to another service: compute cannot be placed in it.", subnet)
+	}
+	v, err := rp.Get[network.VNet](tx, subnet.Parent())
+	if err != nil {
+		return err
+	}
+	if v.Location != location {
+		return arm.Errorf(http.StatusBadRequest, "InvalidSubnet", "The virtual network of subnet '%s' is in '%s'; the compute is in '%s'.", subnet, v.Location, location)
+	}
+	return nil
+}
+
+// nodeNIC is the id of a node's NIC: under its cluster, as origins and explanations show it.
+func nodeNIC(cluster arm.ID, node string) string { return cluster.String() + "/nodes/" + node }
+
+func (m mlNetwork) AllocateNode(tx *rp.Tx, subnet, cluster arm.ID, node string, public bool) (machinelearning.NIC, error) {
+	n, err := m.network.AllocateNIC(tx, network.NICRequest{Subnet: subnet, Owner: nodeNIC(cluster, node), Kind: "node", Public: public})
+	if err != nil {
+		return machinelearning.NIC{}, err
+	}
+	out := machinelearning.NIC{ID: n.ID, Private: n.Addr.String()}
+	if n.Public.IsValid() {
+		out.Public = n.Public.String()
+	}
+	return out, nil
+}
+
+func (m mlNetwork) ReleaseNode(tx *rp.Tx, nic string) error { return m.network.ReleaseNIC(tx, nic) }
+
+func (m mlNetwork) Sync(ctx context.Context) error { return m.sync.Sync(ctx) }
+
+// managedGroup is where the service keeps the networks of clusters that have none of their user's: a
+// subscription of its own, in which nobody has a role (Azure Batch does the same).
+const managedGroup = "/subscriptions/00000000-0000-0000-0000-00000000ba7c/resourceGroups/azureml"
+
+func managedNames(cluster arm.ID) (vnet, nsg arm.ID) {
+	name := fabric.NICNS(cluster.Key())
+	return arm.MustParseID(managedGroup + "/providers/" + network.VNetType + "/" + name), arm.MustParseID(managedGroup + "/providers/" + network.NSGType + "/" + name)
+}
+
+// ManagedSubnet: a network with the rules of a compute with a public address (the specification's table):
+// 44224 from the service, SSH from the internet when it was asked for, nothing else in.
+func (m mlNetwork) ManagedSubnet(tx *rp.Tx, cluster arm.ID, location string, ssh bool) (arm.ID, error) {
+	vnet, nsg := managedNames(cluster)
+	subnet := vnet.Child("subnets", "nodes")
+	save := func(name string, priority int, source, ports string) error {
+		return rp.Save(tx, &rp.Resource[network.Rule]{ID: nsg.Child("securityRules", name), State: arm.Succeeded, Properties: network.Rule{
+			Priority: priority, Direction: "Inbound", Access: "Allow", Protocol: "Tcp", SourceAddressPrefix: source, SourcePortRange: "*",
+			DestinationAddressPrefix: "*", DestinationPortRange: ports}})
+	}
+	outbound := true
+	errs := []error{
+		rp.Save(tx, &rp.Resource[network.NSG]{ID: nsg, Location: location, State: arm.Succeeded}),
+		save("AllowAzureML", 100, "AzureMachineLearning", "44224"),
+	}
+	if ssh {
+		errs = append(errs, save("AllowSSH", 110, "Internet", "22"))
+	}
+	errs = append(errs,
+		rp.Save(tx, &rp.Resource[network.VNet]{ID: vnet, Location: location, State: arm.Succeeded,
+			Properties: network.VNet{AddressSpace: network.AddressSpace{AddressPrefixes: []string{"10.0.0.0/16"}}}}),
+		rp.Save(tx, &rp.Resource[network.Subnet]{ID: subnet, State: arm.Succeeded,
+			Properties: network.Subnet{AddressPrefix: "10.0.0.0/20", NSG: &network.Ref{ID: nsg.String()}, DefaultOutboundAccess: &outbound}}))
+	return subnet, errors.Join(errs...)
+}
+
+func (m mlNetwork) RemoveManagedSubnet(tx *rp.Tx, cluster arm.ID) error {
+	vnet, nsg := managedNames(cluster)
+	return errors.Join(rp.Remove(tx, vnet), rp.Remove(tx, nsg))
+}
+
+// Egress is the address that what the NIC sends to the internet has there.
+func (m mlNetwork) Egress(nic string) netip.Addr {
+	v := m.sync.current.Load()
+	if v == nil {
+		return netip.Addr{}
+	}
+	e := fabric.Explain(v.topology, fabric.Flow{From: fabric.Place{Kind: fabric.AtNIC, ID: nic}, Dst: strangerAddr, Protocol: fabric.TCP, SrcPort: 40000, DstPort: 443})
+	if e.Source.IsPrivate() { // refused before it was translated: then by its own rules
+		for _, vn := range v.topology.VNets {
+			for _, n := range vn.NICs {
+				if n.ID == nic && n.Public.IsValid() {
+					return n.Public
+				}
+			}
+		}
+	}
+	return e.Source
+}
+
+// Why asks the model, as `vauban explain` does.
+func (m mlNetwork) Why(_ context.Context, nic, host string, port uint16) string {
+	v := m.sync.current.Load()
+	if v == nil {
+		return "The network is not up."
+	}
+	vnet := ""
+	for _, vn := range v.topology.VNets {
+		for _, n := range vn.NICs {
+			if n.ID == nic {
+				vnet = vn.ID
+			}
+		}
+	}
+	addrs := v.model.Resolve(vnet, host, dns.TypeA).Addrs()
+	if len(addrs) == 0 {
+		return "The name " + host + " does not resolve in the virtual network of the node."
+	}
+	e := fabric.Explain(v.topology, fabric.Flow{From: fabric.Place{Kind: fabric.AtNIC, ID: nic}, Dst: addrs[0].Addr, Protocol: fabric.TCP, SrcPort: 40000, DstPort: port})
+	if e.Verdict == fabric.Denied {
+		return "The connection is refused by " + e.By.String() + "."
+	}
+	return "No network rule refuses the connection."
+}
+
+// verifier lets data planes verify Entra's tokens.
+type verifier struct{ *entra.Directory }
+
+func (v verifier) Verify(ctx context.Context, token string, audiences ...string) (authz.Principal, error) {
+	return v.Directory.Verify(ctx, token, audiences...)
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"vauban.dev/arm"
+	"vauban.dev/arm/rp"
+	"vauban.dev/authz"
+	"vauban.dev/entra"
+	"vauban.dev/provider/authorization"
+	"vauban.dev/provider/resources"
+)
+
+// credentials are the first caller of a region: a service principal that owns its subscriptions. They are
+// kept in a file of the data directory that only its owner reads.
+type credentials struct {
+	TenantID       string `json:"tenantId"`
+	ClientID       string `json:"clientId"`
+	ObjectID       string `json:"objectId"`
+	ClientSecret   string `json:"clientSecret"`
+	SubscriptionID string `json:"subscriptionId"`
+	Partner        string `json:"partnerSubscriptionId"` // of somebody else's, for exfiltration tests
+}
+
+const credentialsFile = "credentials.json"
+
+func readCredentials(dir string) (c credentials, err error) {
+	b, err := os.ReadFile(dir + "/" + credentialsFile)
+	if err != nil {
+		return c, err
+	}
+	return c, json.Unmarshal(b, &c)
+}
+
+// env is what Azure's SDKs take credentials from.
+func (c credentials) env() map[string]string {
+	return map[string]string{
+		"AZURE_TENANT_ID": c.TenantID, "AZURE_CLIENT_ID": c.ClientID, "AZURE_CLIENT_SECRET": c.ClientSecret, "AZURE_SUBSCRIPTION_ID": c.SubscriptionID,
+	}
+}
+
+// bootstrap makes the first principal, its subscriptions and its ownership of them, once.
+func (w *world) bootstrap(ctx context.Context) error {
+	first, err := readCredentials(w.region.Dir)
+	switch {
+	case err == nil:
+		// A crash between the file and the commit left credentials of nobody: make new ones.
+		if _, err := w.entra.Principal(ctx, first.ObjectID); !errors.Is(err, entra.ErrNoPrincipal) {
+			w.first = first
+			return err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s: %w", credentialsFile, err)
+	}
+	c := credentials{TenantID: w.entra.Tenant().ID, SubscriptionID: uuid.NewString(), Partner: uuid.NewString()}
+	if c.Partner < c.SubscriptionID { // clients take the first subscription of the list for the default one
+		c.SubscriptionID, c.Partner = c.Partner, c.SubscriptionID
+	}
+	err = w.engine.Update(ctx, func(tx *rp.Tx) error {
+		sp, secret, err := w.entra.CreateServicePrincipal(tx, "vauban-admin")
+		if err != nil {
+			return err
+		}
+		c.ClientID, c.ObjectID, c.ClientSecret = sp.AppID, sp.ObjectID, secret
+		if err := w.entra.GrantGraph(tx, sp.ObjectID, "Directory.Read.All"); err != nil {
+			return err
+		}
+		for name, sub := range map[string]string{"Vauban": c.SubscriptionID, "Partner": c.Partner} {
+			if err := resources.Ensure(tx, sub, name); err != nil {
+				return err
+			}
+			if err := own(tx, "/subscriptions/"+sub, sp.ObjectID); err != nil {
+				return err
+			}
+		}
+		return writeCredentials(w.region.Dir, c)
+	})
+	w.first = c
+	return err
+}
+
+func own(tx *rp.Tx, scope, principal string) error {
+	sum := sha256.Sum256([]byte(scope + " " + principal))
+	name := uuid.Must(uuid.FromBytes(sum[:16])).String()
+	id, err := arm.ParseID(scope + "/providers/" + authorization.AssignmentType + "/" + name)
+	if err != nil {
+		return err
+	}
+	return rp.Save(tx, &rp.Resource[authorization.Assignment]{ID: id, State: arm.Succeeded, Properties: authorization.Assignment{
+		RoleDefinitionID: scope + "/providers/" + authorization.DefinitionType + "/" + authz.Owner,
+		PrincipalID:      principal, PrincipalType: "ServicePrincipal", Scope: scope, CreatedOn: tx.Now, UpdatedOn: tx.Now,
+	}})
+}
+
+func writeCredentials(dir string, c credentials) error {
+	b, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return err
+	}
+	tmp := dir + "/" + credentialsFile + ".tmp"
+	if err := os.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, dir+"/"+credentialsFile)
+}
+
+// displayName of a location: "westeurope" is West Europe.
+func displayName(location string) string {
+	for _, suffix := range []string{"europe", "us", "asia", "africa", "india"} {
+		if rest, ok := strings.CutSuffix(location, suffix); ok && rest != "" {
+			return strings.ToUpper(rest[:1]) + rest[1:] + " " + strings.ToUpper(suffix[:1]) + suffix[1:]
+		}
+	}
+	return location
+}

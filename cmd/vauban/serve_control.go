@@ -1,0 +1,361 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	mdns "github.com/miekg/dns"
+
+	"vauban.dev/arm"
+	"vauban.dev/arm/rp"
+	"vauban.dev/fabric"
+	"vauban.dev/internal/clock"
+	"vauban.dev/provider/network"
+	"vauban.dev/region"
+	"vauban.dev/store"
+	"vauban.dev/store/sqlite"
+)
+
+// Methods of the control socket beside those of package region.
+const (
+	methodExplain  = "explain"  // explainParams → explainResult
+	methodCounters = "counters" // → []ruleCounter
+	methodNodes    = "nodes"    // → []machinelearning.NodeInfo
+)
+
+type explainParams struct {
+	From region.PlaceParams `json:"from"`
+	Host string             `json:"host"` // a name or an address
+	Port uint16             `json:"port"`
+	UDP  bool               `json:"udp,omitempty"`
+	ICMP bool               `json:"icmp,omitempty"`
+}
+
+type explainResult struct {
+	From        string     `json:"from"`
+	Names       []string   `json:"names,omitempty"` // how the name was resolved, step by step
+	Address     string     `json:"address,omitempty"`
+	Allowed     bool       `json:"allowed"`
+	By          string     `json:"by,omitempty"` // the rule or firewall that refuses
+	Counter     string     `json:"counter,omitempty"`
+	Steps       []string   `json:"steps,omitempty"`
+	Service     string     `json:"service,omitempty"` // what the service's own firewall says
+	Destination string     `json:"destination,omitempty"`
+	Rule        *ruleNamed `json:"rule,omitempty"`
+}
+
+type ruleNamed struct {
+	Owner     string `json:"owner"`
+	Direction string `json:"direction"`
+	Rule      string `json:"rule"`
+}
+
+type ruleCounter struct {
+	ruleNamed
+	Packets uint64 `json:"packets"`
+}
+
+func (w *world) handle(c *region.Control) {
+	c.Handle(region.MethodStatus, w.status)
+	c.Handle(region.MethodPlace, w.place)
+	c.Handle(region.MethodClock, w.moveClock)
+	c.Handle(methodExplain, w.explain)
+	c.Handle(methodCounters, w.counters)
+	c.Handle(methodNodes, func(ctx context.Context, _ region.Request) (region.Reply, error) {
+		nodes, err := w.ml.Nodes(ctx)
+		return region.Reply{Result: nodes}, err
+	})
+}
+
+func (w *world) status(context.Context, region.Request) (region.Reply, error) {
+	st, err := region.Describe()
+	if err != nil {
+		return region.Reply{}, err
+	}
+	st.Version, st.Started, st.Loopback = buildVersion(), w.started, w.region.Loopback.Addr().String()
+	st.Clock = region.ClockResult{Now: w.clock.Now(), Offset: w.clock.Offset()}
+	return region.Reply{Result: st}, nil
+}
+
+// writePlaceFiles writes what exec binds over the caller's files.
+func (w *world) writePlaceFiles() error {
+	dir := w.path("exec")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	system, err := region.SystemBundle()
+	if err != nil {
+		return err
+	}
+	bundle := append(append(system, '\n'), w.authority.PEM()...)
+	return errors.Join(
+		os.WriteFile(filepath.Join(dir, "resolv.conf"), []byte("nameserver "+fabric.WireServer.String()+"\n"), 0o644),
+		os.WriteFile(filepath.Join(dir, "ca-certificates.crt"), bundle, 0o644))
+}
+
+func notFound(format string, args ...any) error {
+	return &region.CallError{Code: region.CodeNotFound, Message: fmt.Sprintf(format, args...)}
+}
+
+// where finds a place; a subnet gets an interface for exec, which stays until the subnet goes.
+func (w *world) where(ctx context.Context, p region.PlaceParams, create bool) (title string, at fabric.Place, err error) {
+	switch {
+	case p.Node != "":
+		nodes, err := w.ml.Nodes(ctx)
+		if err != nil {
+			return "", at, err
+		}
+		for _, n := range nodes {
+			if n.ID == p.Node || strings.EqualFold(n.Cluster, p.Node) || strings.EqualFold(arm.MustParseID(n.Cluster).Name(), p.Node) {
+				return "node " + n.ID, fabric.Place{Kind: fabric.AtNIC, ID: n.NIC}, nil
+			}
+		}
+		return "", at, notFound("there is no compute node or cluster with nodes called %q", p.Node)
+	case p.Subnet != "":
+		return w.inSubnet(ctx, p.Subnet, create)
+	case p.From == "" || p.From == "internet":
+		return "internet", fabric.Place{Kind: fabric.AtHost, ID: clientHost}, nil
+	}
+	return "", at, notFound("the region has no place %q: internet, --subnet VNET/SUBNET or --node NAME", p.From)
+}
+
+func (w *world) inSubnet(ctx context.Context, name string, create bool) (string, fabric.Place, error) {
+	var subnet arm.ID
+	err := w.engine.View(ctx, func(tx *rp.Tx) (err error) {
+		subnet, err = findSubnet(tx, name)
+		return err
+	})
+	if err != nil {
+		return "", fabric.Place{}, err
+	}
+	owner := subnet.Key() + "/exec"
+	at := fabric.Place{Kind: fabric.AtNIC, ID: owner}
+	title := "subnet " + subnet.Parent().Name() + "/" + subnet.Name()
+	if v := w.sync.current.Load(); v != nil {
+		for _, n := range v.nics[subnet.Parent().String()] {
+			if n.ID == owner {
+				return title, at, nil
+			}
+		}
+	}
+	if !create {
+		return "", at, notFound("nothing of `vauban exec` stands in %s yet: run `vauban exec --subnet %s -- true` once", title, name)
+	}
+	err = w.engine.Update(ctx, func(tx *rp.Tx) error {
+		_, err := w.network.AllocateNIC(tx, network.NICRequest{Subnet: subnet, Owner: owner, Kind: "exec"})
+		return err
+	})
+	if err != nil {
+		return "", at, err
+	}
+	return title, at, w.sync.Sync(ctx)
+}
+
+// findSubnet takes VNET/SUBNET, GROUP/VNET/SUBNET or a resource id.
+func findSubnet(tx *rp.Tx, name string) (arm.ID, error) {
+	if strings.HasPrefix(name, "/") {
+		id, err := arm.ParseID(name)
+		if err == nil {
+			_, err = rp.Get[network.Subnet](tx, id)
+		}
+		return id, err
+	}
+	all, err := rp.List[network.Subnet](tx, network.SubnetType, arm.MustParseID("/"))
+	if err != nil {
+		return arm.ID{}, err
+	}
+	var found []arm.ID
+	for _, s := range all {
+		short := s.ID.Parent().Name() + "/" + s.ID.Name()
+		if strings.EqualFold(short, name) || strings.EqualFold(s.ID.ResourceGroup()+"/"+short, name) {
+			found = append(found, s.ID)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return arm.ID{}, notFound("there is no subnet %q: write VNET/SUBNET", name)
+	}
+	return arm.ID{}, notFound("%d subnets are called %q: write GROUP/VNET/SUBNET", len(found), name)
+}
+
+func (w *world) place(ctx context.Context, r region.Request) (region.Reply, error) {
+	var p region.PlaceParams
+	if err := r.Decode(&p); err != nil {
+		return region.Reply{}, err
+	}
+	title, at, err := w.where(ctx, p, true)
+	if err != nil {
+		return region.Reply{}, err
+	}
+	ns := fabric.NSName(at)
+	files, err := region.PlaceFiles(ns)
+	return region.Reply{Files: files, Result: region.PlaceResult{
+		Title: title, NetNS: ns, ResolvConf: w.path("exec", "resolv.conf"), Bundle: w.path("exec", "ca-certificates.crt"),
+		Env: w.first.env(),
+	}}, err
+}
+
+func (w *world) counters(ctx context.Context, _ region.Request) (region.Reply, error) {
+	all, err := w.driver.Counters(ctx)
+	out := []ruleCounter{}
+	for ref, n := range all {
+		if n > 0 {
+			out = append(out, ruleCounter{ruleNamed{ref.Owner, ref.Direction.String(), ref.Rule}, n})
+		}
+	}
+	return region.Reply{Result: out}, err
+}
+
+// explain answers from the model alone: names, rules, and the firewall of the service behind the address.
+func (w *world) explain(ctx context.Context, r region.Request) (region.Reply, error) {
+	var p explainParams
+	if err := r.Decode(&p); err != nil {
+		return region.Reply{}, err
+	}
+	title, at, err := w.where(ctx, p.From, p.From.Subnet != "")
+	if err != nil {
+		return region.Reply{}, err
+	}
+	out, err := w.explainFrom(ctx, at, p)
+	out.From = title
+	return region.Reply{Result: out}, err
+}
+
+func (w *world) explainFrom(ctx context.Context, at fabric.Place, p explainParams) (explainResult, error) {
+	v := w.sync.current.Load()
+	var out explainResult
+	vnet := ""
+	var nic fabric.NIC
+	for id, nics := range v.nics {
+		for _, n := range nics {
+			if at.Kind == fabric.AtNIC && n.ID == at.ID {
+				vnet, nic = id, n
+			}
+		}
+	}
+	dst, err := netip.ParseAddr(p.Host)
+	if err != nil {
+		a := v.model.Resolve(vnet, p.Host, mdns.TypeA)
+		for _, s := range a.Steps {
+			zone := "the public names"
+			if s.Zone != "" {
+				zone = "private zone " + s.Zone
+			}
+			text := fmt.Sprintf("%s: %s: %s", s.Name, zone, s.Outcome)
+			if s.Target != "" {
+				text += " " + s.Target
+			}
+			out.Names = append(out.Names, text)
+		}
+		if len(a.Addrs()) == 0 {
+			out.By = "name resolution: " + p.Host + " has no address here"
+			return out, nil
+		}
+		dst = a.Addrs()[0].Addr
+	}
+	out.Address = dst.String()
+	flow := fabric.Flow{From: at, Dst: dst, Protocol: fabric.TCP, SrcPort: 40000, DstPort: p.Port}
+	switch {
+	case p.UDP:
+		flow.Protocol = fabric.UDP
+	case p.ICMP:
+		flow.Protocol, flow.SrcPort, flow.DstPort = fabric.ICMP, 0, 0
+	}
+	e := fabric.Explain(v.topology, flow)
+	out.Allowed = e.Verdict == fabric.Allowed
+	for _, s := range e.Steps {
+		out.Steps = append(out.Steps, fmt.Sprint(s))
+	}
+	out.Destination = fmt.Sprint(e.Destination)
+	if !out.Allowed {
+		out.By = e.By.String()
+		out.Rule = &ruleNamed{e.By.Owner, e.By.Direction.String(), e.By.Rule}
+		out.Counter = e.By.Counter()
+		return out, nil
+	}
+	d, known, err := w.serviceFirewall(ctx, p.Host, w.originOf(vnet, nic, e))
+	if err != nil || !known {
+		return out, err
+	}
+	out.Service = d.Rule
+	if !d.Allowed {
+		out.Allowed, out.By = false, "the service's firewall: "+d.Rule
+	}
+	return out, nil
+}
+
+func (w *world) moveClock(ctx context.Context, r region.Request) (region.Reply, error) {
+	var p region.ClockParams
+	if err := r.Decode(&p); err != nil {
+		return region.Reply{}, err
+	}
+	if p.Advance < 0 {
+		return region.Reply{}, &region.CallError{Code: region.CodeBadRequest, Message: "the region's clock does not go back"}
+	}
+	if p.Advance > 0 {
+		if err := saveClock(ctx, w.db, w.clock.Offset()+p.Advance); err != nil {
+			return region.Reply{}, err
+		}
+		w.clock.SetOffset(w.clock.Offset() + p.Advance)
+	}
+	return region.Reply{Result: region.ClockResult{Now: w.clock.Now(), Offset: w.clock.Offset()}}, nil
+}
+
+// wallClock is the machine's time: certificates are verified by it, whatever the region's clock says.
+type wallClock struct{}
+
+func (wallClock) Now() time.Time { return time.Now() }
+
+const kindClock = "region.clock"
+
+func loadClock(ctx context.Context, db *sqlite.Store, c *clock.Region) error {
+	return db.View(ctx, func(tx store.Tx) error {
+		d, err := tx.Get(kindClock, "offset")
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		var offset time.Duration
+		if err := json.Unmarshal(d.Value, &offset); err != nil {
+			return err
+		}
+		c.SetOffset(offset)
+		return nil
+	})
+}
+
+func saveClock(ctx context.Context, db *sqlite.Store, offset time.Duration) error {
+	b, err := json.Marshal(offset)
+	if err != nil {
+		return err
+	}
+	return db.Update(ctx, func(tx store.Tx) error {
+		_, err := tx.Put(kindClock, "offset", b, store.Any)
+		return err
+	})
+}
+
+// environment is what `vauban env` prints: clients outside the region reach it by the loopback proxy.
+func (w *world) environment() map[string]string {
+	proxy := "http://" + w.region.Loopback.Addr().String()
+	bundle := w.path("exec", "ca-certificates.crt")
+	env := map[string]string{"HTTPS_PROXY": proxy, "https_proxy": proxy, "NO_PROXY": "localhost,127.0.0.1", "no_proxy": "localhost,127.0.0.1"}
+	for _, k := range []string{"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"} {
+		env[k] = bundle
+	}
+	for k, v := range w.first.env() {
+		env[k] = v
+	}
+	return env
+}

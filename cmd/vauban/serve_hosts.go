@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"vauban.dev/arm"
+	"vauban.dev/arm/rp"
+	"vauban.dev/fabric"
+	"vauban.dev/fabric/dns"
+	"vauban.dev/fabric/servicetags"
+	"vauban.dev/provider/keyvault"
+	"vauban.dev/provider/machinelearning"
+	"vauban.dev/provider/privatelink"
+	"vauban.dev/provider/storage"
+)
+
+// The places on the internet that are no service: where `exec --from internet` stands, and a web server that
+// is nobody's here, which jobs must not reach. Addresses of RFC 5737 and RFC 2606's names belong to no one.
+const (
+	clientHost   = "client"
+	strangerHost = "www"
+	strangerName = "www.example.com"
+)
+
+var (
+	clientAddr   = netip.MustParseAddr("203.0.113.10")
+	strangerAddr = netip.MustParseAddr("198.51.100.80")
+	// publicPool holds the public addresses that the region gives to NICs.
+	publicPool = netip.MustParsePrefix("203.0.113.128/25")
+)
+
+// strangers are the web servers of internet hosts.
+var strangers = map[string]http.Handler{
+	strangerHost: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "a host on the internet; you came from %s\n", r.RemoteAddr)
+	}),
+}
+
+// publicNames makes the public side of DNS: every service of the region under Azure's own names, at
+// addresses of its service tag, so that rules that name the tag match.
+type publicNames struct {
+	tags     *servicetags.Tags
+	engine   *rp.Engine
+	links    *privatelink.Links
+	location string
+	prefixes []netip.Prefix
+}
+
+// address is the one of host within the first of the tags that has prefixes.
+func (p *publicNames) address(host string, tags ...string) (netip.Addr, error) {
+	for _, tag := range tags {
+		if a := p.tags.Address(tag, host); a.IsValid() {
+			return a, nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("no service tag of %v has an address for %s", tags, host)
+}
+
+func (p *publicNames) regional(tag string) []string { return []string{tag + "." + p.location, tag} }
+
+// zone is the table of all public names.
+func (p *publicNames) zone() (*dns.PublicZone, error) {
+	z := &dns.PublicZone{}
+	use := func(a netip.Addr) netip.Addr {
+		p.prefixes = append(p.prefixes, netip.PrefixFrom(a, 32))
+		return a
+	}
+	for _, h := range []struct {
+		name string
+		tags []string
+	}{
+		{"management.azure.com", []string{"AzureResourceManager"}},
+		{"management.core.windows.net", []string{"AzureResourceManager"}},
+		{"login.microsoftonline.com", []string{"AzureActiveDirectory"}},
+		{"login.windows.net", []string{"AzureActiveDirectory"}},
+		{"login.microsoft.com", []string{"AzureActiveDirectory"}},
+		{"sts.windows.net", []string{"AzureActiveDirectory"}},
+		{"graph.microsoft.com", []string{"AzureActiveDirectory"}},
+		{machinelearning.BatchHost(p.location), p.regional("BatchNodeManagement")},
+		{p.location + ".api.azureml.ms", p.regional("AzureMachineLearning")},
+	} {
+		a, err := p.address(h.name, h.tags...)
+		if err != nil {
+			return nil, err
+		}
+		if err := z.Host(h.name, use(a)); err != nil {
+			return nil, err
+		}
+	}
+	if err := z.Host(strangerName, strangerAddr); err != nil {
+		return nil, err
+	}
+	for _, f := range []struct {
+		suffix, private, front string
+		tags                   []string
+		lookup                 func(label string) (exists, private bool)
+	}{
+		{"blob.core.windows.net", "privatelink.blob.core.windows.net", "blob.ams01prdstr01a.store.core.windows.net", p.regional("Storage"), p.resource(storageByName)},
+		{"vault.azure.net", "privatelink.vaultcore.azure.net", "data-prod-" + p.location + ".vaultcore.azure.net", p.regional("AzureKeyVault"), p.resource(vaultByName)},
+		{"workspace." + p.location + ".api.azureml.ms", "workspace." + p.location + ".privatelink.api.azureml.ms", "", p.regional("AzureMachineLearning"), p.resource(workspaceByLabel)},
+	} {
+		a, err := p.address(f.suffix, f.tags...)
+		if err != nil {
+			return nil, err
+		}
+		if err := z.Service(dns.Service{Suffix: f.suffix, Private: f.private, Front: f.front, Addrs: []netip.Addr{use(a)}, Lookup: f.lookup}); err != nil {
+			return nil, err
+		}
+	}
+	return z, nil
+}
+
+func storageByName(tx *rp.Tx, label string) (arm.ID, error) {
+	r, err := storage.ByName(tx, label)
+	if err != nil {
+		return arm.ID{}, err
+	}
+	return r.ID, nil
+}
+
+func vaultByName(tx *rp.Tx, label string) (arm.ID, error) {
+	r, err := keyvault.ByName(tx, label)
+	if err != nil {
+		return arm.ID{}, err
+	}
+	return r.ID, nil
+}
+
+// workspaceByLabel takes the GUID of a workspace, or GUID.cert.
+func workspaceByLabel(tx *rp.Tx, label string) (arm.ID, error) {
+	r, err := machinelearning.ByGUID(tx, strings.TrimSuffix(label, ".cert"))
+	if err != nil {
+		return arm.ID{}, err
+	}
+	return r.ID, nil
+}
+
+// resource asks the store whether a label's resource exists and has a private endpoint connection.
+func (p *publicNames) resource(find func(*rp.Tx, string) (arm.ID, error)) func(string) (exists, private bool) {
+	return func(label string) (exists, private bool) {
+		err := p.engine.View(context.Background(), func(tx *rp.Tx) error {
+			id, err := find(tx, label)
+			if err != nil {
+				return err
+			}
+			exists = true
+			private, err = p.links.Connected(tx, id)
+			return err
+		})
+		return exists && err == nil, private
+	}
+}
+
+// internet is the part of the world that the region plays.
+func (p *publicNames) internet() fabric.Internet {
+	return fabric.Internet{
+		ServicePrefixes: p.prefixes,
+		Hosts:           []fabric.InternetHost{{Name: clientHost, Addr: clientAddr}, {Name: strangerHost, Addr: strangerAddr}},
+	}
+}

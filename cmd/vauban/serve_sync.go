@@ -1,0 +1,284 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"vauban.dev/arm/rp"
+	"vauban.dev/fabric"
+	"vauban.dev/fabric/dns"
+	"vauban.dev/fabric/linux"
+	"vauban.dev/internal/httpx"
+	"vauban.dev/origin"
+	"vauban.dev/provider/network"
+)
+
+// netSync takes the network from the store to the kernel: topology, rules, listeners and names. One pass
+// serves everybody who asked before it began.
+type netSync struct {
+	engine  *rp.Engine
+	network *network.Provider
+	driver  *linux.Driver
+	front   *httpx.Front
+	public  dns.Public
+	world   fabric.Internet
+	imds    listenerSpec
+	log     *slog.Logger
+
+	compiler *fabric.Compiler
+	current  atomic.Pointer[netView]
+
+	mu      sync.Mutex
+	waiting []chan error
+	wake    chan struct{}
+
+	servers map[string]*served // DNS servers by socket id
+	sockets map[linux.Socket]bool
+}
+
+// netView is the network as it was last applied: what listeners, explain and places read.
+type netView struct {
+	topology *fabric.Topology
+	model    *dns.Model
+	nics     map[string]map[netip.Addr]fabric.NIC // by VNet id and address
+}
+
+// served is something that runs on a socket until it is stopped.
+type served struct {
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// Sync returns when what was committed before the call is applied.
+func (s *netSync) Sync(ctx context.Context) error {
+	done := make(chan error, 1)
+	s.mu.Lock()
+	s.waiting = append(s.waiting, done)
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// run applies until ctx ends, then stops what it serves; sockets stay open in the holder.
+func (s *netSync) run(ctx context.Context) {
+	defer s.stopServers(func(string) bool { return true })
+	for {
+		select {
+		case <-ctx.Done():
+			s.answer(ctx.Err())
+			return
+		case <-s.wake:
+		}
+		s.mu.Lock()
+		waiting := s.waiting
+		s.waiting = nil
+		s.mu.Unlock()
+		err := s.apply(ctx)
+		if err != nil {
+			s.log.Error("the network was not applied", "error", err)
+		}
+		for _, w := range waiting {
+			w <- err
+		}
+	}
+}
+
+func (s *netSync) answer(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.waiting {
+		w <- err
+	}
+	s.waiting = nil
+}
+
+// apply is one pass. A network that cannot be compiled or verified is not brought up (it fails closed).
+func (s *netSync) apply(ctx context.Context) error {
+	view := &netView{nics: map[string]map[netip.Addr]fabric.NIC{}}
+	var zones []dns.Zone
+	var links []dns.Link
+	err := s.engine.View(ctx, func(tx *rp.Tx) (err error) {
+		if view.topology, err = s.network.Topology(tx); err != nil {
+			return err
+		}
+		zones, links, err = s.network.DNSModel(tx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	view.topology.Internet = s.world
+	if view.model, err = dns.NewModel(s.public, zones, links); err != nil {
+		return err
+	}
+	for _, v := range view.topology.VNets {
+		at := map[netip.Addr]fabric.NIC{}
+		for _, n := range v.NICs {
+			for _, a := range n.Addrs {
+				at[a] = n
+			}
+		}
+		view.nics[v.ID] = at
+	}
+	state, err := s.compiler.Compile(view.topology)
+	if err != nil {
+		return fmt.Errorf("compile the network: %w", err)
+	}
+	s.current.Store(view)
+	if err := s.driver.Apply(ctx, state); err != nil {
+		return fmt.Errorf("apply the network: %w", err)
+	}
+	return s.listen(ctx, view)
+}
+
+// listenerSpec is how one kind of platform listener is served.
+type listenerSpec = httpx.Listener
+
+// listen opens what the topology asks for and closes what it does not: DNS and IMDS in every VNet, and
+// each private endpoint's addresses.
+func (s *netSync) listen(ctx context.Context, view *netView) error {
+	want := map[linux.Socket]bool{}
+	fronts := map[string]bool{}
+	names := map[string]bool{}
+	var errs []error
+	for _, v := range view.topology.VNets {
+		router := fabric.Place{Kind: fabric.AtRouter, ID: v.ID}
+		names[v.ID] = true
+		errs = append(errs, s.serveDNS(ctx, router, v.ID, want))
+		imds := s.imds
+		imds.Origin = s.originIn(v.ID, nil)
+		errs = append(errs, s.serveFront(ctx, router, netip.AddrPortFrom(fabric.IMDS, 80), imds, want, fronts))
+		for _, n := range v.NICs {
+			if n.Kind != fabric.Endpoint || n.Service == nil {
+				continue
+			}
+			for _, a := range n.Addrs {
+				for _, port := range n.Service.Ports {
+					l := httpx.Listener{TLS: port != 80, Origin: s.originIn(v.ID, &n)}
+					errs = append(errs, s.serveFront(ctx, router, netip.AddrPortFrom(a, port), l, want, fronts))
+				}
+			}
+		}
+	}
+	inet := fabric.Place{Kind: fabric.AtInternet}
+	names[""] = true
+	errs = append(errs, s.serveDNS(ctx, inet, "", want))
+	for _, port := range []uint16{443, 80} {
+		l := httpx.Listener{TLS: port == 443, Origin: fromInternet}
+		errs = append(errs, s.serveFront(ctx, inet, netip.AddrPortFrom(netip.IPv4Unspecified(), port), l, want, fronts))
+	}
+	for _, h := range s.world.Hosts {
+		if handler := strangers[h.Name]; handler != nil {
+			at := fabric.Place{Kind: fabric.AtHost, ID: h.Name}
+			l := httpx.Listener{TLS: true, Origin: fromInternet, Handler: handler}
+			errs = append(errs, s.serveFront(ctx, at, netip.AddrPortFrom(h.Addr, 443), l, want, fronts))
+		}
+	}
+	for _, id := range s.front.Listeners() {
+		if !fronts[id] && id != loopbackID {
+			s.front.Remove(id)
+		}
+	}
+	s.stopServers(func(id string) bool { return !names[id] })
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	s.sockets = want
+	return s.driver.ReleaseListeners(ctx, want)
+}
+
+func (s *netSync) serveFront(ctx context.Context, at fabric.Place, addr netip.AddrPort, l httpx.Listener, want map[linux.Socket]bool, fronts map[string]bool) error {
+	sock := linux.Socket{At: at, Network: "tcp", Addr: addr.String()}
+	l.ID = fmt.Sprint(sock)
+	want[sock], fronts[l.ID] = true, true
+	if s.sockets[sock] {
+		return nil
+	}
+	n, err := s.driver.Listen(ctx, at, "tcp4", addr.String())
+	if err != nil {
+		return err
+	}
+	l.Net = n
+	return s.front.Add(l)
+}
+
+// serveDNS serves the names of a VNet ("" = the internet) by UDP and TCP.
+func (s *netSync) serveDNS(ctx context.Context, at fabric.Place, vnet string, want map[linux.Socket]bool) error {
+	addr := netip.AddrPortFrom(fabric.WireServer, 53).String()
+	udp, tcp := linux.Socket{At: at, Network: "udp", Addr: addr}, linux.Socket{At: at, Network: "tcp", Addr: addr}
+	want[udp], want[tcp] = true, true
+	if s.servers[vnet] != nil {
+		return nil
+	}
+	pc, err := s.driver.ListenPacket(ctx, at, addr)
+	if err != nil {
+		return err
+	}
+	l, err := s.driver.Listen(ctx, at, "tcp4", addr)
+	if err != nil {
+		pc.Close()
+		return err
+	}
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	run := &served{stop: stop, done: make(chan struct{})}
+	s.servers[vnet] = run
+	go func() {
+		defer close(run.done)
+		resolve := func(name string, qtype uint16) dns.Answer { return s.current.Load().model.Resolve(vnet, name, qtype) }
+		if err := dns.Serve(serving, pc, l, resolve); err != nil {
+			s.log.Error("DNS", "vnet", vnet, "error", err)
+		}
+	}()
+	return nil
+}
+
+func (s *netSync) stopServers(which func(id string) bool) {
+	for id, run := range s.servers {
+		if which(id) {
+			run.stop()
+			<-run.done
+			delete(s.servers, id)
+		}
+	}
+}
+
+// fromInternet is the origin of what reaches a public address.
+func fromInternet(c net.Conn) origin.Origin {
+	return origin.Origin{Kind: origin.Internet, Source: remote(c)}
+}
+
+func remote(c net.Conn) netip.Addr {
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+// originIn is the origin of what reaches a listener in a VNet's router: anti-spoofing makes the source
+// address that of one NIC. endpoint is nil for the platform's own addresses.
+func (s *netSync) originIn(vnet string, endpoint *fabric.NIC) func(net.Conn) origin.Origin {
+	return func(c net.Conn) origin.Origin {
+		o := origin.Origin{Kind: origin.PrivateEndpoint, Source: remote(c), VNet: vnet}
+		if n, ok := s.current.Load().nics[vnet][o.Source]; ok {
+			o.NIC, o.Subnet = n.ID, n.Subnet
+		}
+		if endpoint != nil {
+			o.Endpoint, o.Target, o.GroupID = endpoint.ID, endpoint.Service.Target, endpoint.Service.GroupID
+		}
+		return o
+	}
+}

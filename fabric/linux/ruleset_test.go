@@ -76,7 +76,7 @@ func TestReadBack(t *testing.T) {
 			"meta l4proto tcp tcp dport 80 accept", "meta l4proto { tcp, udp } th dport 53 accept", "icmp type echo-request accept", "meta nfproto ipv4 ip saddr 10.0.0.4 accept", "meta nfproto ipv4 accept",
 			"iifname vmap @gotos", `iifname "n1" accept`, `iifname { "n1", "n2" } accept`, `oifname "uplink" goto y`, "ip daddr vmap @spans", `oifname != "n9" drop`,
 			"ip daddr vmap { 10.0.0.4 : goto x, 10.0.0.5 : goto y }", "meta l4proto vmap { tcp : goto x, udp : goto y, 1 : accept }", "ip saddr vmap { 0.0.0.0-9.255.255.255 : goto x, 10.0.0.0/8 : drop, 11.0.0.0-255.255.255.255 : goto y }",
-			"tcp dport vmap { 0-79 : goto x, 80 : accept, 81-65535 : goto y }", "th dport vmap { 0-79 : goto x, 80-65535 : goto y }","th sport 80 th dport 443 accept", "meta l4proto { 6, 17 } th sport 80 th dport 443 accept", "tcp sport 80 tcp dport 443 accept",
+			"tcp dport vmap { 0-79 : goto x, 80 : accept, 81-65535 : goto y }", "th dport vmap { 0-79 : goto x, 80-65535 : goto y }", "th sport 80 th dport 443 accept", "meta l4proto { 6, 17 } th sport 80 th dport 443 accept", "tcp sport 80 tcp dport 443 accept",
 			"limit rate 10/second accept", "limit rate 10/second burst 5 packets accept", "limit rate over 10/second burst 7 packets drop", "fib daddr type local accept", "fib saddr . iif oif missing drop",
 			"jump x", "goto y", "return", "reject",
 		),

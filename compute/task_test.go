@@ -50,7 +50,7 @@ func TestValidate(t *testing.T) {
 		"no command":         func(t *compute.Task) { t.Command = " " },
 		"code outside":       func(t *compute.Task) { t.Code[0].Path = "../x" },
 		"absolute code":      func(t *compute.Task) { t.Code[0].Path = "/etc/x" },
-		"code without path":  func(t *compute.Task) { t.Code[0].Path = "" },
+		"code without path":  func(t *compute.Task) { t.Code[0].Path, t.Code[0].Folder = "", false },
 		"not clean":          func(t *compute.Task) { t.Code[0].Path = "a//b" },
 		"input name":         func(t *compute.Task) { t.Inputs[0].Name = "a/b" },
 		"output outside":     func(t *compute.Task) { t.Outputs[0].Dir = ".." },

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -42,17 +43,21 @@ type Agent struct {
 }
 
 // Run is the agent's life. It returns nil when the service has told the node to leave and nothing is left to
-// report, or when ctx ends: then containers run on, for the next agent. Other errors: another agent is at
-// work on the same disk; no container runtime works; the service refuses this node.
-func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
+// report, or when ctx ends, which is the node's power switch: what runs is killed and nothing is said.
+// (An agent that is killed itself leaves its containers running for the next agent on the same disk.) Other
+// errors: another agent is at work on the disk; no container runtime works; the service refuses this node.
+func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 	a, unlock, err := open(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	ctx, cancel := context.WithCancel(ctx)
-	defer a.wg.Wait()
-	defer cancel()
+	defer func() {
+		cancel()
+		a.wg.Wait()
+		err = errors.Join(err, a.powerOff(context.WithoutCancel(ctx)))
+	}()
 	if err := a.resume(ctx); err != nil {
 		return err
 	}
@@ -129,23 +134,20 @@ func (a *Agent) resume(ctx context.Context) error {
 		ours[r.container()] = true
 		a.begin(ctx, r)
 	}
-	cs, err := a.rt.Containers()
-	if err != nil {
-		return err
-	}
-	for _, id := range cs {
-		if ours[id] {
-			continue
-		}
-		c, err := a.rt.Attach(ctx, id)
-		if c == nil {
-			return err
-		}
-		if err := c.Remove(ctx); err != nil {
-			return fmt.Errorf("container %s of nobody: %w", id, err)
-		}
-	}
-	return nil
+	return a.rt.RemoveOthers(ctx, func(id string) bool { return ours[id] })
+}
+
+// powerOff ends what runs on the node.
+func (a *Agent) powerOff(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
+	defer cancel()
+	return a.rt.RemoveOthers(ctx, func(string) bool { return false })
+}
+
+// Destroy ends what an agent that is gone has left running on a node's disk, so that the disk can be removed.
+// Whoever deallocates a node calls it after it has ended the agent, however that ended.
+func Destroy(ctx context.Context, stateDir string) error {
+	return oci.Sweep(ctx, filepath.Join(stateDir, "oci"))
 }
 
 // begin starts the goroutine of a run.

@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,7 +22,12 @@ import (
 	"vauban.dev/origin"
 )
 
-func TestMain(m *testing.M) { os.Exit(nstest.Main(m)) }
+func TestMain(m *testing.M) {
+	if file := os.Getenv(agentConfig); file != "" {
+		os.Exit(runSpawned(file))
+	}
+	os.Exit(nstest.Main(m))
+}
 
 // world is a batch service, a storage account, a metadata service and a node's configuration.
 type world struct {
@@ -215,33 +221,68 @@ func TestServiceAbsent(t *testing.T) {
 	}
 }
 
-// TestAgentRestart: the container outlives the agent; the next one waits for it. And a result that was
-// not delivered is replayed.
-func TestAgentRestart(t *testing.T) {
+// TestAgentKilled: the container outlives the agent; the next one waits for it. And a result that was not
+// delivered is replayed.
+func TestAgentKilled(t *testing.T) {
 	w := newWorld(t)
-	end, _ := startAgent(t, w.conf)
+	t.Cleanup(func() {
+		if err := agent.Destroy(context.Background(), w.conf.StateDir); err != nil {
+			t.Error(err)
+		}
+	})
+	kill := spawnAgent(t, w.conf)
 	w.q.submit(w.task("r", "echo one; while [ ! -e go ]; do sleep 0.02; done; echo two; exit 6"))
 	r := w.q.until(t, "r", running)
 	root := openRoot(t, r.PID)
-	end()
+	kill()
 	if err := syscall.Kill(r.PID, 0); err != nil {
 		t.Fatalf("the container died with the agent: %v", err)
 	}
-	end, _ = startAgent(t, w.conf)
+	kill = spawnAgent(t, w.conf)
 	w.store.until(t, "/logs/r/user_logs/std_log.txt", "one") // it follows the log again
 	w.svc.setDown(true)
 	if err := root.WriteFile("work/code/go", nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	w.store.until(t, "/logs/r/system_logs/lifecycler/lifecycler.log", "failed\n")
-	end()
+	kill()
 	w.svc.setDown(false)
-	startAgent(t, w.conf)
+	spawnAgent(t, w.conf)
 	if r := w.q.until(t, "r", final); r.ExitCode == nil || *r.ExitCode != 6 || r.Failure.Code != "UserProcessExited" {
 		t.Errorf("%+v", r)
 	}
 	if got := w.log("r"); got != "one\ntwo\n" {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestPowerOff: the end of the agent's context ends what runs; so does Destroy after a kill.
+func TestPowerOff(t *testing.T) {
+	w := newWorld(t)
+	end, done := startAgent(t, w.conf)
+	w.q.submit(w.task("p", "while :; do sleep 0.05; done"))
+	r := w.q.until(t, "p", running)
+	end()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if syscall.Kill(r.PID, 0) == nil {
+		t.Error("it runs on")
+	}
+
+	w = newWorld(t)
+	kill := spawnAgent(t, w.conf)
+	w.q.submit(w.task("d", "while :; do sleep 0.05; done"))
+	r = w.q.until(t, "d", running)
+	kill()
+	if err := agent.Destroy(t.Context(), w.conf.StateDir); err != nil {
+		t.Error(err)
+	}
+	if syscall.Kill(r.PID, 0) == nil {
+		t.Error("it runs on")
+	}
+	if left, _ := filepath.Glob(filepath.Join(w.conf.StateDir, "oci", "c-*")); len(left) > 0 {
+		t.Errorf("left: %v", left)
 	}
 }
 

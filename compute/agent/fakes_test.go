@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"encoding/json"
 	"encoding/xml"
 	"fmt"
 	"io"
@@ -9,6 +10,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -309,7 +313,7 @@ func (s *service) setDown(down bool) {
 	}
 }
 
-// startAgent runs an agent; end ends it as a crash of the agent would be, with its containers running on.
+// startAgent runs an agent in this process; end is the node's power switch.
 func startAgent(t *testing.T, c agent.Config) (end func(), done <-chan error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -322,6 +326,43 @@ func startAgent(t *testing.T, c agent.Config) (end func(), done <-chan error) {
 	end = func() { cancel(); <-finished }
 	t.Cleanup(end)
 	return end, ch
+}
+
+// agentConfig is the variable with which the test binary is an agent and nothing else.
+const agentConfig = "VAUBAN_TEST_AGENT"
+
+// spawnAgent runs an agent in a process of its own; kill kills it as no process can refuse.
+func spawnAgent(t *testing.T, c agent.Config) (kill func()) {
+	t.Helper()
+	b, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "agent.json")
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), agentConfig+"="+file)
+	cmd.Stderr = testWriter{t}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	kill = sync.OnceFunc(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	t.Cleanup(kill)
+	return kill
+}
+
+func runSpawned(file string) int {
+	c, err := agent.ReadConfig(file)
+	if err == nil {
+		err = agent.Run(context.Background(), c, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
 type testWriter struct{ t *testing.T }

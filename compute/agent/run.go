@@ -96,7 +96,7 @@ func (r *run) change(durable bool, f func(j *journal)) error {
 }
 
 // execute does what is left to do. It returns when the end was acknowledged and every trace is removed,
-// or when ctx ends: then the container runs on and another agent will continue.
+// or when ctx ends, with everything left as it is.
 func (r *run) execute(ctx context.Context) {
 	steps := map[phase]func(context.Context) (phase, error){
 		phasePrepare: r.prepare, phaseStart: r.start, phaseWait: r.wait, phaseFinalize: r.finalize,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,4 +38,46 @@ func (r *Runtime) Containers() ([]string, error) {
 		}
 	}
 	return out, nil
+}
+
+// Sweep ends and removes every container of a runtime directory, whoever started them. It needs no Runtime:
+// it is how a node's disk is given back after its agent has gone. A directory that is not there has none.
+func Sweep(ctx context.Context, dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	if dir, err = filepath.EvalSymlinks(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	r := &Runtime{dir: dir, cg: findCgroups("/proc")}
+	if cs := candidates(); len(cs) > 0 {
+		r.engine = cs[0]
+	}
+	return r.RemoveOthers(ctx, func(string) bool { return false })
+}
+
+// RemoveOthers ends and removes the containers that keep does not want.
+func (r *Runtime) RemoveOthers(ctx context.Context, keep func(id string) bool) error {
+	ids, err := r.Containers()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, id := range ids {
+		if keep(id) {
+			continue
+		}
+		c, err := r.Attach(ctx, id)
+		if c == nil {
+			errs = append(errs, fmt.Errorf("container %s: %w", id, err))
+			continue
+		}
+		if err := c.Remove(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("container %s: %w", id, err))
+		}
+	}
+	return errors.Join(errs...)
 }

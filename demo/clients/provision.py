@@ -32,9 +32,9 @@ default_action = "Deny" if SECURED else "Allow"
 
 
 def rule(name, priority, direction, access, protocol, source, destination, ports):
-    return {"name": name, "priority": priority, "direction": direction, "access": access, "protocol": protocol,
-            "source_address_prefix": source, "source_port_range": "*", "destination_address_prefix": destination,
-            "destination_port_ranges": ports}
+    return {"name": name, "properties": {
+        "priority": priority, "direction": direction, "access": access, "protocol": protocol, "sourceAddressPrefix": source,
+        "sourcePortRange": "*", "destinationAddressPrefix": destination, "destinationPortRanges": ports}}
 
 
 # Training nodes reach the endpoints in the VNet and what a cluster without public IP needs (the
@@ -63,17 +63,19 @@ def grant(principal, role, scope):
 
 def virtual_network(name, space, subnets):
     return network.virtual_networks.begin_create_or_update(GROUP, name, {
-        "location": LOCATION, "address_space": {"address_prefixes": [space]}, "subnets": subnets}).result()
+        "location": LOCATION, "properties": {"addressSpace": {"addressPrefixes": [space]}, "subnets": subnets}}).result()
 
 
 def private_endpoint(name, target, group_id, zones):
-    endpoint = network.private_endpoints.begin_create_or_update(GROUP, name, {
-        "location": LOCATION, "subnet": {"id": f"{GROUP_ID}/providers/Microsoft.Network/virtualNetworks/{VNET}/subnets/endpoints"},
-        "private_link_service_connections": [{"name": name, "private_link_service_id": target, "group_ids": [group_id]}]}).result()
-    network.private_dns_zone_groups.begin_create_or_update(GROUP, name, "default", {
-        "private_dns_zone_configs": [
-            {"name": zone.replace(".", "-"), "private_dns_zone_id": f"{GROUP_ID}/providers/Microsoft.Network/privateDnsZones/{zone}"}
-            for zone in zones]}).result()
+    endpoint = network.private_endpoints.begin_create_or_update(GROUP, name, {"location": LOCATION, "properties": {
+        "subnet": {"id": f"{GROUP_ID}/providers/Microsoft.Network/virtualNetworks/{VNET}/subnets/endpoints"},
+        "privateLinkServiceConnections": [
+            {"name": name, "properties": {"privateLinkServiceId": target, "groupIds": [group_id]}}]}}).result()
+    network.private_dns_zone_groups.begin_create_or_update(GROUP, name, "default", {"properties": {
+        "privateDnsZoneConfigs": [
+            {"name": zone.replace(".", "-"),
+             "properties": {"privateDnsZoneId": f"{GROUP_ID}/providers/Microsoft.Network/privateDnsZones/{zone}"}}
+            for zone in zones]}}).result()
     return endpoint
 
 
@@ -83,28 +85,31 @@ with Step("resource group"):
 if SECURED:
     with Step("network security groups"):
         pollers = [network.network_security_groups.begin_create_or_update(
-            GROUP, f"nsg-{name}", {"location": LOCATION, "security_rules": rules}) for name, rules in NSGS.items()]
+            GROUP, f"nsg-{name}", {"location": LOCATION, "properties": {"securityRules": rules}}) for name, rules in NSGS.items()]
         groups = dict(zip(NSGS, (p.result() for p in pollers)))
     with Step("virtual network 10.20.0.0/16 with endpoints, training, jumpbox"):
+        # The training nodes leave by Azure's default outbound access: what stops them is the rules.
         virtual_network(VNET, "10.20.0.0/16", [
-            {"name": n, "address_prefix": p, "network_security_group": {"id": groups[n].id}} for n, p in ADDRESSES.items()])
+            {"name": n, "properties": {"addressPrefix": p, "networkSecurityGroup": {"id": groups[n].id},
+                                       "defaultOutboundAccess": n == "training"}} for n, p in ADDRESSES.items()])
     with Step("second virtual network, not peered"):
-        virtual_network("other-vnet", "10.30.0.0/16", [{"name": "default", "address_prefix": "10.30.0.0/24"}])
+        virtual_network("other-vnet", "10.30.0.0/16", [
+            {"name": "default", "properties": {"addressPrefix": "10.30.0.0/24", "defaultOutboundAccess": True}}])
 
 with Step("storage account"):
     storage.storage_accounts.begin_create(GROUP, STORAGE, {
-        "location": LOCATION, "kind": "StorageV2", "sku": {"name": "Standard_LRS"},
-        "public_network_access": public_access, "allow_blob_public_access": False,
-        "network_rule_set": {"default_action": default_action, "bypass": "AzureServices"}}).result()
+        "location": LOCATION, "kind": "StorageV2", "sku": {"name": "Standard_LRS"}, "properties": {
+            "publicNetworkAccess": public_access, "allowBlobPublicAccess": False,
+            "networkAcls": {"defaultAction": default_action, "bypass": "AzureServices"}}}).result()
     storage.blob_containers.create(GROUP, STORAGE, "data", {})
 with Step("key vault"):
     vaults.vaults.begin_create_or_update(GROUP, VAULT, {
         "location": LOCATION, "properties": {
-            "tenant_id": CONFIG["tenant"], "sku": {"family": "A", "name": "standard"}, "enable_rbac_authorization": True,
-            "public_network_access": public_access, "access_policies": [],
-            "network_acls": {"default_action": default_action, "bypass": "AzureServices"}}}).result()
+            "tenantId": CONFIG["tenant"], "sku": {"family": "A", "name": "standard"}, "enableRbacAuthorization": True,
+            "publicNetworkAccess": public_access, "accessPolicies": [],
+            "networkAcls": {"defaultAction": default_action, "bypass": "AzureServices"}}}).result()
 with Step("workspace with a system-assigned identity"):
-    workspace = resources.resources.begin_create_or_update_by_id(WORKSPACE_ID, "2024-10-01", {
+    workspace = resources.resources.begin_create_or_update_by_id(WORKSPACE_ID, api_version="2024-10-01", parameters={
         "location": LOCATION, "identity": {"type": "SystemAssigned"}, "sku": {"name": "Basic", "tier": "Basic"},
         "properties": {"friendlyName": WORKSPACE, "storageAccount": STORAGE_ID, "keyVault": VAULT_ID,
                        "publicNetworkAccess": public_access}}).result()
@@ -125,7 +130,7 @@ if SECURED:
         for poller in [dns.private_zones.begin_create_or_update(GROUP, zone, {"location": "global"}) for zone in names]:
             poller.result()
         for poller in [dns.virtual_network_links.begin_create_or_update(GROUP, zone, "demo", {
-                "location": "global", "virtual_network": {"id": vnet_id}, "registration_enabled": False}) for zone in names]:
+                "location": "global", "properties": {"virtualNetwork": {"id": vnet_id}, "registrationEnabled": False}}) for zone in names]:
             poller.result()
     with Step("private endpoints for blob, key vault and workspace"):
         for name, target, group_id in (("pe-blob", STORAGE_ID, "blob"), ("pe-vault", VAULT_ID, "vault"),
@@ -153,12 +158,13 @@ with Step("a storage account of another subscription, open to all"):
         partner.storage_accounts.get_properties("partner", account)
     except ResourceNotFoundError:
         partner.storage_accounts.begin_create("partner", account, {
-            "location": LOCATION, "kind": "StorageV2", "sku": {"name": "Standard_LRS"}, "allow_blob_public_access": True}).result()
-    partner.blob_containers.create("partner", account, "public", {"public_access": "Blob"})
-    key = partner.storage_accounts.list_keys("partner", account).keys[0].value
+            "location": LOCATION, "kind": "StorageV2", "sku": {"name": "Standard_LRS"},
+            "properties": {"allowBlobPublicAccess": True}}).result()
+    partner.blob_containers.create("partner", account, "public", {"properties": {"publicAccess": "Blob"}})
+    key = partner.storage_accounts.list_keys("partner", account)["keys"][0]["value"]
     from azure.storage.blob import BlobServiceClient
 
     BlobServiceClient(f"https://{account}.blob.core.windows.net", credential=key).get_blob_client(
         "public", "hello.txt").upload_blob(b"open to all\n", overwrite=True)
 
-result(workspaceId=WORKSPACE_ID, discoveryUrl=resources.resources.get_by_id(WORKSPACE_ID, "2024-10-01").properties["discoveryUrl"])
+result(workspaceId=WORKSPACE_ID, discoveryUrl=resources.resources.get_by_id(WORKSPACE_ID, api_version="2024-10-01").properties["discoveryUrl"])

@@ -43,7 +43,7 @@ func showExperiment(e *ml.Experiment) experiment {
 	}
 }
 
-func (s *Service) createExperiment(ctx context.Context, c *caller) (any, error) {
+func (s *Service) createExperiment(ctx context.Context, c *request) (any, error) {
 	var in struct {
 		Name string `json:"name"`
 		Tags []tag  `json:"tags"`
@@ -65,7 +65,7 @@ func (s *Service) createExperiment(ctx context.Context, c *caller) (any, error) 
 	return map[string]any{"experiment_id": e.ID}, nil
 }
 
-func (s *Service) getExperiment(ctx context.Context, c *caller) (any, error) {
+func (s *Service) getExperiment(ctx context.Context, c *request) (any, error) {
 	e, err := s.runs.Experiment(ctx, c.ws.GUID, c.get("experiment_id"))
 	if err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func (s *Service) getExperiment(ctx context.Context, c *caller) (any, error) {
 	return map[string]any{"experiment": showExperiment(e)}, nil
 }
 
-func (s *Service) getExperimentByName(ctx context.Context, c *caller) (any, error) {
+func (s *Service) getExperimentByName(ctx context.Context, c *request) (any, error) {
 	name := c.get("experiment_name")
 	e, err := s.runs.ExperimentByName(ctx, c.ws.GUID, name)
 	if err == ml.ErrNotFound {
@@ -85,7 +85,7 @@ func (s *Service) getExperimentByName(ctx context.Context, c *caller) (any, erro
 	return map[string]any{"experiment": showExperiment(e)}, nil
 }
 
-func (s *Service) searchExperiments(ctx context.Context, c *caller) (any, error) {
+func (s *Service) searchExperiments(ctx context.Context, c *request) (any, error) {
 	var in struct {
 		Max    int    `json:"max_results"`
 		Filter string `json:"filter"`
@@ -126,7 +126,7 @@ func inView(view string, deleted bool) bool {
 	return !deleted
 }
 
-func (s *Service) updateExperiment(ctx context.Context, c *caller) (any, error) {
+func (s *Service) updateExperiment(ctx context.Context, c *request) (any, error) {
 	name := c.get("new_name")
 	if name == "" {
 		return nil, invalid("Missing value for required parameter 'new_name'.")
@@ -138,8 +138,8 @@ func (s *Service) updateExperiment(ctx context.Context, c *caller) (any, error) 
 	return nil, err
 }
 
-func (s *Service) deleteExperiment(deleted bool) func(context.Context, *caller) (any, error) {
-	return func(ctx context.Context, c *caller) (any, error) {
+func (s *Service) deleteExperiment(deleted bool) func(context.Context, *request) (any, error) {
+	return func(ctx context.Context, c *request) (any, error) {
 		_, err := s.runs.UpdateExperiment(ctx, c.ws.GUID, c.get("experiment_id"), func(e *ml.Experiment) error {
 			e.Deleted = deleted
 			return nil
@@ -148,7 +148,7 @@ func (s *Service) deleteExperiment(deleted bool) func(context.Context, *caller) 
 	}
 }
 
-func (s *Service) setExperimentTag(ctx context.Context, c *caller) (any, error) {
+func (s *Service) setExperimentTag(ctx context.Context, c *request) (any, error) {
 	_, err := s.runs.UpdateExperiment(ctx, c.ws.GUID, c.get("experiment_id"), func(e *ml.Experiment) error {
 		if e.Tags == nil {
 			e.Tags = map[string]string{}

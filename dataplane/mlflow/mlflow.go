@@ -11,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"vauban.dev/arm"
@@ -19,11 +20,7 @@ import (
 )
 
 // Workspace that a request is for; whoever routes the request has authorised the caller.
-type Workspace struct {
-	GUID string
-	ID   arm.ID
-	Host string // of the data plane, as clients of this workspace know it
-}
+type Workspace = ml.Workspace
 
 // Service serves the API.
 type Service struct {
@@ -34,19 +31,31 @@ type Service struct {
 	calls  map[string]call
 }
 
-// call is one operation; write says which permission it takes.
+// Actions that operations take on the workspace.
+const (
+	workspaces      = "Microsoft.MachineLearningServices/workspaces"
+	readExperiment  = workspaces + "/experiments/read"
+	writeExperiment = workspaces + "/experiments/write"
+	dropExperiment  = workspaces + "/experiments/delete"
+	readRun         = workspaces + "/experiments/runs/read"
+	writeRun        = workspaces + "/experiments/runs/write"
+	readModel       = workspaces + "/models/read"
+	writeModel      = workspaces + "/models/write"
+)
+
+// call is one operation and the action that it takes.
 type call struct {
-	method string
-	write  bool
-	do     func(ctx context.Context, c *caller) (any, error)
+	method, permission string
+	do                 func(ctx context.Context, c *request) (any, error)
 }
 
-// caller is one request.
-type caller struct {
-	ws    Workspace
-	user  ml.User
-	query func(string) []string
-	body  []byte
+// request is one request.
+type request struct {
+	ws     Workspace
+	caller ml.Caller
+	query  url.Values
+	body   []byte
+	fields map[string]any // of the body, once get has read them
 }
 
 // New returns the service.
@@ -73,10 +82,10 @@ func notFound(message string) *Error {
 	return &Error{http.StatusNotFound, "RESOURCE_DOES_NOT_EXIST", message}
 }
 
-// Writes reports whether the operation of a path changes anything; ok is false for one that does not exist.
-func (s *Service) Writes(method, path string) (write, ok bool) {
-	c, ok := s.find(method, path)
-	return c.write, ok
+// Permission is the action that a request takes on the workspace, "" for an operation that does not exist.
+func (s *Service) Permission(method, path string) string {
+	c, _ := s.find(method, path)
+	return c.permission
 }
 
 func (s *Service) find(method, path string) (call, bool) {
@@ -92,9 +101,10 @@ func (s *Service) find(method, path string) (call, bool) {
 
 const maxBody = 8 << 20
 
-// Serve answers a request of ws by user.
-func (s *Service) Serve(w http.ResponseWriter, r *http.Request, ws Workspace, user ml.User) {
-	answer, err := s.serve(w, r, ws, user)
+// Serve answers a request of ws by a caller who has the operation's Permission. A caller with a run's token
+// is held to that run and its children here.
+func (s *Service) Serve(w http.ResponseWriter, r *http.Request, ws Workspace, c ml.Caller) {
+	answer, err := s.serve(w, r, ws, c)
 	status := http.StatusOK
 	if err != nil {
 		e := s.render(err)
@@ -107,17 +117,16 @@ func (s *Service) Serve(w http.ResponseWriter, r *http.Request, ws Workspace, us
 	}
 }
 
-func (s *Service) serve(w http.ResponseWriter, r *http.Request, ws Workspace, user ml.User) (any, error) {
+func (s *Service) serve(w http.ResponseWriter, r *http.Request, ws Workspace, by ml.Caller) (any, error) {
 	c, ok := s.find(r.Method, r.URL.Path)
 	if !ok {
 		return nil, &Error{http.StatusNotFound, "ENDPOINT_NOT_FOUND", "The workspace does not serve " + r.Method + " " + r.URL.Path + "."}
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
-		return nil, &Error{http.StatusRequestEntityTooLarge, "INVALID_PARAMETER_VALUE", "The request is larger than 8 MiB."}
+		return nil, &Error{http.StatusRequestEntityTooLarge, "INVALID_PARAMETER_VALUE", "The request could not be read, or is larger than 8 MiB."}
 	}
-	query := r.URL.Query()
-	answer, err := c.do(r.Context(), &caller{ws: ws, user: user, body: body, query: func(k string) []string { return query[k] }})
+	answer, err := c.do(r.Context(), &request{ws: ws, caller: by, body: body, query: r.URL.Query()})
 	if answer == nil {
 		answer = struct{}{}
 	}
@@ -150,7 +159,7 @@ func (s *Service) render(err error) *Error {
 }
 
 // decode reads the body into v.
-func (c *caller) decode(v any) error {
+func (c *request) decode(v any) error {
 	if len(c.body) == 0 {
 		return nil
 	}
@@ -160,58 +169,58 @@ func (c *caller) decode(v any) error {
 	return nil
 }
 
-// get is the value of a query parameter, or of the same field in the body.
-func (c *caller) get(name string) string {
-	if v := c.query(name); len(v) > 0 {
-		return v[0]
+// get is the value of a query parameter, or of the same text field in the body.
+func (c *request) get(name string) string {
+	if v := c.query.Get(name); v != "" {
+		return v
 	}
-	var m map[string]any
-	if json.Unmarshal(c.body, &m) == nil {
-		if s, ok := m[name].(string); ok {
-			return s
+	if c.fields == nil {
+		if json.Unmarshal(c.body, &c.fields) != nil || c.fields == nil {
+			c.fields = map[string]any{}
 		}
 	}
-	return ""
+	s, _ := c.fields[name].(string)
+	return s
 }
 
 func (s *Service) table() map[string]call {
 	get, post := http.MethodGet, http.MethodPost
 	t := map[string]call{}
-	add := func(method, name string, write bool, do func(context.Context, *caller) (any, error)) {
-		t[method+" "+name] = call{method, write, do}
+	add := func(method, name, permission string, do func(context.Context, *request) (any, error)) {
+		t[method+" "+name] = call{method, permission, do}
 	}
-	add(post, "experiments/create", true, s.createExperiment)
-	add(get, "experiments/get", false, s.getExperiment)
-	add(get, "experiments/get-by-name", false, s.getExperimentByName)
-	add(post, "experiments/search", false, s.searchExperiments)
-	add(get, "experiments/search", false, s.searchExperiments)
-	add(get, "experiments/list", false, s.searchExperiments)
-	add(post, "experiments/update", true, s.updateExperiment)
-	add(post, "experiments/delete", true, s.deleteExperiment(true))
-	add(post, "experiments/restore", true, s.deleteExperiment(false))
-	add(post, "experiments/set-experiment-tag", true, s.setExperimentTag)
-	add(post, "runs/create", true, s.createRun)
-	add(get, "runs/get", false, s.getRun)
-	add(post, "runs/update", true, s.updateRun)
-	add(post, "runs/delete", true, s.deleteRun(true))
-	add(post, "runs/restore", true, s.deleteRun(false))
-	add(post, "runs/log-metric", true, s.logMetric)
-	add(post, "runs/log-parameter", true, s.logParameter)
-	add(post, "runs/log-batch", true, s.logBatch)
-	add(post, "runs/set-tag", true, s.setTag)
-	add(post, "runs/delete-tag", true, s.deleteTag)
-	add(post, "runs/log-model", true, s.logModel)
-	add(post, "runs/log-inputs", true, s.logInputs)
-	add(post, "runs/search", false, s.searchRuns)
-	add(get, "metrics/get-history", false, s.history)
-	add(post, "registered-models/create", true, s.createModel)
-	add(get, "registered-models/get", false, s.getModel)
-	add(get, "registered-models/search", false, s.searchModels)
-	add(post, "registered-models/get-latest-versions", false, s.latestVersions)
-	add(get, "registered-models/get-latest-versions", false, s.latestVersions)
-	add(post, "model-versions/create", true, s.createVersion)
-	add(get, "model-versions/get", false, s.getVersion)
-	add(get, "model-versions/search", false, s.searchVersions)
-	add(get, "model-versions/get-download-uri", false, s.downloadURI)
+	add(post, "experiments/create", writeExperiment, s.createExperiment)
+	add(get, "experiments/get", readExperiment, s.getExperiment)
+	add(get, "experiments/get-by-name", readExperiment, s.getExperimentByName)
+	add(post, "experiments/search", readExperiment, s.searchExperiments)
+	add(get, "experiments/search", readExperiment, s.searchExperiments)
+	add(get, "experiments/list", readExperiment, s.searchExperiments)
+	add(post, "experiments/update", writeExperiment, s.updateExperiment)
+	add(post, "experiments/delete", dropExperiment, s.deleteExperiment(true))
+	add(post, "experiments/restore", writeExperiment, s.deleteExperiment(false))
+	add(post, "experiments/set-experiment-tag", writeExperiment, s.setExperimentTag)
+	add(post, "runs/create", writeRun, s.createRun)
+	add(get, "runs/get", readRun, s.getRun)
+	add(post, "runs/update", writeRun, s.updateRun)
+	add(post, "runs/delete", writeRun, s.deleteRun(true))
+	add(post, "runs/restore", writeRun, s.deleteRun(false))
+	add(post, "runs/log-metric", writeRun, s.logMetric)
+	add(post, "runs/log-parameter", writeRun, s.logParameter)
+	add(post, "runs/log-batch", writeRun, s.logBatch)
+	add(post, "runs/set-tag", writeRun, s.setTag)
+	add(post, "runs/delete-tag", writeRun, s.deleteTag)
+	add(post, "runs/log-model", writeRun, s.logModel)
+	add(post, "runs/log-inputs", writeRun, s.logInputs)
+	add(post, "runs/search", readRun, s.searchRuns)
+	add(get, "metrics/get-history", readRun, s.history)
+	add(post, "registered-models/create", writeModel, s.createModel)
+	add(get, "registered-models/get", readModel, s.getModel)
+	add(get, "registered-models/search", readModel, s.searchModels)
+	add(post, "registered-models/get-latest-versions", readModel, s.latestVersions)
+	add(get, "registered-models/get-latest-versions", readModel, s.latestVersions)
+	add(post, "model-versions/create", writeModel, s.createVersion)
+	add(get, "model-versions/get", readModel, s.getVersion)
+	add(get, "model-versions/search", readModel, s.searchVersions)
+	add(get, "model-versions/get-download-uri", readModel, s.downloadURI)
 	return t
 }

@@ -74,7 +74,7 @@ func showVersion(v ModelVersion) versionBody {
 	}
 }
 
-func (s *Service) showModel(ctx context.Context, c *caller, m Model) (modelBody, error) {
+func (s *Service) showModel(ctx context.Context, c *request, m Model) (modelBody, error) {
 	out := modelBody{Name: m.Name, Description: m.Description, Created: m.Created.UnixMilli(), Updated: m.Updated.UnixMilli(), Tags: tagList(m.Tags), Latest: []versionBody{}}
 	vs, err := s.models.Versions(ctx, c.ws.ID, m.Name)
 	if err == nil && len(vs) > 0 {
@@ -91,7 +91,7 @@ func tagMap(ts []tag) map[string]string {
 	return m
 }
 
-func (s *Service) createModel(ctx context.Context, c *caller) (any, error) {
+func (s *Service) createModel(ctx context.Context, c *request) (any, error) {
 	var in struct {
 		Name        string `json:"name"`
 		Description string `json:"description"`
@@ -114,7 +114,7 @@ func (s *Service) createModel(ctx context.Context, c *caller) (any, error) {
 	return map[string]any{"registered_model": body}, err
 }
 
-func (s *Service) getModel(ctx context.Context, c *caller) (any, error) {
+func (s *Service) getModel(ctx context.Context, c *request) (any, error) {
 	m, err := s.models.Model(ctx, c.ws.ID, c.get("name"))
 	if err != nil {
 		return nil, err
@@ -123,7 +123,7 @@ func (s *Service) getModel(ctx context.Context, c *caller) (any, error) {
 	return map[string]any{"registered_model": body}, err
 }
 
-func (s *Service) searchModels(ctx context.Context, c *caller) (any, error) {
+func (s *Service) searchModels(ctx context.Context, c *request) (any, error) {
 	f, err := parseFilter(c.get("filter"))
 	if err != nil {
 		return nil, err
@@ -148,7 +148,7 @@ func (s *Service) searchModels(ctx context.Context, c *caller) (any, error) {
 	return map[string]any{"registered_models": page, "next_page_token": next}, err
 }
 
-func (s *Service) latestVersions(ctx context.Context, c *caller) (any, error) {
+func (s *Service) latestVersions(ctx context.Context, c *request) (any, error) {
 	vs, err := s.models.Versions(ctx, c.ws.ID, c.get("name"))
 	if err != nil {
 		return nil, err
@@ -160,7 +160,7 @@ func (s *Service) latestVersions(ctx context.Context, c *caller) (any, error) {
 	return map[string]any{"model_versions": out}, nil
 }
 
-func (s *Service) createVersion(ctx context.Context, c *caller) (any, error) {
+func (s *Service) createVersion(ctx context.Context, c *request) (any, error) {
 	var in struct {
 		Name        string `json:"name"`
 		Source      string `json:"source"`
@@ -175,14 +175,14 @@ func (s *Service) createVersion(ctx context.Context, c *caller) (any, error) {
 		return nil, invalid("Missing value for required parameter 'name' or 'source'.")
 	}
 	v, err := s.models.CreateVersion(ctx, c.ws.ID, ModelVersion{
-		Name: in.Name, Source: in.Source, RunID: in.RunID, Description: in.Description, Tags: tagMap(in.Tags), User: c.user.Name})
+		Name: in.Name, Source: in.Source, RunID: in.RunID, Description: in.Description, Tags: tagMap(in.Tags), User: c.caller.Name})
 	if err != nil {
 		return nil, err
 	}
 	return map[string]any{"model_version": showVersion(v)}, nil
 }
 
-func (s *Service) getVersion(ctx context.Context, c *caller) (any, error) {
+func (s *Service) getVersion(ctx context.Context, c *request) (any, error) {
 	v, err := s.models.Version(ctx, c.ws.ID, c.get("name"), c.get("version"))
 	if err != nil {
 		return nil, err
@@ -190,7 +190,7 @@ func (s *Service) getVersion(ctx context.Context, c *caller) (any, error) {
 	return map[string]any{"model_version": showVersion(v)}, nil
 }
 
-func (s *Service) searchVersions(ctx context.Context, c *caller) (any, error) {
+func (s *Service) searchVersions(ctx context.Context, c *request) (any, error) {
 	f, err := parseFilter(c.get("filter"))
 	if err != nil {
 		return nil, err
@@ -224,7 +224,7 @@ func (f filter) version(v ModelVersion) bool {
 	return true
 }
 
-func (s *Service) downloadURI(ctx context.Context, c *caller) (any, error) {
+func (s *Service) downloadURI(ctx context.Context, c *request) (any, error) {
 	v, err := s.models.Version(ctx, c.ws.ID, c.get("name"), c.get("version"))
 	if err != nil {
 		return nil, err

@@ -109,7 +109,7 @@ func millis(t time.Time) int64 {
 	return t.UnixMilli()
 }
 
-func (c *caller) show(r *ml.Run) run {
+func (c *request) show(r *ml.Run) run {
 	var out run
 	start := r.Started
 	if start.IsZero() {
@@ -138,7 +138,7 @@ func (c *caller) show(r *ml.Run) run {
 	return out
 }
 
-func (s *Service) createRun(ctx context.Context, c *caller) (any, error) {
+func (s *Service) createRun(ctx context.Context, c *request) (any, error) {
 	var in struct {
 		Experiment string          `json:"experiment_id"`
 		User       string          `json:"user_id"`
@@ -153,7 +153,7 @@ func (s *Service) createRun(ctx context.Context, c *caller) (any, error) {
 	if err != nil {
 		return nil, invalid("start_time is not a number.")
 	}
-	r := &ml.Run{ExperimentID: in.Experiment, Name: in.Name, Status: ml.Running, User: c.user, Type: "mlflow"}
+	r := &ml.Run{ExperimentID: in.Experiment, Name: in.Name, Status: ml.Running, User: c.caller.User, Type: "mlflow"}
 	if start > 0 {
 		r.Started = time.UnixMilli(start).UTC()
 	}
@@ -170,14 +170,14 @@ func (s *Service) createRun(ctx context.Context, c *caller) (any, error) {
 	return map[string]any{"run": c.show(r)}, nil
 }
 
-func (c *caller) runID() string {
+func (c *request) runID() string {
 	if id := c.get("run_id"); id != "" {
 		return id
 	}
 	return c.get("run_uuid")
 }
 
-func (s *Service) getRun(ctx context.Context, c *caller) (any, error) {
+func (s *Service) getRun(ctx context.Context, c *request) (any, error) {
 	r, err := s.runs.Run(ctx, c.ws.GUID, c.runID())
 	if err == ml.ErrNotFound {
 		return nil, notFound("Run with id=" + c.runID() + " not found.")
@@ -188,11 +188,11 @@ func (s *Service) getRun(ctx context.Context, c *caller) (any, error) {
 	return map[string]any{"run": c.show(r)}, nil
 }
 
-func (s *Service) update(ctx context.Context, c *caller, f func(*ml.Run) error) (*ml.Run, error) {
+func (s *Service) update(ctx context.Context, c *request, f func(*ml.Run) error) (*ml.Run, error) {
 	return s.runs.UpdateRun(ctx, c.ws.GUID, c.runID(), f)
 }
 
-func (s *Service) updateRun(ctx context.Context, c *caller) (any, error) {
+func (s *Service) updateRun(ctx context.Context, c *request) (any, error) {
 	var in struct {
 		Status string          `json:"status"`
 		End    json.RawMessage `json:"end_time"`
@@ -232,8 +232,8 @@ func (s *Service) updateRun(ctx context.Context, c *caller) (any, error) {
 	return map[string]any{"run_info": c.show(r).Info}, nil
 }
 
-func (s *Service) deleteRun(deleted bool) func(context.Context, *caller) (any, error) {
-	return func(ctx context.Context, c *caller) (any, error) {
+func (s *Service) deleteRun(deleted bool) func(context.Context, *request) (any, error) {
+	return func(ctx context.Context, c *request) (any, error) {
 		_, err := s.update(ctx, c, func(r *ml.Run) error {
 			r.Deleted = deleted
 			return nil
@@ -257,7 +257,7 @@ func points(in []metric) []ml.Metric {
 	return out
 }
 
-func (s *Service) logMetric(ctx context.Context, c *caller) (any, error) {
+func (s *Service) logMetric(ctx context.Context, c *request) (any, error) {
 	var in metric
 	if err := c.decode(&in); err != nil {
 		return nil, err
@@ -268,7 +268,7 @@ func (s *Service) logMetric(ctx context.Context, c *caller) (any, error) {
 	return nil, s.runs.Log(ctx, c.ws.GUID, c.runID(), ml.Batch{Metrics: points([]metric{in})})
 }
 
-func (s *Service) logParameter(ctx context.Context, c *caller) (any, error) {
+func (s *Service) logParameter(ctx context.Context, c *request) (any, error) {
 	key := c.get("key")
 	if key == "" {
 		return nil, invalid("Missing value for required parameter 'key'.")
@@ -276,7 +276,7 @@ func (s *Service) logParameter(ctx context.Context, c *caller) (any, error) {
 	return nil, s.runs.Log(ctx, c.ws.GUID, c.runID(), ml.Batch{Params: map[string]string{key: c.get("value")}})
 }
 
-func (s *Service) logBatch(ctx context.Context, c *caller) (any, error) {
+func (s *Service) logBatch(ctx context.Context, c *request) (any, error) {
 	var in struct {
 		Metrics []metric `json:"metrics"`
 		Params  []tag    `json:"params"`
@@ -301,7 +301,7 @@ func (s *Service) logBatch(ctx context.Context, c *caller) (any, error) {
 	return nil, s.runs.Log(ctx, c.ws.GUID, c.runID(), b)
 }
 
-func (s *Service) setTag(ctx context.Context, c *caller) (any, error) {
+func (s *Service) setTag(ctx context.Context, c *request) (any, error) {
 	key, value := c.get("key"), c.get("value")
 	_, err := s.update(ctx, c, func(r *ml.Run) error {
 		r.SetTag(key, value)
@@ -313,7 +313,7 @@ func (s *Service) setTag(ctx context.Context, c *caller) (any, error) {
 	return nil, err
 }
 
-func (s *Service) deleteTag(ctx context.Context, c *caller) (any, error) {
+func (s *Service) deleteTag(ctx context.Context, c *request) (any, error) {
 	key := c.get("key")
 	_, err := s.update(ctx, c, func(r *ml.Run) error {
 		if _, ok := r.Tags[key]; !ok {
@@ -326,7 +326,7 @@ func (s *Service) deleteTag(ctx context.Context, c *caller) (any, error) {
 }
 
 // logModel keeps the list of models that a run logged where MLflow keeps it, in a tag.
-func (s *Service) logModel(ctx context.Context, c *caller) (any, error) {
+func (s *Service) logModel(ctx context.Context, c *request) (any, error) {
 	model := c.get("model_json")
 	if !json.Valid([]byte(model)) {
 		return nil, invalid("model_json is not JSON.")
@@ -349,7 +349,7 @@ func (s *Service) logModel(ctx context.Context, c *caller) (any, error) {
 	return nil, err
 }
 
-func (s *Service) logInputs(ctx context.Context, c *caller) (any, error) {
+func (s *Service) logInputs(ctx context.Context, c *request) (any, error) {
 	var in struct {
 		Datasets []json.RawMessage `json:"datasets"`
 	}
@@ -370,7 +370,7 @@ func (s *Service) logInputs(ctx context.Context, c *caller) (any, error) {
 	return nil, err
 }
 
-func (s *Service) history(ctx context.Context, c *caller) (any, error) {
+func (s *Service) history(ctx context.Context, c *request) (any, error) {
 	if _, err := s.runs.Run(ctx, c.ws.GUID, c.runID()); err != nil {
 		return nil, err
 	}
@@ -387,7 +387,7 @@ func (s *Service) history(ctx context.Context, c *caller) (any, error) {
 	return map[string]any{"metrics": page, "next_page_token": next}, err
 }
 
-func (s *Service) searchRuns(ctx context.Context, c *caller) (any, error) {
+func (s *Service) searchRuns(ctx context.Context, c *request) (any, error) {
 	var in struct {
 		Experiments []string `json:"experiment_ids"`
 		Filter      string   `json:"filter"`

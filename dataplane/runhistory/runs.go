@@ -1,0 +1,556 @@
+package runhistory
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+
+	"vauban.dev/ml"
+)
+
+var runRoutes = []entry{
+	{http.MethodPost, "history/v1.0/[experiment]/runs:query", readRuns, queryRuns},
+	{http.MethodPost, "history/v1.0/[experiment]/runs/runIds", readRuns, runsByID},
+	{http.MethodPatch, "history/v1.0/[experiment]/batch/runs", writeRuns, patchRuns},
+	{http.MethodPost, "history/v1.0/rundata", readRuns, runData},
+	{http.MethodPost, "history/v1.0/batchrundata", readRuns, batchRunData},
+	{http.MethodGet, "history/v1.0/[run]/details", readRuns, runDetails},
+	{http.MethodGet, "history/v1.0/[run]/children", readRuns, childRuns},
+	{http.MethodGet, "history/v1.0/[run]/token", readRuns, renewToken},
+	{http.MethodPost, "history/v1.0/[run]/events", writeRuns, postEvent},
+	{http.MethodPost, "history/v1.0/[experiment]/batch/events", writeRuns, postEvents},
+	{http.MethodPost, "history/v1.0/batch/events", writeRuns, postEvents},
+	{http.MethodDelete, "history/v1.0/[run]/tags", writeRuns, deleteTags},
+	{http.MethodPatch, "history/v1.0/[run]/tags", writeRuns, patchTags},
+	{http.MethodGet, "history/v1.0/[run]/metricsingest/wait", readRuns, waitOnIngest},
+	{http.MethodGet, "history/v1.0/[run]", readRuns, getRun},
+	{http.MethodPatch, "history/v1.0/[run]", writeRuns, patchRun},
+}
+
+// findRun is the run that the path names; it must be of the experiment that the path names, and one that
+// the caller's token opens.
+func (q *request) findRun(ctx context.Context) (*ml.Run, error) {
+	r, err := q.loadRun(ctx, q.path["run"])
+	if err != nil {
+		return nil, err
+	}
+	if n := q.path["experiment"]; n != "" && !strings.EqualFold(n, r.Experiment) {
+		return nil, notFound("Run %s is not in experiment %s.", r.ID, n)
+	}
+	if id := q.path["experimentId"]; id != "" && !strings.EqualFold(id, r.ExperimentID) {
+		return nil, notFound("Run %s is not in experiment %s.", r.ID, id)
+	}
+	return r, nil
+}
+
+func (q *request) loadRun(ctx context.Context, id string) (*ml.Run, error) {
+	r, err := q.s.Runs.Run(ctx, q.ws.GUID, id)
+	if errors.Is(err, ml.ErrNotFound) {
+		if q.caller.Run != "" && q.caller.Run != id { // what a run token does not open it is not told of
+			return nil, q.hold(&ml.Run{ID: id})
+		}
+		return nil, notFound("Run %s not found in this workspace.", id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, q.hold(r)
+}
+
+// maxGenerations bounds the walk from a run to its root.
+const maxGenerations = 32
+
+func (q *request) rootOf(ctx context.Context, r *ml.Run) (string, error) {
+	root := r
+	for range maxGenerations {
+		if root.Parent == "" {
+			break
+		}
+		p, err := q.s.Runs.Run(ctx, q.ws.GUID, root.Parent)
+		if errors.Is(err, ml.ErrNotFound) {
+			return root.Parent, nil
+		}
+		if err != nil {
+			return "", err
+		}
+		root = p
+	}
+	return root.ID, nil
+}
+
+func (q *request) show(ctx context.Context, r *ml.Run) (runBody, error) {
+	root, err := q.rootOf(ctx, r)
+	return q.showRun(r, root), err
+}
+
+func getRun(ctx context.Context, q *request) (any, error) {
+	r, err := q.findRun(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return q.show(ctx, r)
+}
+
+// runDetails is a run with the URLs of its logs, which clients poll while they stream them.
+func runDetails(ctx context.Context, q *request) (any, error) {
+	r, err := q.findRun(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b, err := q.show(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	b.LogFiles, err = q.logFiles(ctx, r)
+	return b, err
+}
+
+type runDataRequest struct {
+	RunID string `json:"runId"`
+}
+
+func (q *request) runData(ctx context.Context, in runDataRequest) (any, error) {
+	if in.RunID == "" {
+		return nil, badRequest("runId is missing.")
+	}
+	r, err := q.loadRun(ctx, in.RunID)
+	if err != nil {
+		return nil, err
+	}
+	b, err := q.show(ctx, r)
+	return map[string]any{"runMetadata": b, "runDefinition": nil, "jobSpecification": nil}, err
+}
+
+func runData(ctx context.Context, q *request) (any, error) {
+	var in runDataRequest
+	if err := q.decode(&in); err != nil {
+		return nil, err
+	}
+	return q.runData(ctx, in)
+}
+
+func batchRunData(ctx context.Context, q *request) (any, error) {
+	var in struct {
+		Requests map[string]runDataRequest `json:"requests"`
+	}
+	if err := q.decode(&in); err != nil {
+		return nil, err
+	}
+	good, bad := map[string]any{}, map[string]any{}
+	for k, one := range in.Requests {
+		b, err := q.runData(ctx, one)
+		if e := asError(err); e != nil {
+			bad[k] = q.errorBody(e)
+		} else if err != nil {
+			return nil, err
+		} else {
+			good[k] = b
+		}
+	}
+	return map[string]any{"successfulResults": good, "failedResults": bad}, nil
+}
+
+func (q *request) showAll(ctx context.Context, runs []*ml.Run) ([]runBody, error) {
+	out := []runBody{}
+	for _, r := range runs {
+		b, err := q.show(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, b)
+	}
+	return out, nil
+}
+
+// visible collects the runs of an experiment that f holds for and that the caller's token opens, the newest
+// first.
+func (q *request) visible(ctx context.Context, experiment string, f func(*ml.Run) bool) (found []*ml.Run, err error) {
+	err = q.s.Runs.Runs(ctx, q.ws.GUID, experiment, func(r *ml.Run) bool {
+		if q.caller.Holds(r) && f(r) {
+			found = append(found, r)
+		}
+		return true
+	})
+	return found, err
+}
+
+func queryRuns(ctx context.Context, q *request) (any, error) {
+	var in queryParams
+	if err := q.decode(&in); err != nil {
+		return nil, err
+	}
+	f, err := parseFilter(in.Filter)
+	if err != nil {
+		return nil, err
+	}
+	e, err := q.experiment(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := q.visible(ctx, e.ID, func(r *ml.Run) bool { return !r.Deleted && f.holds(runFields(r)) })
+	if err != nil {
+		return nil, err
+	}
+	if err := sortBy(found, in.OrderBy, runFields); err != nil {
+		return nil, err
+	}
+	part, next, err := in.cut(len(found))
+	if err != nil {
+		return nil, err
+	}
+	out, err := q.showAll(ctx, found[part[0]:part[1]])
+	return q.nextPage(out, next), err
+}
+
+func runFields(r *ml.Run) fields {
+	return func(name []string) (value, bool) {
+		switch name[0] {
+		case "runid":
+			return text(r.ID), true
+		case "status":
+			return text(string(r.Status)), true
+		case "runtype", "type":
+			return text(r.Type), true
+		case "name", "displayname":
+			return text(r.Name), true
+		case "target":
+			return text(r.Target), true
+		case "parentrunid":
+			return text(r.Parent), r.Parent != ""
+		case "experimentid":
+			return text(r.ExperimentID), true
+		case "userid":
+			return text(r.User.ObjectID), true
+		case "createdutc", "createdtimeutc":
+			return moment(r.Created), true
+		case "starttimeutc":
+			return moment(r.Started), !r.Started.IsZero()
+		case "endtimeutc":
+			return moment(r.Ended), !r.Ended.IsZero()
+		case "tags":
+			return keyed(r.Tags, name)
+		case "properties":
+			return keyed(r.Properties, name)
+		case "parameters":
+			return keyed(r.Params, name)
+		case "metrics":
+			if len(name) == 2 {
+				m, ok := r.Metrics[name[1]]
+				return number(float64(m.Value)), ok
+			}
+		}
+		return value{}, false
+	}
+}
+
+func childRuns(ctx context.Context, q *request) (any, error) {
+	r, err := q.findRun(ctx)
+	if err != nil {
+		return nil, err
+	}
+	v := q.r.URL.Query()
+	in := queryParams{Token: v.Get("continuationToken"), OrderBy: v.Get("$orderby"), Filter: v.Get("$filter")}
+	if in.Top, err = integer(v.Get("$top")); err != nil {
+		return nil, err
+	}
+	f, err := parseFilter(in.Filter)
+	if err != nil {
+		return nil, err
+	}
+	found, err := q.visible(ctx, r.ExperimentID, func(c *ml.Run) bool { return c.Parent == r.ID && !c.Deleted && f.holds(runFields(c)) })
+	if err != nil {
+		return nil, err
+	}
+	if err := sortBy(found, in.OrderBy, runFields); err != nil {
+		return nil, err
+	}
+	part, next, err := in.cut(len(found))
+	if err != nil {
+		return nil, err
+	}
+	out, err := q.showAll(ctx, found[part[0]:part[1]])
+	return q.nextPage(out, next), err
+}
+
+func runsByID(ctx context.Context, q *request) (any, error) {
+	var in struct {
+		IDs []string `json:"runIds"`
+	}
+	if err := q.decode(&in); err != nil {
+		return nil, err
+	}
+	runs, errs := map[string]any{}, map[string]any{}
+	for _, id := range in.IDs {
+		r, err := q.loadRun(ctx, id)
+		if e := asError(err); e != nil {
+			errs[id] = q.errorBody(e)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if runs[id], err = q.show(ctx, r); err != nil {
+			return nil, err
+		}
+	}
+	return map[string]any{"runs": runs, "errors": errs}, nil
+}
+
+// createRun is the body of a run's PATCH, which makes the run when it is missing.
+type createRun struct {
+	ID          string             `json:"runId"`
+	Parent      string             `json:"parentRunId"`
+	Status      ml.Status          `json:"status"`
+	Start       stamp              `json:"startTimeUtc"`
+	End         stamp              `json:"endTimeUtc"`
+	DisplayName *string            `json:"displayName"`
+	Name        *string            `json:"name"`
+	Description *string            `json:"description"`
+	Hidden      *bool              `json:"hidden"`
+	RunType     string             `json:"runType"`
+	TypeV2      *typeBody          `json:"runTypeV2"`
+	Target      *string            `json:"target"`
+	Tags        map[string]*string `json:"tags"`
+	Properties  map[string]*string `json:"properties"`
+	Parameters  map[string]any     `json:"parameters"`
+}
+
+func patchRun(ctx context.Context, q *request) (any, error) {
+	var in createRun
+	if err := q.decode(&in); err != nil {
+		return nil, err
+	}
+	if in.ID != "" && in.ID != q.path["run"] {
+		return nil, badRequest("runId '%s' of the body is not the path's '%s'.", in.ID, q.path["run"])
+	}
+	in.ID = q.path["run"]
+	r, err := q.putRun(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	return q.show(ctx, r)
+}
+
+func patchRuns(ctx context.Context, q *request) (any, error) {
+	var in struct {
+		Runs []createRun `json:"runs"`
+	}
+	if err := q.decode(&in); err != nil {
+		return nil, err
+	}
+	runs, errs := map[string]any{}, map[string]any{}
+	for _, one := range in.Runs {
+		r, err := q.putRun(ctx, one)
+		if e := asError(err); e != nil {
+			errs[one.ID] = q.errorBody(e)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if runs[one.ID], err = q.show(ctx, r); err != nil {
+			return nil, err
+		}
+	}
+	return map[string]any{"runs": runs, "errors": errs}, nil
+}
+
+var runID = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,256}$`)
+
+// putRun changes a run, or makes it in the experiment that the path names.
+func (q *request) putRun(ctx context.Context, in createRun) (*ml.Run, error) {
+	if !runID.MatchString(in.ID) {
+		return nil, badRequest("Run ids hold letters, digits, underscores, dots and hyphens, 256 at most: '%s' is none.", in.ID)
+	}
+	old, err := q.s.Runs.Run(ctx, q.ws.GUID, in.ID)
+	if errors.Is(err, ml.ErrNotFound) {
+		return q.newRun(ctx, in)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := q.hold(old); err != nil {
+		return nil, err
+	}
+	if q.path["run"] != "" {
+		if _, err := q.findRun(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return q.s.Runs.UpdateRun(ctx, q.ws.GUID, in.ID, func(r *ml.Run) error { return in.apply(r, q.s.Clock.Now()) })
+}
+
+func (q *request) newRun(ctx context.Context, in createRun) (*ml.Run, error) {
+	if q.path["experiment"] == "" && q.path["experimentId"] == "" {
+		return nil, notFound("Run %s not found in this workspace.", in.ID)
+	}
+	e, err := q.experiment(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := &ml.Run{ID: in.ID, ExperimentID: e.ID, Parent: in.Parent, User: q.caller.User, Type: in.RunType, Properties: map[string]string{}}
+	if err := q.hold(r); err != nil {
+		return nil, err
+	}
+	if q.caller.Run != "" {
+		parent, err := q.loadRun(ctx, q.caller.Run)
+		if err != nil {
+			return nil, err
+		}
+		if parent.ExperimentID != e.ID {
+			return nil, userError(http.StatusForbidden, "Forbidden", "The token of run '%s' makes runs in experiment %s only.", q.caller.Run, parent.Experiment)
+		}
+	}
+	if r.Type == "" && in.TypeV2 != nil && len(in.TypeV2.Traits) > 0 {
+		r.Type = in.TypeV2.Traits[0]
+	}
+	if err := in.apply(r, q.s.Clock.Now()); err != nil {
+		return nil, err
+	}
+	return r, q.s.Runs.CreateRun(ctx, q.ws.GUID, r)
+}
+
+var statuses = map[ml.Status]bool{
+	ml.NotStarted: true, ml.Queued: true, ml.Preparing: true, ml.Starting: true, ml.Running: true, ml.Finalizing: true,
+	ml.CancelRequested: true, ml.Completed: true, ml.Failed: true, ml.Canceled: true,
+}
+
+// ownsStatus reports whether clients set the run's status: a job's follows its process.
+func ownsStatus(r *ml.Run) bool { return r.Properties["azureml.jobId"] == "" }
+
+// apply changes r as asked. Properties are immutable once set, as in Azure.
+func (in *createRun) apply(r *ml.Run, now time.Time) error {
+	for _, n := range []*string{in.Name, in.DisplayName} {
+		if n != nil {
+			r.Name = *n
+		}
+	}
+	if in.Target != nil {
+		r.Target = *in.Target
+	}
+	if in.Hidden != nil {
+		r.Deleted = *in.Hidden
+	}
+	if r.Tags == nil {
+		r.Tags = map[string]string{}
+	}
+	merge(r.Tags, in.Tags)
+	if in.Description != nil {
+		r.Tags[noteTag] = *in.Description
+	}
+	for k, v := range in.Properties {
+		old, set := r.Properties[k]
+		if v == nil || set && old != *v {
+			return userError(http.StatusBadRequest, "Immutable", "Property '%s' of run %s is set and immutable.", k, r.ID)
+		}
+		if r.Properties == nil {
+			r.Properties = map[string]string{}
+		}
+		r.Properties[k] = *v
+	}
+	for k, v := range in.Parameters {
+		s, ok := v.(string)
+		if !ok {
+			b, err := json.Marshal(v)
+			if err != nil {
+				return err
+			}
+			s = string(b)
+		}
+		if err := r.SetParam(k, s); err != nil {
+			return err
+		}
+	}
+	return in.applyStatus(r, now)
+}
+
+func (in *createRun) applyStatus(r *ml.Run, now time.Time) error {
+	if in.Status != "" && !statuses[in.Status] {
+		return badRequest("'%s' is no status of a run.", in.Status)
+	}
+	if !ownsStatus(r) {
+		return nil
+	}
+	if t := time.Time(in.Start); !t.IsZero() {
+		r.Started = t
+	}
+	if in.Status != "" {
+		if t := time.Time(in.End); !t.IsZero() && in.Status.Terminal() {
+			now = t
+		}
+		if r.Status == "" {
+			r.Status = ml.NotStarted
+		}
+		return r.SetStatus(in.Status, now)
+	}
+	return nil
+}
+
+func patchTags(ctx context.Context, q *request) (any, error) {
+	var in struct {
+		Modify map[string]string `json:"tagsToModify"`
+		Delete []string          `json:"tagsToDelete"`
+	}
+	if err := q.decode(&in); err != nil {
+		return nil, err
+	}
+	return q.changeRun(ctx, func(r *ml.Run) error {
+		for _, k := range in.Delete {
+			delete(r.Tags, k)
+		}
+		for k, v := range in.Modify {
+			r.SetTag(k, v)
+		}
+		return nil
+	})
+}
+
+func deleteTags(ctx context.Context, q *request) (any, error) {
+	var tags []string
+	if err := q.decode(&tags); err != nil {
+		return nil, err
+	}
+	return q.changeRun(ctx, func(r *ml.Run) error {
+		for _, k := range tags {
+			delete(r.Tags, k)
+		}
+		return nil
+	})
+}
+
+func (q *request) changeRun(ctx context.Context, f func(*ml.Run) error) (any, error) {
+	r, err := q.findRun(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if r, err = q.s.Runs.UpdateRun(ctx, q.ws.GUID, r.ID, f); err != nil {
+		return nil, err
+	}
+	return q.show(ctx, r)
+}
+
+// waitOnIngest answers when all that was logged can be read, which is when it was acknowledged.
+func waitOnIngest(ctx context.Context, q *request) (any, error) {
+	_, err := q.findRun(ctx)
+	return struct{}{}, err
+}
+
+// renewToken gives the code of a run that is not over a fresh token for the one it has.
+func renewToken(ctx context.Context, q *request) (any, error) {
+	r, err := q.findRun(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if q.run == nil || q.run.RunID != r.ID {
+		return nil, userError(http.StatusForbidden, "Forbidden", "A run's token is renewed with the run's own token only.")
+	}
+	if r.Status.Terminal() {
+		return nil, userError(http.StatusForbidden, "Forbidden", "Run %s is %s: its token is not renewed.", r.ID, r.Status)
+	}
+	t, err := q.s.Tokens.IssueRun(ctx, *q.run)
+	return map[string]any{"token": t.AccessToken, "expiryTimeUtc": stamp(t.ExpiresOn)}, err
+}

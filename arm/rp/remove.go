@@ -143,7 +143,7 @@ func (tx *Tx) erase(rec *record) error {
 		if err != nil {
 			return err
 		}
-		if above.State == arm.Deleting {
+		if !above.State.Terminal() { // it is Deleting, or its write waits for embedded children that go
 			tx.Wake(p)
 		}
 		return nil

@@ -254,7 +254,7 @@ func TestLogHasNoSecrets(t *testing.T) {
 }
 
 func TestSlowloris(t *testing.T) {
-	r := newRig(t, Limits{Header: 50 * time.Millisecond, BodyIdle: 50 * time.Millisecond, Idle: 50 * time.Millisecond}, map[string]http.HandlerFunc{
+	r := newRig(t, Limits{Header: 400 * time.Millisecond, BodyIdle: 400 * time.Millisecond, Idle: 400 * time.Millisecond}, map[string]http.HandlerFunc{
 		"a.test": func(w http.ResponseWriter, r *http.Request) {
 			if _, err := io.ReadAll(r.Body); err != nil {
 				http.Error(w, "stalled", http.StatusRequestTimeout)
@@ -270,6 +270,7 @@ func TestSlowloris(t *testing.T) {
 		{"idle after a request", plain, "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n", "200"},
 	} {
 		t.Run(c.why, func(t *testing.T) {
+			t.Parallel()
 			nc, err := net.Dial("tcp", c.at)
 			if err != nil {
 				t.Fatal(err)
@@ -295,7 +296,7 @@ func TestSlowloris(t *testing.T) {
 
 // A handler that works long after it read the body keeps its connection: the body's deadline is gone.
 func TestBodyDeadlineEnds(t *testing.T) {
-	r := newRig(t, Limits{BodyIdle: 20 * time.Millisecond}, map[string]http.HandlerFunc{
+	r := newRig(t, Limits{BodyIdle: 250 * time.Millisecond}, map[string]http.HandlerFunc{
 		"a.test": func(w http.ResponseWriter, r *http.Request) {
 			if _, err := io.ReadAll(r.Body); err != nil {
 				t.Error(err)
@@ -303,7 +304,7 @@ func TestBodyDeadlineEnds(t *testing.T) {
 			select { // as long as a handler would work
 			case <-r.Context().Done():
 				t.Error("the request was cancelled")
-			case <-time.After(100 * time.Millisecond):
+			case <-time.After(500 * time.Millisecond):
 			}
 			io.WriteString(w, "done")
 		},

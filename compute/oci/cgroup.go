@@ -3,6 +3,8 @@ package oci
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -27,13 +29,16 @@ const cpuPeriod = 100_000 // µs, the kernel's default
 // it starts is in it. Neither runtime is asked to: on hosts that mount both versions they disagree.
 type cgroups struct {
 	parents map[string]string // controller → directory under which groups are made; absent: no such limit
+	prefix  string            // of the names of groups: several runtimes of one host share the parents
 	unified bool              // cgroup v2: the parents are one directory
 	why     string            // why a controller is absent
 }
 
-// findCgroups looks for the groups of this process and tries which of them can have children of ours.
-func findCgroups(proc string) *cgroups {
-	cg := &cgroups{parents: map[string]string{}}
+// findCgroups looks for the groups of this process and tries which of them can have children of ours, for the
+// runtime of a directory.
+func findCgroups(proc, dir string) *cgroups {
+	sum := sha256.Sum256([]byte(dir))
+	cg := &cgroups{parents: map[string]string{}, prefix: "vauban-" + hex.EncodeToString(sum[:4]) + "-"}
 	own, err := os.ReadFile(filepath.Join(proc, "self/cgroup"))
 	if err != nil {
 		cg.why = err.Error()
@@ -113,8 +118,8 @@ func locate(own string, mountinfo io.Reader) map[string]string {
 }
 
 func tryV1(dir string) error {
-	probe := filepath.Join(dir, "vauban-probe-"+strconv.Itoa(os.Getpid()))
-	if err := os.Mkdir(probe, 0o755); err != nil {
+	probe, err := os.MkdirTemp(dir, "vauban-probe-")
+	if err != nil {
 		return err
 	}
 	defer os.Remove(probe)
@@ -140,8 +145,8 @@ func (cg *cgroups) findUnified(own, root string) {
 }
 
 func tryUnified(dir string) ([]string, error) {
-	probe := filepath.Join(dir, "vauban-probe-"+strconv.Itoa(os.Getpid()))
-	if err := os.Mkdir(probe, 0o755); err != nil {
+	probe, err := os.MkdirTemp(dir, "vauban-probe-")
+	if err != nil {
 		return nil, err
 	}
 	defer os.Remove(probe)
@@ -172,7 +177,7 @@ func (cg *cgroups) has(controller string) bool { return cg.parents[controller] !
 func (cg *cgroups) dirs(id string) []string {
 	var out []string
 	for _, p := range cg.parents {
-		if d := filepath.Join(p, "vauban-"+id); !slices.Contains(out, d) {
+		if d := filepath.Join(p, cg.prefix+id); !slices.Contains(out, d) {
 			out = append(out, d)
 		}
 	}
@@ -192,7 +197,7 @@ func (cg *cgroups) create(id string, l compute.Limits) (procs []string, err erro
 		if !cg.has(v.controller) {
 			continue
 		}
-		file := filepath.Join(cg.parents[v.controller], "vauban-"+id, v.file)
+		file := filepath.Join(cg.parents[v.controller], cg.prefix+id, v.file)
 		if err := os.WriteFile(file, []byte(v.value), 0); err != nil && !(v.optional && errors.Is(err, fs.ErrNotExist)) {
 			return nil, fmt.Errorf("limit: %w", err)
 		}
@@ -239,7 +244,7 @@ func (cg *cgroups) killed(id string) bool {
 	if cg.unified {
 		file = "memory.events"
 	}
-	b, err := os.ReadFile(filepath.Join(cg.parents["memory"], "vauban-"+id, file))
+	b, err := os.ReadFile(filepath.Join(cg.parents["memory"], cg.prefix+id, file))
 	if err != nil {
 		return false
 	}

@@ -52,7 +52,7 @@ func Sweep(ctx context.Context, dir string) error {
 	} else if err != nil {
 		return err
 	}
-	r := &Runtime{dir: dir, cg: findCgroups("/proc")}
+	r := &Runtime{dir: dir, cg: findCgroups("/proc", dir)}
 	if cs := candidates(); len(cs) > 0 {
 		r.engine = cs[0]
 	}

@@ -67,7 +67,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 			return nil, err
 		}
 	}
-	r := &Runtime{dir: dir, hidden: hidden, cg: findCgroups("/proc")}
+	r := &Runtime{dir: dir, hidden: hidden, cg: findCgroups("/proc", dir)}
 	if r.host, err = readLayout("/"); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -121,23 +122,67 @@ func (d *Driver) makeSpaces(want map[string]*desired) error {
 // removeSpaces deletes the namespaces that are not wanted: first their interfaces, so that processes
 // and sockets that still hold a namespace are cut off with it.
 func (d *Driver) removeSpaces(ctx context.Context, want map[string]*desired) error {
+	var unwanted []*space
+	inodes := map[uint64]bool{}
 	for _, name := range d.names() {
 		if want[name] == nil {
-			if err := d.removeSpace(ctx, d.space(name)); err != nil {
-				return err
-			}
+			s := d.space(name)
+			unwanted, inodes[s.inode] = append(unwanted, s), true
+		}
+	}
+	if len(unwanted) == 0 {
+		return nil
+	}
+	if err := d.cutOff(want); err != nil {
+		return err
+	}
+	if err := d.releaseIn(ctx, inodes); err != nil {
+		return err
+	}
+	var errs []error
+	for _, s := range unwanted {
+		errs = append(errs, d.removeSpace(s))
+	}
+	return errors.Join(errs...)
+}
+
+// cutOff deletes the interfaces that are not wanted, where most of them are first: a router's take its guests'
+// along.
+func (d *Driver) cutOff(want map[string]*desired) error {
+	type load struct {
+		s     *space
+		links int
+	}
+	var all []load
+	for _, name := range d.names() {
+		s := d.space(name)
+		h, err := d.handle(s)
+		if err != nil {
+			return err
+		}
+		have, err := links(h)
+		h.Close()
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		all = append(all, load{s, len(have)})
+	}
+	slices.SortFunc(all, func(a, b load) int {
+		return cmp.Or(cmp.Compare(b.links, a.links), cmp.Compare(a.s.name, b.s.name))
+	})
+	for _, l := range all {
+		w := want[l.s.name]
+		if w == nil {
+			w = &desired{}
+		}
+		if err := d.pruneLinks(l.s, w); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (d *Driver) removeSpace(ctx context.Context, s *space) error {
-	if err := d.pruneLinks(s, &desired{}); err != nil {
-		return err
-	}
-	if err := d.releaseIn(ctx, s.inode); err != nil {
-		return err
-	}
+func (d *Driver) removeSpace(s *space) error {
 	d.taps.close(s.name)
 	if err := d.unbind(s.name); err != nil {
 		return err
@@ -214,10 +259,6 @@ func (d *Driver) CleanUp(ctx context.Context) error {
 	if err := d.discover(); err != nil {
 		return err
 	}
-	var errs []error
-	for _, name := range d.names() {
-		errs = append(errs, d.removeSpace(ctx, d.space(name)))
-	}
 	d.refs.Store(nil)
-	return errors.Join(errs...)
+	return d.removeSpaces(ctx, nil)
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,16 +15,22 @@ import (
 	"vauban.dev/fabric"
 )
 
-// echo serves lines on a listener until it is closed.
+// echo serves lines on a listener until the test ends.
 func echo(t testing.TB, l net.Listener) {
 	t.Helper()
-	go func() {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var open []net.Conn
+	wg.Go(func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			go func() {
+			mu.Lock()
+			open = append(open, c)
+			mu.Unlock()
+			wg.Go(func() {
 				defer c.Close()
 				r := bufio.NewReader(c)
 				for {
@@ -35,10 +42,18 @@ func echo(t testing.TB, l net.Listener) {
 						return
 					}
 				}
-			}()
+			})
 		}
-	}()
-	t.Cleanup(func() { l.Close() })
+	})
+	t.Cleanup(func() {
+		l.Close()
+		mu.Lock()
+		for _, c := range open {
+			c.Close()
+		}
+		mu.Unlock()
+		wg.Wait()
+	})
 }
 
 func say(c net.Conn, line string) error {

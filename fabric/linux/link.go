@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,7 +20,7 @@ func pairMark(e end, peer *space) string {
 	return fmt.Sprintf("%s %s/%s@%d", ours, e.Peer.Namespace, e.Peer.Interface, peer.inode)
 }
 
-// links reads the veth ends of a namespace, by name.
+// links reads the interfaces of a namespace by name, without those that the kernel gives it.
 func links(h *netlink.Handle) (map[string]netlink.Link, error) {
 	list, err := retryDump(h.LinkList)
 	if err != nil {
@@ -27,7 +28,7 @@ func links(h *netlink.Handle) (map[string]netlink.Link, error) {
 	}
 	m := make(map[string]netlink.Link, len(list))
 	for _, l := range list {
-		if l.Attrs().Name != loopback {
+		if l.Attrs().Name != loopback && !builtIn(l) {
 			m[l.Attrs().Name] = l
 		}
 	}
@@ -47,8 +48,12 @@ func retryDump[T any](dump func() ([]T, error)) ([]T, error) {
 	return nil, err
 }
 
+// doomed is the interface group of links that are being deleted.
+const doomed = 0xdead
+
 // pruneLinks deletes the interfaces that are not desired and the pairs that are not what they should
-// be. Deleting one end deletes the other.
+// be. Deleting one end deletes the other. It deletes all of them at once: the kernel waits for every
+// processor after each deletion, some 20 ms for one pair and the same for a thousand.
 func (d *Driver) pruneLinks(s *space, want *desired) error {
 	h, err := d.handle(s)
 	if err != nil {
@@ -64,10 +69,37 @@ func (d *Driver) pruneLinks(s *space, want *desired) error {
 			delete(have, e.Interface)
 		}
 	}
+	if len(have) == 0 {
+		return nil
+	}
 	for name, l := range have {
-		if err := h.LinkDel(l); err != nil && !gone(err) && !errors.Is(err, unix.EOPNOTSUPP) {
-			return fmt.Errorf("delete interface %s of %s: %w", name, s.name, err)
+		if err := h.LinkSetGroup(l, doomed); err != nil && !gone(err) {
+			return fmt.Errorf("interface %s of %s: %w", name, s.name, err)
 		}
+	}
+	if err := d.enter(s.fd, deleteDoomed); err != nil {
+		return fmt.Errorf("delete interfaces of %s: %w", s.name, err)
+	}
+	return nil
+}
+
+// builtIn tells whether an interface is one that the kernel gives each namespace where a tunnel's module is
+// loaded: it cannot be deleted.
+func builtIn(l netlink.Link) bool {
+	switch l.Attrs().Name {
+	case "tunl0", "sit0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "ip6tnl0", "ip6gre0":
+		return true
+	}
+	return false
+}
+
+// deleteDoomed deletes the group in the namespace of the calling thread.
+func deleteDoomed() error {
+	req := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(doomed)))
+	if _, err := req.Execute(unix.NETLINK_ROUTE, 0); err != nil && !gone(err) {
+		return err
 	}
 	return nil
 }

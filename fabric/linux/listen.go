@@ -261,11 +261,11 @@ func (d *Driver) ReleaseListeners(ctx context.Context, except map[Socket]bool) e
 	return d.releaseWhere(ctx, func(name string) bool { return !stay[name] })
 }
 
-// releaseIn closes the sockets of one namespace.
-func (d *Driver) releaseIn(ctx context.Context, ino uint64) error {
+// releaseIn closes the sockets of some namespaces.
+func (d *Driver) releaseIn(ctx context.Context, inodes map[uint64]bool) error {
 	return d.releaseWhere(ctx, func(name string) bool {
 		n, ok := keptInode(name)
-		return ok && n == ino
+		return ok && inodes[n]
 	})
 }
 

@@ -216,6 +216,9 @@ func (d *Driver) loadRules(ctx context.Context, s *space, want *desired) error {
 			return err
 		}
 	}
+	if difference(want.rules, have) == "" {
+		return d.settle(ctx, s, have)
+	}
 	if err := d.change(ctx, s, have, want); err != nil {
 		return fmt.Errorf("load the rules of %s: %w", s.name, err)
 	}

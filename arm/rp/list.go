@@ -79,7 +79,11 @@ func (e *Engine) list(d *definition) serveFunc {
 			if d.name.Key() == subscriptionKey {
 				visible = tx.readableWithin(visible, e.readable(ctx, r, ""))
 			}
-			if err := tx.listable(t.ID); err != nil {
+			in := t.ID
+			if d.implicit { // its parent comes with the first child: until then there are none
+				in = in.Parent()
+			}
+			if err := tx.listable(in); err != nil {
 				return err
 			}
 			body, err = tx.list(ctx, d, t, r, top, after, visible)

@@ -183,7 +183,7 @@ func (w *world) openProviders(context.Context) (err error) {
 		Network: mlNetwork{w.network, w.sync}, Launcher: w.launcher, TenantID: tenant.ID, Images: images,
 	})
 	w.links = privatelink.New(accounts.Target(), vaults.Target(), w.ml.Target())
-	targets.Links = w.links
+	targets.Links, w.sync.links = w.links, w.links
 	accounts.Use(w.links)
 	vaults.Use(w.links)
 	w.ml.Attach(w.engine, w.links)

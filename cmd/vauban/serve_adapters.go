@@ -297,45 +297,41 @@ func (m mlNetwork) RemoveManagedSubnet(tx *rp.Tx, cluster arm.ID) error {
 	return errors.Join(rp.Remove(tx, vnet), rp.Remove(tx, nsg))
 }
 
-// Egress is the address that what the NIC sends to the internet has there.
-func (m mlNetwork) Egress(nic string) netip.Addr {
-	v := m.sync.current.Load()
-	if v == nil {
-		return netip.Addr{}
-	}
-	e := fabric.Explain(v.topology, fabric.Flow{From: fabric.Place{Kind: fabric.AtNIC, ID: nic}, Dst: strangerAddr, Protocol: fabric.TCP, SrcPort: 40000, DstPort: 443})
-	if e.Source.IsPrivate() { // refused before it was translated: then by its own rules
-		for _, vn := range v.topology.VNets {
-			for _, n := range vn.NICs {
-				if n.ID == nic && n.Public.IsValid() {
-					return n.Public
-				}
-			}
-		}
-	}
+// Egress is the address that the NIC has at a host on the internet.
+func (m mlNetwork) Egress(nic, host string) netip.Addr {
+	e, _ := m.explain(nic, host, 443)
 	return e.Source
 }
 
-// Why asks the model, as `vauban explain` does.
-func (m mlNetwork) Why(_ context.Context, nic, host string, port uint16) string {
+// explain asks the model for a connection from the NIC to host; why says what is missing when it cannot be asked.
+func (m mlNetwork) explain(nic, host string, port uint16) (e fabric.Explanation, why string) {
 	v := m.sync.current.Load()
 	if v == nil {
-		return "The network is not up."
+		return e, "The network is not up."
 	}
 	vnet := ""
-	for _, vn := range v.topology.VNets {
-		for _, n := range vn.NICs {
+	for id, nics := range v.nics {
+		for _, n := range nics {
 			if n.ID == nic {
-				vnet = vn.ID
+				vnet = id
 			}
 		}
 	}
 	addrs := v.model.Resolve(vnet, host, dns.TypeA).Addrs()
 	if len(addrs) == 0 {
-		return "The name " + host + " does not resolve in the virtual network of the node."
+		return e, "The name " + host + " does not resolve in the virtual network of the node."
 	}
-	e := fabric.Explain(v.topology, fabric.Flow{From: fabric.Place{Kind: fabric.AtNIC, ID: nic}, Dst: addrs[0].Addr, Protocol: fabric.TCP, SrcPort: 40000, DstPort: port})
-	if e.Verdict == fabric.Denied {
+	return fabric.Explain(v.topology, fabric.Flow{
+		From: fabric.Place{Kind: fabric.AtNIC, ID: nic}, Dst: addrs[0].Addr, Protocol: fabric.TCP, SrcPort: 40000, DstPort: port}), ""
+}
+
+// Why asks the model, as `vauban explain` does.
+func (m mlNetwork) Why(_ context.Context, nic, host string, port uint16) string {
+	e, why := m.explain(nic, host, port)
+	switch {
+	case why != "":
+		return why
+	case e.Verdict == fabric.Denied:
 		return "The connection is refused by " + e.By.String() + "."
 	}
 	return "No network rule refuses the connection."

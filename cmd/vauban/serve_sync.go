@@ -7,9 +7,12 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
+	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/fabric"
 	"vauban.dev/fabric/dns"
@@ -17,6 +20,7 @@ import (
 	"vauban.dev/internal/httpx"
 	"vauban.dev/origin"
 	"vauban.dev/provider/network"
+	"vauban.dev/provider/privatelink"
 )
 
 // netSync takes the network from the store to the kernel: topology, rules, listeners and names. One pass
@@ -26,6 +30,7 @@ type netSync struct {
 	network *network.Provider
 	driver  *linux.Driver
 	front   *httpx.Front
+	links   *privatelink.Links
 	public  dns.Public
 	world   fabric.Internet
 	imds    listenerSpec
@@ -47,6 +52,7 @@ type netView struct {
 	topology *fabric.Topology
 	model    *dns.Model
 	nics     map[string]map[netip.Addr]fabric.NIC // by VNet id and address
+	names    map[string][]string                  // by private endpoint: the hosts that it leads to
 }
 
 // served is something that runs on a socket until it is stopped.
@@ -108,11 +114,14 @@ func (s *netSync) answer(err error) {
 
 // apply is one pass. A network that cannot be compiled or verified is not brought up (it fails closed).
 func (s *netSync) apply(ctx context.Context) error {
-	view := &netView{nics: map[string]map[netip.Addr]fabric.NIC{}}
+	view := &netView{nics: map[string]map[netip.Addr]fabric.NIC{}, names: map[string][]string{}}
 	var zones []dns.Zone
 	var links []dns.Link
 	err := s.engine.View(ctx, func(tx *rp.Tx) (err error) {
 		if view.topology, err = s.network.Topology(tx); err != nil {
+			return err
+		}
+		if err := s.endpointNames(tx, view); err != nil {
 			return err
 		}
 		zones, links, err = s.network.DNSModel(tx)
@@ -145,6 +154,36 @@ func (s *netSync) apply(ctx context.Context) error {
 	return s.listen(ctx, view)
 }
 
+// endpointNames notes what each private endpoint leads to: its target's hosts and nothing else, or it would
+// be a way around the rules to every other service.
+func (s *netSync) endpointNames(tx *rp.Tx, view *netView) error {
+	for _, v := range view.topology.VNets {
+		for _, n := range v.NICs {
+			if n.Service == nil {
+				continue
+			}
+			target, err := arm.ParseID(n.Service.Target)
+			if err != nil {
+				return err
+			}
+			if view.names[n.ID], err = s.links.Names(tx, target, n.Service.GroupID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// leadsTo reports whether host is one of names; "*.x" is any name below x.
+func leadsTo(names []string, host string) bool {
+	return slices.ContainsFunc(names, func(n string) bool {
+		if suffix, ok := strings.CutPrefix(n, "*"); ok {
+			return strings.HasSuffix(host, suffix)
+		}
+		return n == host
+	})
+}
+
 // listenerSpec is how one kind of platform listener is served.
 type listenerSpec = httpx.Listener
 
@@ -169,6 +208,7 @@ func (s *netSync) listen(ctx context.Context, view *netView) error {
 			for _, a := range n.Addrs {
 				for _, port := range n.Service.Ports {
 					l := httpx.Listener{TLS: port != 80, Origin: s.originIn(v.ID, &n)}
+					l.Serves = func(host string) bool { return leadsTo(s.current.Load().names[n.ID], host) }
 					errs = append(errs, s.serveFront(ctx, router, netip.AddrPortFrom(a, port), l, want, fronts))
 				}
 			}

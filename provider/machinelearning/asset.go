@@ -17,11 +17,11 @@ import (
 
 // AssetVersion is the properties of one version of a code, data, model or environment asset.
 type AssetVersion struct {
-	Description string            `json:"description,omitempty"`
-	Tags        map[string]string `json:"tags"`
-	Attributes  map[string]string `json:"properties"`
-	IsAnonymous bool              `json:"isAnonymous"`
-	IsArchived  bool              `json:"isArchived"`
+	Description string    `json:"description,omitempty"`
+	Tags        StringMap `json:"tags"`
+	Attributes  StringMap `json:"properties"`
+	IsAnonymous bool      `json:"isAnonymous"`
+	IsArchived  bool      `json:"isArchived"`
 
 	CodeURI  string `json:"codeUri,omitempty"`
 	DataURI  string `json:"dataUri,omitempty"`
@@ -49,13 +49,13 @@ func (v *AssetVersion) place() string {
 
 // AssetContainer is the properties of an asset: what holds for all of its versions.
 type AssetContainer struct {
-	Description   string            `json:"description,omitempty"`
-	Tags          map[string]string `json:"tags"`
-	Attributes    map[string]string `json:"properties"`
-	IsArchived    bool              `json:"isArchived"`
-	DataType      string            `json:"dataType,omitempty"`
-	LatestVersion string            `json:"latestVersion,omitempty" rp:"readonly"`
-	NextVersion   string            `json:"nextVersion,omitempty" rp:"readonly"`
+	Description   string    `json:"description,omitempty"`
+	Tags          StringMap `json:"tags"`
+	Attributes    StringMap `json:"properties"`
+	IsArchived    bool      `json:"isArchived"`
+	DataType      string    `json:"dataType,omitempty"`
+	LatestVersion string    `json:"latestVersion,omitempty" rp:"readonly"`
+	NextVersion   string    `json:"nextVersion,omitempty" rp:"readonly"`
 }
 
 const assetName = `^[a-zA-Z0-9][a-zA-Z0-9._-]{0,254}$`
@@ -94,10 +94,10 @@ func assetTypes() []rp.Registration {
 	return regs
 }
 
-func fill(maps ...*map[string]string) {
+func fill(maps ...*StringMap) {
 	for _, m := range maps {
 		if *m == nil {
-			*m = map[string]string{}
+			*m = StringMap{}
 		}
 	}
 }

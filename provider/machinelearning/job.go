@@ -16,19 +16,19 @@ import (
 
 // Job is the properties of a job. Only command jobs are run here.
 type Job struct {
-	JobType     string            `json:"jobType"`
-	DisplayName string            `json:"displayName,omitempty"`
-	Experiment  string            `json:"experimentName,omitempty"`
-	Description string            `json:"description,omitempty"`
-	Tags        map[string]string `json:"tags"`
-	Attributes  map[string]string `json:"properties"`
-	IsArchived  bool              `json:"isArchived"`
-	ComputeID   string            `json:"computeId,omitempty"`
+	JobType     string    `json:"jobType"`
+	DisplayName string    `json:"displayName,omitempty"`
+	Experiment  string    `json:"experimentName,omitempty"`
+	Description string    `json:"description,omitempty"`
+	Tags        StringMap `json:"tags"`
+	Attributes  StringMap `json:"properties"`
+	IsArchived  bool      `json:"isArchived"`
+	ComputeID   string    `json:"computeId,omitempty"`
 
 	CodeID      string               `json:"codeId,omitempty"`
 	Command     string               `json:"command,omitempty"`
 	Environment string               `json:"environmentId,omitempty"`
-	Env         map[string]string    `json:"environmentVariables,omitempty"`
+	Env         StringMap            `json:"environmentVariables,omitempty"`
 	Inputs      map[string]JobInput  `json:"inputs,omitempty"`
 	Outputs     map[string]JobOutput `json:"outputs,omitempty"`
 	Limits      *JobLimits           `json:"limits,omitempty"`

@@ -72,8 +72,8 @@ type Network interface {
 	// ManagedSubnet returns the subnet of the network that the service itself makes for a cluster
 	// that has none of its user's; it makes it when it is missing.
 	ManagedSubnet(tx *rp.Tx, cluster arm.ID, location string, ssh bool) (arm.ID, error)
-	// Egress is the address that the NIC has on the internet; zero when it does not get there.
-	Egress(nic string) netip.Addr
+	// Egress is the address that the NIC has at a host on the internet; zero when it does not get there.
+	Egress(nic, host string) netip.Addr
 	// RemoveManagedSubnet removes what ManagedSubnet made.
 	RemoveManagedSubnet(tx *rp.Tx, cluster arm.ID) error
 	// Why says in words what the model holds of a connection from the NIC to host:port: what refuses it,

@@ -26,7 +26,15 @@ func (q *queue) Node(ctx context.Context, id string) (out batch.Node, err error)
 		if err != nil {
 			return err
 		}
-		out = batch.Node{ID: n.ID, NIC: n.NIC.ID, TokenSHA256: n.Token, Source: q.Network.Egress(n.NIC.ID)}
+		cluster, err := arm.ParseID(n.Cluster)
+		if err != nil {
+			return err
+		}
+		c, err := rp.Get[Compute](tx, cluster)
+		if err != nil {
+			return err
+		}
+		out = batch.Node{ID: n.ID, NIC: n.NIC.ID, TokenSHA256: n.Token, Source: q.Network.Egress(n.NIC.ID, BatchHost(c.Location))}
 		return nil
 	})
 	return out, err

@@ -140,6 +140,15 @@ func (l *Links) Disconnect(tx *rp.Tx, target, endpoint arm.ID) error {
 	return rp.Remove(tx, connectionID(target, endpoint))
 }
 
+// Names are the host names that lead to a sub-resource of target; the first label of one may be a wildcard.
+func (l *Links) Names(tx *rp.Tx, target arm.ID, group string) (names []string, err error) {
+	members, err := l.members(tx, target, []string{group})
+	for _, m := range members {
+		names = append(names, m.FQDNs...)
+	}
+	return names, err
+}
+
 // Connected reports whether the target has an approved or pending connection: from then on its public
 // name goes through the privatelink zone.
 func (l *Links) Connected(tx *rp.Tx, target arm.ID) (bool, error) {

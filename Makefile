@@ -1,0 +1,32 @@
+# Two commands do all the set-up: `make demo` runs the scenario, `make test` passes the tests.
+SHELL := /bin/bash
+GO    ?= go
+
+.PHONY: demo test build bench clients lint fuzz
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/vauban ./cmd/vauban
+
+demo:
+	@sh demo/setup.sh
+	@$(MAKE) --no-print-directory build
+	@bin/vauban demo $(DEMO)
+
+test:
+	@sh demo/setup.sh
+	@$(MAKE) --no-print-directory build
+	@bash tools/test.sh
+
+bench:
+	@sh demo/setup.sh
+	@$(MAKE) --no-print-directory build
+	@bin/vauban bench $(BENCH)
+
+# The data planes' tests with the unmodified clients of the demo's environments.
+test-clients:
+	@sh demo/setup.sh
+	VAUBAN_PYTHONS=$(CURDIR)/.cache/sdk/bin/python VAUBAN_PYTHON=$(CURDIR)/.cache/sdk/bin/python $(GO) test -tags clients ./dataplane/...
+
+lint:
+	$(GO) vet ./...
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Every test: vet and formatting, the packages with the race detector, the end-to-end tests, the demo.
+# Network tests run on the real kernel in namespaces of their own and fail where it cannot enforce.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export VAUBAN_BIN="$PWD/bin/vauban"
+
+echo "== vet and formatting"
+go vet ./...
+unformatted=$(gofmt -l $(git ls-files '*.go'))
+[ -z "$unformatted" ] || { echo "gofmt would change: $unformatted"; exit 1; }
+
+echo "== packages, with the race detector"
+go test -race -timeout 15m $(go list ./... | grep -v '/e2e')
+
+echo "== end to end"
+go test -timeout 15m ./e2e/...

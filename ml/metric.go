@@ -33,7 +33,7 @@ func (s *Store) Log(ctx context.Context, ws, runID string, b Batch) error {
 		if err := s.appendMetrics(tx, ws, r, b.Metrics); err != nil {
 			return err
 		}
-		return put(tx, kindRun, key(ws, runID), r)
+		return putRun(tx, ws, r)
 	})
 }
 

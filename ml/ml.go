@@ -33,6 +33,7 @@ const (
 	kindExperimentName = "ml.experimentname" // ws/lower-case name → experiment id
 	kindRun            = "ml.run"            // ws/runID
 	kindRunByTime      = "ml.runbytime"      // ws/experimentID/inverted start time/runID
+	kindMark           = "ml.mark"           // ws/experimentID: moves with every write of a run of the experiment
 	kindMetric         = "ml.metric"         // ws/runID/sequence → a batch of points
 )
 
@@ -43,6 +44,7 @@ const RunKind = kindRun
 type Store struct {
 	db    store.Store
 	clock clock.Clock
+	cache cache
 }
 
 // New returns the experiment store on db.

@@ -44,7 +44,7 @@ func (s *Store) CreateRunTx(tx store.Tx, ws string, r *Run) error {
 	if _, err := tx.Put(kindRunByTime, byTimeKey(ws, r), nil, store.Any); err != nil {
 		return err
 	}
-	return put(tx, kindRun, key(ws, r.ID), r)
+	return putRun(tx, ws, r)
 }
 
 // byTimeKey orders the runs of an experiment newest first.
@@ -84,7 +84,7 @@ func (s *Store) UpdateRunTx(tx store.Tx, ws, id string, f func(*Run) error) (*Ru
 	if err := f(r); err != nil {
 		return nil, err
 	}
-	return r, put(tx, kindRun, key(ws, id), r)
+	return r, putRun(tx, ws, r)
 }
 
 // SetStatus moves a run to a state. Times are kept: Started with Running, Ended with an end state. A
@@ -130,29 +130,15 @@ func (r *Run) SetTag(k, v string) {
 }
 
 // Runs calls yield for the runs of an experiment ("" = of the workspace), the newest of each experiment
-// first, until it returns false.
+// first, until it returns false. Runs that it yields are shared: they must not be changed.
 func (s *Store) Runs(ctx context.Context, ws, experimentID string, yield func(*Run) bool) error {
 	return s.db.View(ctx, func(tx store.Tx) error {
-		if experimentID == "" {
-			rs, err := scan[Run](tx, kindRun, ws+"/")
-			for _, r := range rs {
-				if !yield(r) {
-					break
-				}
-			}
-			return err
+		if experimentID != "" {
+			return s.inExperiment(tx, ws, experimentID, yield)
 		}
-		var ids []string
-		err := tx.Scan(kindRunByTime, key(ws, experimentID, ""), "", func(d store.Doc) bool {
-			ids = append(ids, d.Key[len(key(ws, experimentID, ""))+17:])
-			return true
-		})
-		for _, id := range ids {
-			if err != nil {
-				break
-			}
-			var r *Run
-			if r, err = s.RunTx(tx, ws, id); err == nil && !yield(r) {
+		rs, err := scan[Run](tx, kindRun, ws+"/")
+		for _, r := range rs {
+			if !yield(r) {
 				break
 			}
 		}

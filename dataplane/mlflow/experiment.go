@@ -2,6 +2,7 @@ package mlflow
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"vauban.dev/ml"
@@ -76,7 +77,7 @@ func (s *Service) getExperiment(ctx context.Context, c *request) (any, error) {
 func (s *Service) getExperimentByName(ctx context.Context, c *request) (any, error) {
 	name := c.get("experiment_name")
 	e, err := s.runs.ExperimentByName(ctx, c.ws.GUID, name)
-	if err == ml.ErrNotFound {
+	if errors.Is(err, ml.ErrNotFound) {
 		return nil, notFound("Could not find experiment with name '" + name + "'.")
 	}
 	if err != nil {
@@ -154,6 +155,14 @@ func (s *Service) setExperimentTag(ctx context.Context, c *request) (any, error)
 			e.Tags = map[string]string{}
 		}
 		e.Tags[c.get("key")] = c.get("value")
+		return nil
+	})
+	return nil, err
+}
+
+func (s *Service) deleteExperimentTag(ctx context.Context, c *request) (any, error) {
+	_, err := s.runs.UpdateExperiment(ctx, c.ws.GUID, c.get("experiment_id"), func(e *ml.Experiment) error {
+		delete(e.Tags, c.get("key"))
 		return nil
 	})
 	return nil, err

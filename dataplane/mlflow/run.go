@@ -3,6 +3,9 @@ package mlflow
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"math"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -164,10 +167,28 @@ func (s *Service) createRun(ctx context.Context, c *request) (any, error) {
 		r.Name = n
 	}
 	r.Parent = r.Tags["mlflow.parentRunId"]
+	if err := s.mayCreate(ctx, c, r); err != nil {
+		return nil, err
+	}
 	if err := s.runs.CreateRun(ctx, c.ws.GUID, r); err != nil {
 		return nil, err
 	}
 	return map[string]any{"run": c.show(r)}, nil
+}
+
+// mayCreate holds a caller with a run's token to children of that run, in its experiment.
+func (s *Service) mayCreate(ctx context.Context, c *request, r *ml.Run) error {
+	if c.caller.Run == "" {
+		return nil
+	}
+	parent, err := s.runs.Run(ctx, c.ws.GUID, c.caller.Run)
+	if err != nil {
+		return err
+	}
+	if r.Parent != parent.ID || r.ExperimentID != parent.ExperimentID {
+		return &Error{http.StatusForbidden, "PERMISSION_DENIED", "The token of run '" + parent.ID + "' makes child runs of that run only (tag mlflow.parentRunId), in its experiment."}
+	}
+	return nil
 }
 
 func (c *request) runID() string {
@@ -177,11 +198,31 @@ func (c *request) runID() string {
 	return c.get("run_uuid")
 }
 
-func (s *Service) getRun(ctx context.Context, c *request) (any, error) {
-	r, err := s.runs.Run(ctx, c.ws.GUID, c.runID())
-	if err == ml.ErrNotFound {
-		return nil, notFound("Run with id=" + c.runID() + " not found.")
+func denied(c *request, run string) *Error {
+	return &Error{http.StatusForbidden, "PERMISSION_DENIED", "The token of run '" + c.caller.Run + "' does not open run '" + run + "'."}
+}
+
+// open is the run of the request, when the caller's token opens it.
+func (s *Service) open(ctx context.Context, c *request) (*ml.Run, error) {
+	id := c.runID()
+	r, err := s.runs.Run(ctx, c.ws.GUID, id)
+	if errors.Is(err, ml.ErrNotFound) {
+		if c.caller.Run != "" && c.caller.Run != id {
+			return nil, denied(c, id)
+		}
+		return nil, notFound("Run with id=" + id + " not found.")
 	}
+	if err != nil {
+		return nil, err
+	}
+	if !c.caller.Holds(r) {
+		return nil, denied(c, id)
+	}
+	return r, nil
+}
+
+func (s *Service) getRun(ctx context.Context, c *request) (any, error) {
+	r, err := s.open(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +230,28 @@ func (s *Service) getRun(ctx context.Context, c *request) (any, error) {
 }
 
 func (s *Service) update(ctx context.Context, c *request, f func(*ml.Run) error) (*ml.Run, error) {
-	return s.runs.UpdateRun(ctx, c.ws.GUID, c.runID(), f)
+	return s.runs.UpdateRun(ctx, c.ws.GUID, c.runID(), func(r *ml.Run) error {
+		if !c.caller.Holds(r) {
+			return denied(c, r.ID)
+		}
+		return f(r)
+	})
+}
+
+// logTo adds a batch to the request's run. A caller without a run's token needs no look at the run first.
+func (s *Service) logTo(ctx context.Context, c *request, b ml.Batch) error {
+	for _, m := range b.Metrics {
+		if m.Key == "" {
+			return invalid("Missing value for required parameter 'key' of a metric.")
+		}
+	}
+	id := c.runID()
+	if c.caller.Run != "" && c.caller.Run != id {
+		if _, err := s.open(ctx, c); err != nil {
+			return err
+		}
+	}
+	return s.runs.Log(ctx, c.ws.GUID, id, b)
 }
 
 func (s *Service) updateRun(ctx context.Context, c *request) (any, error) {
@@ -265,7 +327,7 @@ func (s *Service) logMetric(ctx context.Context, c *request) (any, error) {
 	if in.Key == "" {
 		return nil, invalid("Missing value for required parameter 'key'.")
 	}
-	return nil, s.runs.Log(ctx, c.ws.GUID, c.runID(), ml.Batch{Metrics: points([]metric{in})})
+	return nil, s.logTo(ctx, c, ml.Batch{Metrics: points([]metric{in})})
 }
 
 func (s *Service) logParameter(ctx context.Context, c *request) (any, error) {
@@ -273,7 +335,7 @@ func (s *Service) logParameter(ctx context.Context, c *request) (any, error) {
 	if key == "" {
 		return nil, invalid("Missing value for required parameter 'key'.")
 	}
-	return nil, s.runs.Log(ctx, c.ws.GUID, c.runID(), ml.Batch{Params: map[string]string{key: c.get("value")}})
+	return nil, s.logTo(ctx, c, ml.Batch{Params: map[string]string{key: c.get("value")}})
 }
 
 func (s *Service) logBatch(ctx context.Context, c *request) (any, error) {
@@ -298,7 +360,19 @@ func (s *Service) logBatch(ctx context.Context, c *request) (any, error) {
 	for _, t := range in.Tags {
 		b.Tags[t.Key] = t.Value
 	}
-	return nil, s.runs.Log(ctx, c.ws.GUID, c.runID(), b)
+	return nil, s.logTo(ctx, c, b)
+}
+
+// logBatchAsync is azureml-mlflow's own. What it brings is stored before it is answered, so there is nothing
+// to track: the client does not ask again when it gets no tracking id.
+func (s *Service) logBatchAsync(ctx context.Context, c *request) (any, error) {
+	_, err := s.logBatch(ctx, c)
+	return map[string]any{"batch_tracking_id": ""}, err
+}
+
+func (s *Service) dataStatus(ctx context.Context, c *request) (any, error) {
+	_, err := s.open(ctx, c)
+	return map[string]any{"is_complete": true}, err
 }
 
 func (s *Service) setTag(ctx context.Context, c *request) (any, error) {
@@ -371,7 +445,7 @@ func (s *Service) logInputs(ctx context.Context, c *request) (any, error) {
 }
 
 func (s *Service) history(ctx context.Context, c *request) (any, error) {
-	if _, err := s.runs.Run(ctx, c.ws.GUID, c.runID()); err != nil {
+	if _, err := s.open(ctx, c); err != nil {
 		return nil, err
 	}
 	ps, err := s.runs.History(ctx, c.ws.GUID, c.runID(), c.get("metric_key"))
@@ -407,17 +481,11 @@ func (s *Service) searchRuns(ctx context.Context, c *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found []*ml.Run
-	for _, e := range in.Experiments {
-		err := s.runs.Runs(ctx, c.ws.GUID, e, func(r *ml.Run) bool {
-			if inView(in.View, r.Deleted) && f.run(r) {
-				found = append(found, r)
-			}
-			return true
-		})
-		if err != nil {
-			return nil, err
-		}
+	found, err := s.collect(ctx, c, in.Experiments, in.Max, in.Token, len(in.OrderBy) == 0, func(r *ml.Run) bool {
+		return inView(in.View, r.Deleted) && c.caller.Holds(r) && f.run(r)
+	})
+	if err != nil {
+		return nil, err
 	}
 	slices.SortStableFunc(found, order)
 	page, next, err := paginate(found, in.Max, in.Token)
@@ -429,4 +497,29 @@ func (s *Service) searchRuns(ctx context.Context, c *request) (any, error) {
 		out[i] = c.show(r)
 	}
 	return map[string]any{"runs": out, "next_page_token": next}, nil
+}
+
+// collect collects the runs of experiments that match. In the order that the store has, which is MLflow's own,
+// the runs behind the asked page need not be read: one more is enough to know that there is another page.
+func (s *Service) collect(ctx context.Context, c *request, experiments []string, max int, token string, stored bool, match func(*ml.Run) bool) (found []*ml.Run, err error) {
+	enough := math.MaxInt
+	if stored && len(experiments) == 1 {
+		at, size, err := bounds(max, token)
+		if err != nil {
+			return nil, err
+		}
+		enough = at + size + 1
+	}
+	for _, e := range experiments {
+		err := s.runs.Runs(ctx, c.ws.GUID, e, func(r *ml.Run) bool {
+			if match(r) {
+				found = append(found, r)
+			}
+			return len(found) < enough
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -22,27 +23,36 @@ const (
 
 // paginate cuts a page out of all; the token is the position to go on at.
 func paginate[T any](all []T, max int, token string) (page []T, next string, err error) {
+	at, size, err := bounds(max, token)
+	if err != nil {
+		return nil, "", err
+	}
+	all = all[min(at, len(all)):]
+	if len(all) <= size {
+		return all, "", nil
+	}
+	return all[:size], base64.RawURLEncoding.EncodeToString([]byte(strconv.Itoa(at + size))), nil
+}
+
+// bounds is where a page starts and how long it may be.
+func bounds(max int, token string) (at, size int, err error) {
 	if max <= 0 {
 		max = defaultPage
 	}
 	if max > maxPage {
-		return nil, "", invalid(fmt.Sprintf("max_results is at most %d.", maxPage))
+		return 0, 0, invalid(fmt.Sprintf("max_results is at most %d.", maxPage))
 	}
-	at := 0
-	if token != "" {
-		b, err := base64.RawURLEncoding.DecodeString(token)
-		if err == nil {
-			at, err = strconv.Atoi(string(b))
-		}
-		if err != nil || at < 0 {
-			return nil, "", invalid("page_token is not one that the workspace gave.")
-		}
+	if token == "" {
+		return 0, max, nil
 	}
-	all = all[min(at, len(all)):]
-	if len(all) <= max {
-		return all, "", nil
+	b, err := base64.RawURLEncoding.DecodeString(token)
+	if err == nil {
+		at, err = strconv.Atoi(string(b))
 	}
-	return all[:max], base64.RawURLEncoding.EncodeToString([]byte(strconv.Itoa(at + max))), nil
+	if err != nil || at < 0 || at > math.MaxInt32 {
+		return 0, 0, invalid("page_token is not one that the workspace gave.")
+	}
+	return at, max, nil
 }
 
 // filter is MLflow's search syntax: clauses joined by AND, each a key, a comparison and a constant
@@ -93,7 +103,21 @@ func parseFilter(text string) (filter, error) {
 
 // splitAnd splits at AND outside of quotes.
 func splitAnd(s string) (parts []string) {
-	quote, start := byte(0), 0
+	start := 0
+	outside(s, func(i int) {
+		if i >= start && i+5 <= len(s) && space(s[i]) && space(s[i+4]) && strings.EqualFold(s[i+1:i+4], "and") {
+			parts = append(parts, s[start:i])
+			start = i + 4
+		}
+	})
+	return append(parts, s[start:])
+}
+
+func space(b byte) bool { return b == ' ' || b == '\t' || b == '\n' || b == '\r' }
+
+// outside calls f for the bytes of s that are outside of quotes.
+func outside(s string, f func(i int)) {
+	quote := byte(0)
 	for i := 0; i < len(s); i++ {
 		switch {
 		case quote != 0:
@@ -102,14 +126,26 @@ func splitAnd(s string) (parts []string) {
 			}
 		case s[i] == '\'' || s[i] == '"' || s[i] == '`':
 			quote = s[i]
-		case i+5 <= len(s) && strings.EqualFold(s[i:i+5], " and "):
-			parts = append(parts, s[start:i])
-			start = i + 5
-			i += 4
+		default:
+			f(i)
 		}
 	}
-	return append(parts, s[start:])
 }
+
+// splitList splits a list at commas outside of quotes.
+func splitList(s string) (items []string) {
+	start := 0
+	outside(s, func(i int) {
+		if s[i] == ',' {
+			items = append(items, s[start:i])
+			start = i + 1
+		}
+	})
+	return append(items, s[start:])
+}
+
+// numeric are the attributes of runs and experiments that are times, in milliseconds since 1970.
+var numeric = map[string]bool{"start_time": true, "end_time": true, "created": true, "creation_time": true, "last_update_time": true}
 
 func (c *clause) constant(s string) error {
 	unquote := func(s string) (string, bool) {
@@ -125,7 +161,7 @@ func (c *clause) constant(s string) error {
 		if !ok || !ok2 {
 			return invalid("IN needs a list in parentheses.")
 		}
-		for _, v := range strings.Split(inner, ",") {
+		for _, v := range splitList(inner) {
 			u, _ := unquote(v)
 			c.list = append(c.list, u)
 		}
@@ -133,7 +169,7 @@ func (c *clause) constant(s string) error {
 	}
 	text, quoted := unquote(s)
 	c.text = text
-	if c.kind == "metrics" || c.kind == "attributes" && (c.key == "start_time" || c.key == "end_time" || c.key == "created") {
+	if c.kind == "metrics" || c.kind == "attributes" && numeric[strings.ToLower(c.key)] {
 		n, err := strconv.ParseFloat(text, 64)
 		if err != nil {
 			return invalid("Expected numeric value type for " + c.key + ", found '" + s + "'.")
@@ -240,17 +276,30 @@ func (c *clause) attribute(r *ml.Run) bool {
 
 func (f filter) experiment(e *ml.Experiment) bool {
 	for i := range f {
-		c := &f[i]
-		ok := c.kind == "attributes" && strings.EqualFold(c.key, "name") && c.holds(e.Name, true)
-		if c.kind == "tags" {
-			v, there := e.Tags[c.key]
-			ok = c.holds(v, there)
-		}
-		if !ok {
+		if !f[i].experiment(e) {
 			return false
 		}
 	}
 	return true
+}
+
+func (c *clause) experiment(e *ml.Experiment) bool {
+	switch {
+	case c.kind == "tags":
+		v, there := e.Tags[c.key]
+		return c.holds(v, there)
+	case c.kind != "attributes":
+		return false
+	}
+	switch strings.ToLower(c.key) {
+	case "name":
+		return c.holds(e.Name, true)
+	case "creation_time":
+		return ordered(c.op, cmp.Compare(float64(millis(e.Created)), c.number))
+	case "last_update_time":
+		return ordered(c.op, cmp.Compare(float64(millis(e.Modified)), c.number))
+	}
+	return false
 }
 
 var orderForm = regexp.MustCompile("(?i)^\\s*(?:(\\w+)\\.)?(?:`([^`]+)`|\"([^\"]+)\"|(\\S+))(?:\\s+(ASC|DESC))?\\s*$")

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 GO    ?= go
 
-.PHONY: demo test build bench clients lint fuzz
+.PHONY: demo test build bench test-clients lint
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/vauban ./cmd/vauban

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"vauban.dev/arm"
@@ -56,10 +57,12 @@ func (p *Provider) scale(ctx context.Context, r *rp.Resource[Compute]) (again ti
 	}
 	var subnet arm.ID
 	err = p.engine.Update(ctx, func(tx *rp.Tx) error {
-		a.Errors = []ErrorBody{}
 		nodes, err := nodesOf(tx, r.ID)
 		if err != nil {
 			return err
+		}
+		if slices.ContainsFunc(nodes, func(n *node) bool { return n.State == compute.NodeIdle || n.State == compute.NodeRunning }) {
+			a.Errors = []ErrorBody{} // what failed before works now
 		}
 		tasks, err := tasksOf(tx, r.ID)
 		if err != nil {
@@ -95,7 +98,7 @@ func (p *Provider) scale(ctx context.Context, r *rp.Resource[Compute]) (again ti
 				if refused == nil {
 					return err
 				}
-				a.Errors = append(a.Errors, ErrorBody{refused})
+				a.Errors = []ErrorBody{{refused}}
 				again = watchEvery
 				break
 			}

@@ -225,11 +225,26 @@ func TestRuleChangeUnderFlow(t *testing.T) {
 	}
 }
 
-// Not a packet of a running flow is lost, nor a new one refused that both states allow, while rules are
-// exchanged.
+// While rules are exchanged, not a packet is lost that both states allow, of a running flow or a new one, and
+// not one gets through that both refuse.
 func TestSwapLosesNothing(t *testing.T) {
 	d := newTestDriver(t, Config{})
-	apply(t, d, compile(t, testTopology()))
+	topology := func() *fabric.Topology {
+		topo := testTopology()
+		web := topo.NSGs["nsg-web"]
+		web.Rules = append(web.Rules, rule("no-9001", 90, fabric.Inbound, false, fabric.UDP, "*", "*", "9001"))
+		return topo
+	}
+	apply(t, d, compile(t, topology()))
+	closed, err := d.ListenPacket(t.Context(), nic(web2), "10.0.1.5:9001")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused, err := d.Dial(t.Context(), nic(web1), "udp", "10.0.1.5:9001")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer refused.Close()
 	pc, err := d.ListenPacket(t.Context(), nic(web2), "10.0.1.5:9000")
 	if err != nil {
 		t.Fatal(err)
@@ -267,6 +282,9 @@ func TestSwapLosesNothing(t *testing.T) {
 					t.Error(err)
 				}
 				n++
+				if _, err := refused.Write([]byte("x")); err != nil {
+					t.Error(err)
+				}
 			}
 			c.Close()
 			// The receiver's buffer is not under test.
@@ -281,7 +299,7 @@ func TestSwapLosesNothing(t *testing.T) {
 		}
 	}()
 	for i := range 30 {
-		topo := testTopology()
+		topo := topology()
 		for _, g := range topo.NSGs {
 			for j := range 40 * (i % 3) {
 				g.Rules = append(g.Rules, rule(fmt.Sprintf("r%d", j), 300+j, fabric.Inbound, j%2 == 0, fabric.TCP,
@@ -300,6 +318,11 @@ func TestSwapLosesNothing(t *testing.T) {
 	}
 	pc.Close()
 	<-done
+	closed.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if n, _, err := closed.ReadFrom(make([]byte, 64)); err == nil {
+		t.Errorf("a datagram of %d bytes came through that every state refuses", n)
+	}
+	closed.Close()
 	if n < 100 || received.Load() != n {
 		dropped, err := d.Counters(t.Context())
 		t.Errorf("sent %d datagrams, received %d; dropped by rules: %v %v", n, received.Load(), dropped, err)

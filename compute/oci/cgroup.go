@@ -117,8 +117,18 @@ func locate(own string, mountinfo io.Reader) map[string]string {
 	return out
 }
 
-func tryV1(dir string) error {
+// makeProbe makes a group to look at.
+func makeProbe(dir string) (string, error) {
 	probe, err := os.MkdirTemp(dir, "vauban-probe-")
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		err = fmt.Errorf("no control group can be made in %s: %w", dir, pe.Err)
+	}
+	return probe, err
+}
+
+func tryV1(dir string) error {
+	probe, err := makeProbe(dir)
 	if err != nil {
 		return err
 	}
@@ -145,7 +155,7 @@ func (cg *cgroups) findUnified(own, root string) {
 }
 
 func tryUnified(dir string) ([]string, error) {
-	probe, err := os.MkdirTemp(dir, "vauban-probe-")
+	probe, err := makeProbe(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -235,25 +245,34 @@ func (cg *cgroups) values(l compute.Limits) []cgroupValue {
 	return out
 }
 
-// killed tells whether the kernel ended a process of the container for want of memory.
-func (cg *cgroups) killed(id string) bool {
+// killed tells whether the kernel ended a process of the container for want of memory; code is how the
+// container ended.
+func (cg *cgroups) killed(id string, code int) bool {
 	if !cg.has("memory") {
 		return false
 	}
-	file := "memory.oom_control"
+	group := filepath.Join(cg.parents["memory"], cg.prefix+id)
 	if cg.unified {
-		file = "memory.events"
+		return counter(group, "memory.events", "oom_kill ") > 0
 	}
-	b, err := os.ReadFile(filepath.Join(cg.parents["memory"], cg.prefix+id, file))
+	// Version 1 counts kills in the group of the victim alone, and a runtime may have made one below ours.
+	return counter(group, "memory.oom_control", "oom_kill ") > 0 ||
+		code == 128+int(unix.SIGKILL) && counter(group, "memory.max_usage_in_bytes", "") >= counter(group, "memory.limit_in_bytes", "")
+}
+
+// counter reads the number after key in a file of a group; 0 if there is none.
+func counter(group, file, key string) int64 {
+	b, err := os.ReadFile(filepath.Join(group, file))
 	if err != nil {
-		return false
+		return 0
 	}
 	for line := range strings.Lines(string(b)) {
-		if n, ok := strings.CutPrefix(strings.TrimSpace(line), "oom_kill "); ok {
-			return n != "0"
+		if text, ok := strings.CutPrefix(strings.TrimSpace(line), key); ok {
+			n, _ := strconv.ParseInt(text, 10, 64)
+			return n
 		}
 	}
-	return false
+	return 0
 }
 
 // remove removes the groups. The last process of a container leaves its group a moment after it has

@@ -29,12 +29,12 @@ child=$!
 set +m
 trap 'kill -TERM -- -$child 2>/dev/null' TERM
 while :; do
-  wait $child; rc=$?
+  wait $child 2>/dev/null; rc=$?
   kill -0 $child 2>/dev/null || exit $rc
 done`
 
-// config is the bundle's config.json. addressSpace limits each process's address space, for memory limits
-// without a cgroup; 0 does not.
+// config is the bundle's config.json. addressSpace (bytes) limits that of each process, for memory limits
+// without a control group; 0 does not.
 func config(s *Spec, host hostLayout, netns string, addressSpace uint64) (*specs.Spec, error) {
 	ns := []specs.LinuxNamespace{
 		{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace},
@@ -47,14 +47,14 @@ func config(s *Spec, host hostLayout, netns string, addressSpace uint64) (*specs
 		Version: "1.0.0",
 		Process: &specs.Process{
 			User:            specs.User{UID: 0, GID: 0},
-			Args:            command(s),
+			Args:            command(s, addressSpace),
 			Env:             environment(s),
 			Cwd:             cwd(s),
 			NoNewPrivileges: true,
 			Capabilities: &specs.LinuxCapabilities{
 				Bounding: capabilities, Effective: capabilities, Permitted: capabilities,
 			},
-			Rlimits:     rlimits(addressSpace),
+			Rlimits:     rlimits(),
 			OOMScoreAdj: &oomScore,
 		},
 		Root:     &specs.Root{Path: "rootfs", Readonly: true},
@@ -73,11 +73,17 @@ func config(s *Spec, host hostLayout, netns string, addressSpace uint64) (*specs
 	return c, nil
 }
 
-func command(s *Spec) []string {
-	if s.Terminal {
-		return append([]string{"/usr/bin/setsid", "--ctty", "--wait"}, s.Args...)
+// command is what process 1 runs. The address space is limited by a shell in the container, after the
+// runtime's own program, which may need more, has gone.
+func command(s *Spec, addressSpace uint64) []string {
+	limit := ""
+	if addressSpace > 0 {
+		limit = fmt.Sprintf("ulimit -v %d\n", addressSpace>>10)
 	}
-	return append([]string{"/bin/bash", "-c", supervise, "init"}, s.Args...)
+	if s.Terminal {
+		return append([]string{"/bin/bash", "-c", limit + `exec /usr/bin/setsid --ctty --wait "$@"`, "init"}, s.Args...)
+	}
+	return append([]string{"/bin/bash", "-c", limit + supervise, "init"}, s.Args...)
 }
 
 func cwd(s *Spec) string {
@@ -116,20 +122,16 @@ func environment(s *Spec) []string {
 	return append(out, s.Env...)
 }
 
-func rlimits(addressSpace uint64) []specs.POSIXRlimit {
+func rlimits() []specs.POSIXRlimit {
 	files := uint64(65536)
 	var have unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &have) == nil {
 		files = min(files, have.Max) // it cannot be raised in a user namespace
 	}
-	out := []specs.POSIXRlimit{
+	return []specs.POSIXRlimit{
 		{Type: "RLIMIT_NOFILE", Soft: files, Hard: files},
 		{Type: "RLIMIT_CORE", Soft: 0, Hard: 0},
 	}
-	if addressSpace > 0 {
-		out = append(out, specs.POSIXRlimit{Type: "RLIMIT_AS", Soft: addressSpace, Hard: addressSpace})
-	}
-	return out
 }
 
 func mounts(s *Spec, host hostLayout) []specs.Mount {

@@ -182,7 +182,7 @@ func (c *Container) readExit() (Status, error) {
 	if err != nil {
 		return Status{}, fmt.Errorf("exit code of %s: %w", c.id, err)
 	}
-	return Status{Code: code, OutOfMemory: c.r.cg.killed(c.id)}, nil
+	return Status{Code: code, OutOfMemory: c.r.cg.killed(c.id, code)}, nil
 }
 
 // Signal sends a signal to process 1, which hands SIGTERM on to the command. An ended container is no

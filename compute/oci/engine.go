@@ -20,6 +20,9 @@ type engine struct {
 	// cover: hide /sys/fs/cgroup from it. crun fails on hosts that mount both versions of cgroups, though
 	// it is told to manage none; runc fails when it finds none.
 	cover bool
+	// stage: show it the bundle at a path that everybody may walk. runc goes to the root by its whole path as
+	// the container's user, who may not enter the region's data.
+	stage bool
 }
 
 func (e engine) String() string { return e.version }
@@ -28,14 +31,21 @@ func (e engine) String() string { return e.version }
 // the agent: it writes down who it is, enters the container's groups, runs the container and leaves its
 // exit code as a file. Traps keep stray signals away without handing ignored ones down.
 const launch = `trap : HUP INT TERM
-dir=$1 state=$2 id=$3 cover=$4 engine=$5 flags=$6; shift 6
+dir=$1 state=$2 id=$3 cover=$4 stage=$5 engine=$6 flags=$7; shift 7
+bundle=$dir
 read -r self </proc/self/stat
 printf '%s\n' "$self" >"$dir/launcher.new" && mv "$dir/launcher.new" "$dir/launcher" || exit 125
 for procs; do echo $$ >"$procs" || exit 125; done
 if [ "$cover" = yes ]; then
   mount -t tmpfs -o size=4k,mode=755 none /sys/fs/cgroup || exit 125
 fi
-"$engine" --root "$state" --log "$dir/engine.log" $flags run --bundle "$dir" --pid-file "$dir/pid" "$id"
+if [ -n "$stage" ]; then
+  exec 9<"$dir"
+  mount -t tmpfs -o size=4k,mode=755 none "$stage" && mkdir "$stage/bundle" && mount --bind /proc/self/fd/9 "$stage/bundle" || exit 125
+  exec 9<&-
+  bundle=$stage/bundle
+fi
+"$engine" --root "$state" --log "$dir/engine.log" $flags run --bundle "$bundle" --pid-file "$dir/pid" "$id"
 echo $? >"$dir/exit.new" && mv "$dir/exit.new" "$dir/exit"`
 
 // candidates in the order in which they are tried.
@@ -46,17 +56,34 @@ func candidates() []engine {
 		if err != nil {
 			continue
 		}
-		plain := engine{name: name, path: path, version: version(path)}
-		covered := plain
-		covered.cover = true
+		e := engine{name: name, path: path, version: version(path)}
 		if name == "crun" {
-			plain.flags, covered.flags = []string{"--cgroup-manager=disabled"}, []string{"--cgroup-manager=disabled"}
-			out = append(out, covered, plain)
-			continue
+			e.flags = []string{"--cgroup-manager=disabled"}
+		} else {
+			e.flags = []string{"--rootless=true"} // it manages control groups if it can, and is content if not
 		}
-		out = append(out, plain, covered)
+		for _, stage := range []bool{false, true} {
+			for _, cover := range []bool{name == "crun", name != "crun"} { // what is likely first
+				e.stage, e.cover = stage, cover
+				out = append(out, e)
+			}
+		}
 	}
 	return out
+}
+
+// stagePlace is a directory of the host on which the launcher, in its own mount namespace, may put the
+// bundle: one that hides none of what the container needs.
+func stagePlace(sources []string) (string, error) {
+	for _, d := range []string{"/mnt", "/media", "/srv", "/dev/shm"} {
+		if fi, err := os.Lstat(d); err != nil || !fi.IsDir() {
+			continue
+		}
+		if _, hides := contains(d, sources); !hides {
+			return d, nil
+		}
+	}
+	return "", errors.New("no place to show the bundle to the container runtime (/mnt, /media, /srv or /dev/shm)")
 }
 
 func version(path string) string {

@@ -235,7 +235,7 @@ func TestMemoryLimit(t *testing.T) {
 		Args:   []string{"/usr/bin/python3", "-c", "b=[]\nwhile True: b.append(bytearray(b'x')*(16<<20))"},
 		Limits: compute.Limits{MemoryBytes: 192 << 20, Pids: 64, CPUs: 1},
 	})
-	if iso := r.Isolation(); iso.Memory && (st.Code != 137 || !st.OutOfMemory) {
+	if iso := r.Isolation(); iso.Memory && (st.Code != 137 || !st.OutOfMemory || out != "") {
 		t.Errorf("with a control group: %+v: %s", st, out)
 	} else if !iso.Memory && (st.Code == 0 || !strings.Contains(out, "MemoryError")) {
 		t.Errorf("with an address space limit: %+v: %s", st, out)

@@ -149,7 +149,7 @@ func (r *Runtime) start(ctx context.Context, s Spec, io Stdio) (_ *Container, er
 	if err != nil {
 		return nil, err
 	}
-	if err := c.launch(procs, io); err != nil {
+	if err := c.launch(&s, procs, io); err != nil {
 		return nil, err
 	}
 	return c, c.waitStarted(ctx)
@@ -184,13 +184,23 @@ func (r *Runtime) addressSpace(l compute.Limits) uint64 {
 }
 
 // launch starts the launcher in a session and a mount namespace of its own.
-func (c *Container) launch(procs []string, io Stdio) error {
+func (c *Container) launch(s *Spec, procs []string, io Stdio) error {
 	e := c.r.engine
-	cover := "no"
+	cover, stage := "no", ""
 	if e.cover {
 		cover = "yes"
 	}
-	args := []string{"-c", launch, "vauban-launcher", c.dir, filepath.Join(c.r.dir, "state"), c.id, cover, e.path, strings.Join(e.flags, " ")}
+	if e.stage {
+		sources := []string{c.dir, s.WorkDir, s.Netns}
+		for _, m := range slices.Concat(s.Layers, s.Mounts) {
+			sources = append(sources, m.Source)
+		}
+		var err error
+		if stage, err = stagePlace(sources); err != nil {
+			return err
+		}
+	}
+	args := []string{"-c", launch, "vauban-launcher", c.dir, filepath.Join(c.r.dir, "state"), c.id, cover, stage, e.path, strings.Join(e.flags, " ")}
 	cmd := exec.Command("/bin/sh", append(args, procs...)...)
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}

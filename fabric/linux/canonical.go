@@ -48,7 +48,7 @@ func tokens(s string) ([]token, error) {
 	return out, nil
 }
 
-// fields is the longest concatenation in a statement.
+// fields is the longest concatenation in a statement: fields of at most three words, with dots between.
 func fields(toks []token) int {
 	longest, n := 0, 1
 	dot := func(i int) bool { return i >= 0 && i < len(toks) && toks[i].text == "." && !toks[i].quoted }

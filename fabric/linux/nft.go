@@ -108,9 +108,9 @@ func (d *Driver) execute(ctx context.Context, s *space, p plan) error {
 	return d.inPieces(ctx, s, p.collect)
 }
 
-// gracePeriod waits until no packet is on its way through rules that were replaced before the call: until
-// all processors have left what RCU protects. That is what membarrier(2) does by its way; where the kernel does
-// not let us wait, a packet may in theory meet a chain that is being deleted.
+// gracePeriod waits until no packet is on its way through rules that were replaced before the call:
+// membarrier(2) returns after an RCU grace period. Where the kernel refuses it, a packet that was held up for as
+// long as nft takes to start may meet a chain that is being deleted.
 func gracePeriod() {
 	const membarrierGlobal = 1
 	unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0)

@@ -2,6 +2,7 @@ package oci
 
 import (
 	"fmt"
+	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -140,7 +141,7 @@ func mounts(s *Spec, host hostLayout) []specs.Mount {
 			Options: append([]string{"nosuid", "nodev", "size=" + size}, opts...)}
 	}
 	bind := func(from, to string, writable bool) specs.Mount {
-		o := []string{"rbind", "rro", "nosuid", "nodev"}
+		o := []string{"rbind", readonly(from), "nosuid", "nodev"}
 		if writable {
 			o[1] = "rw"
 		}
@@ -169,6 +170,15 @@ func mounts(s *Spec, host hostLayout) []specs.Mount {
 		out = append(out, bind(m.Source, m.Target, m.Writable))
 	}
 	return out
+}
+
+// readonly is the option that makes a bind mount read-only, with the mounts below a directory. crun 1.8 cannot
+// open a file for it; there is nothing below one.
+func readonly(source string) string {
+	if fi, err := os.Stat(source); err == nil && !fi.IsDir() {
+		return "ro"
+	}
+	return "rro"
 }
 
 // scratchSize bounds what a container keeps in memory as files: without a cgroup nothing else would.

@@ -288,7 +288,7 @@ func TestStdioAndEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, err := r.Start(t.Context(), oci.Spec{ID: "io", Netns: nstest.Netns(t), WorkDir: t.TempDir(), CABundle: ca,
-		Layers: []oci.Mount{{Source: layer, Target: "/opt/env"}}, Env: []string{"X=y"}, Args: sh("tool; cat /etc/ssl/cert.pem /etc/resolv.conf")},
+		Layers: []oci.Mount{{Source: layer, Target: "/opt/env"}}, Mounts: []oci.Mount{{Source: ca, Target: "/opt/one/file"}}, Env: []string{"X=y"}, Args: sh("tool; cat /etc/ssl/cert.pem /etc/resolv.conf; echo x >/opt/one/file; cat /opt/one/file")},
 		oci.Stdio{In: in, Out: out, Err: out})
 	if err != nil {
 		t.Fatal(err)

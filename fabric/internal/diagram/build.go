@@ -172,14 +172,13 @@ func (b *builder) leaf(n *Node, list []rule) {
 
 func (b *builder) lookup(n *Node, list []rule, p *partition, depth int) {
 	n.Field = p.field
-	wide := sharedList{b: b, list: list, field: p.field, depth: depth + 1}
 	next := make([]*Node, len(p.classes))
 	for i, class := range p.classes {
 		if b.tooLarge {
 			return
 		}
 		if specific, ok := b.specific(class); ok {
-			class = append(specific, wide.rule())
+			class = append(specific, b.shared(p.wide[i], depth+1))
 		}
 		next[i] = b.node(class, depth+1)
 	}
@@ -233,34 +232,13 @@ func (b *builder) specific(class []rule) (out []rule, ok bool) {
 	return out, listCost(out)+shareCost < 0.6*cost
 }
 
-// sharedList is the wide rules of a list, compiled once if at all.
-type sharedList struct {
-	b     *builder
-	list  []rule
-	field Field
-	depth int
-	made  *Node
-}
-
-// rule is the catch-all that goes on with the wide list.
-func (s *sharedList) rule() rule {
-	if s.made == nil {
-		s.made = s.compile()
+// shared is the catch-all that goes on with the wide rules of a class, which other classes share.
+func (b *builder) shared(wide []rule, depth int) rule {
+	n := b.node(wide, depth)
+	if n.Verdict != Undecided {
+		return rule{allow: n.Verdict == Allow}
 	}
-	if s.made.Verdict != Undecided {
-		return rule{allow: s.made.Verdict == Allow}
-	}
-	return rule{next: s.made}
-}
-
-func (s *sharedList) compile() *Node {
-	var wide []rule
-	for i := range s.list {
-		if s.list[i].match[s.field].any() {
-			wide = append(wide, s.list[i])
-		}
-	}
-	return s.b.node(wide, s.depth)
+	return rule{next: n}
 }
 
 // listKey is equal for lists that compile to the same node.

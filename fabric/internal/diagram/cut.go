@@ -14,8 +14,31 @@ type partition struct {
 	ranges  []interval.Interval
 	class   []int    // of each range
 	classes [][]rule // the field cleared, simplified
+	wide    [][]rule // of each class: its rules that are wide, as far as they stand in other classes too
 	score   float64
 	worst   float64 // cost of the lookup and the most expensive class
+}
+
+// wideEdges is how many edges of other rules a rule has to span to count as wide.
+const wideEdges = 16
+
+// wideRules tells which rules hold in so many elementary ranges that they are better compiled once and
+// shared: those that do not test the field, and those whose values span many edges of others, as a VNet's own
+// prefix does.
+func wideRules(list []rule, f Field, edges []edge) []bool {
+	at := func(x uint64) int {
+		i, _ := slices.BinarySearchFunc(edges, x, func(e edge, x uint64) int { return cmp.Compare(e.at, x) })
+		return i
+	}
+	wide := make([]bool, len(list))
+	for i := range list {
+		spans := 0
+		for _, v := range list[i].match[f].values {
+			spans += max(0, at(uint64(v.Hi)+1)-at(uint64(v.Lo)+1))
+		}
+		wide[i] = list[i].match[f].any() || spans >= wideEdges
+	}
+	return wide
 }
 
 // edge is where a rule begins or ceases to match.
@@ -41,7 +64,7 @@ func (b *builder) partition(list []rule, f Field) *partition {
 		return nil
 	}
 	slices.SortFunc(edges, func(a, b edge) int { return cmp.Compare(a.at, b.at) })
-	p := &classifier{b: b, list: list, p: partition{field: f}, byLive: map[string]int{}, byList: map[string]int{}}
+	p := &classifier{b: b, list: list, p: partition{field: f}, wide: wideRules(list, f, edges), byLive: map[string]int{}, byList: map[string]int{}}
 	var from uint64
 	for i := 0; i < len(edges); {
 		at := edges[i].at
@@ -64,6 +87,7 @@ type classifier struct {
 	b      *builder
 	list   []rule
 	p      partition
+	wide   []bool // of each rule of the list
 	byLive map[string]int
 	byList map[string]int
 }
@@ -82,15 +106,18 @@ func (c *classifier) class(live bitset) int {
 	if id, ok := c.byLive[string(live)]; ok {
 		return id
 	}
-	var rest []rule
+	var rest, wide []rule
 	for i := range c.list {
 		if !live.has(i) {
 			continue
 		}
 		r := c.list[i]
-		r.wide = r.match[c.p.field].any()
+		r.wide = c.wide[i]
 		r.match[c.p.field] = set{}
 		rest = append(rest, r)
+		if r.wide {
+			wide = append(wide, r)
+		}
 	}
 	rest = c.b.simplify(rest, false)
 	key := listKey(rest)
@@ -99,6 +126,7 @@ func (c *classifier) class(live bitset) int {
 		id = len(c.p.classes)
 		c.byList[key] = id
 		c.p.classes = append(c.p.classes, rest)
+		c.p.wide = append(c.p.wide, wide)
 	}
 	c.byLive[string(live)] = id
 	return id

@@ -17,6 +17,8 @@ import (
 	"vauban.dev/compute/batch"
 	"vauban.dev/dataplane/blob"
 	"vauban.dev/dataplane/keyvault"
+	"vauban.dev/dataplane/mlflow"
+	"vauban.dev/dataplane/runhistory"
 	"vauban.dev/entra"
 	"vauban.dev/fabric"
 	"vauban.dev/fabric/linux"
@@ -73,6 +75,9 @@ type world struct {
 
 	follow []func(context.Context) // what runs until the server ends
 }
+
+// drainTime is what running requests have to end when the server is told to.
+const drainTime = 2 * time.Second
 
 // runServe is the server: it runs inside the region until ctx ends.
 func runServe(ctx context.Context, s *region.Server, log *slog.Logger) error {
@@ -237,6 +242,10 @@ func (w *world) openHosts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	history := runhistory.New(runhistory.Config{
+		Runs: w.runs, MLflow: mlflow.New(w.runs, mlModels{w.ml}, w.clock, w.log), Workspaces: mlWorkspaces{w.engine}, Authorizer: w.access,
+		Tokens: w.entra, Blobs: mlBlobs{w.blobs}, Clock: w.clock, Log: w.log,
+	})
 	login := w.entra.Login(w.log)
 	w.hosts = &httpx.Hosts{}
 	for pattern, h := range map[string]http.Handler{
@@ -245,6 +254,7 @@ func (w *world) openHosts(ctx context.Context) error {
 		"graph.microsoft.com":                          w.entra.Graph(w.log),
 		"*.blob.core.windows.net":                      w.blobs.Handler(),
 		"*.vault.azure.net":                            w.secrets.Handler(),
+		"*.api.azureml.ms":                             history.Handler(),
 		machinelearning.BatchHost(w.settings.Location): batch.NewHandler(w.ml.Queue(), w.log),
 	} {
 		if err := w.hosts.Handle(pattern, h); err != nil {
@@ -311,9 +321,12 @@ func (w *world) run(ctx context.Context) error {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
-	return errors.Join(err, w.front.Shutdown(ending))
+	if cut := w.front.Shutdown(ending); !errors.Is(cut, context.DeadlineExceeded) { // long polls may be cut
+		err = errors.Join(err, cut)
+	}
+	return err
 }
 
 func (w *world) close() {

@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
+	"net/http"
 	"strings"
 	"time"
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/dataplane/blob"
+	"vauban.dev/dataplane/runhistory"
 	"vauban.dev/entra"
 	"vauban.dev/fabric"
 	"vauban.dev/firewall"
@@ -131,27 +134,65 @@ func (w *world) serviceFirewall(ctx context.Context, host string, o origin.Origi
 	return d, known, err
 }
 
+// mlWorkspaces answers dataplane/runhistory from provider/machinelearning.
+type mlWorkspaces struct{ engine *rp.Engine }
+
+func (m mlWorkspaces) find(ctx context.Context, get func(*rp.Tx) (*rp.Resource[machinelearning.Workspace], error)) (out runhistory.Workspace, err error) {
+	err = m.engine.View(ctx, func(tx *rp.Tx) error {
+		w, err := get(tx)
+		if errors.Is(err, store.ErrNotFound) || isStatus(err, http.StatusNotFound) {
+			return runhistory.ErrNoWorkspace
+		}
+		if err != nil {
+			return err
+		}
+		account, err := arm.ParseID(w.Properties.StorageAccount)
+		if err != nil {
+			return err
+		}
+		out = runhistory.Workspace{
+			ID: w.ID, GUID: w.Properties.WorkspaceID, Location: w.Location, Host: machinelearning.DataHost(w),
+			Firewall: machinelearning.Firewall(w), StorageAccount: accountName(account),
+		}
+		if w.Identity != nil {
+			out.IdentityObjectID = w.Identity.PrincipalID
+		}
+		return nil
+	})
+	return out, err
+}
+
+func (m mlWorkspaces) Lookup(ctx context.Context, id arm.ID) (runhistory.Workspace, error) {
+	return m.find(ctx, func(tx *rp.Tx) (*rp.Resource[machinelearning.Workspace], error) { return machinelearning.Get(tx, id) })
+}
+
+func (m mlWorkspaces) ByGUID(ctx context.Context, guid string) (runhistory.Workspace, error) {
+	return m.find(ctx, func(tx *rp.Tx) (*rp.Resource[machinelearning.Workspace], error) {
+		return machinelearning.ByGUID(tx, guid)
+	})
+}
+
 // mlBlobs gives the ML data plane the workspace's files.
 type mlBlobs struct{ blobs *blob.Service }
 
-func (b mlBlobs) List(ctx context.Context, account, container, prefix string) (names []string, err error) {
-	o := blob.ListOptions{Prefix: prefix}
-	for {
-		page, err := b.blobs.List(ctx, account, container, o)
-		if blob.IsCode(err, blob.CodeContainerNotFound) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		for _, x := range page.Blobs {
-			names = append(names, x.Name)
-		}
-		if page.Next == "" {
-			return names, nil
-		}
-		o.Marker = page.Next
+func (b mlBlobs) List(ctx context.Context, account, container, prefix, after string, limit int) ([]runhistory.Blob, error) {
+	page, err := b.blobs.List(ctx, account, container, blob.ListOptions{Prefix: prefix, Marker: after, MaxResults: limit})
+	if blob.IsCode(err, blob.CodeContainerNotFound) {
+		return nil, nil
 	}
+	out := make([]runhistory.Blob, len(page.Blobs))
+	for i, x := range page.Blobs {
+		out[i] = runhistory.Blob{Name: x.Name, ETag: x.ETag, Created: x.Created}
+	}
+	return out, err
+}
+
+func (b mlBlobs) Stat(ctx context.Context, account, container, name string) (runhistory.Blob, error) {
+	x, err := b.blobs.Stat(ctx, account, container, name)
+	if blob.IsCode(err, blob.CodeContainerNotFound, blob.CodeBlobNotFound) {
+		return runhistory.Blob{}, runhistory.ErrNoBlob
+	}
+	return runhistory.Blob{Name: x.Name, ETag: x.ETag, Created: x.Created}, err
 }
 
 func (b mlBlobs) SAS(ctx context.Context, account, container, name, permissions string, expiry time.Time) (string, error) {

@@ -38,7 +38,8 @@ func (q *request) findRun(ctx context.Context) (*ml.Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n := q.path["experiment"]; n != "" && !strings.EqualFold(n, r.Experiment) {
+	// MLflow's artifact URIs carry the id where others have the name, and its client puts it here.
+	if n := q.path["experiment"]; n != "" && !strings.EqualFold(n, r.Experiment) && !strings.EqualFold(n, r.ExperimentID) {
 		return nil, notFound("Run %s is not in experiment %s.", r.ID, n)
 	}
 	if id := q.path["experimentId"]; id != "" && !strings.EqualFold(id, r.ExperimentID) {

@@ -37,20 +37,24 @@ def rule(name, priority, direction, access, protocol, source, destination, ports
         "sourcePortRange": "*", "destinationAddressPrefix": destination, "destinationPortRanges": ports}}
 
 
-# Training nodes reach the endpoints in the VNet and what a cluster without public IP needs (the
-# specification's table), and nothing else: DenyInternet stands before Azure's AllowInternetOutBound.
+# Nobody in the virtual network reaches the internet: DenyInternet stands before Azure's
+# AllowInternetOutBound. The jump box and the training nodes reach what their work needs (the
+# specification's table for a cluster without public IP), and the endpoints inside the network.
+SIGN_IN = [
+    rule("AllowEntra", 120, "Outbound", "Allow", "Tcp", "VirtualNetwork", "AzureActiveDirectory", ["80", "443"]),
+    rule("AllowManagement", 130, "Outbound", "Allow", "Tcp", "VirtualNetwork", "AzureResourceManager", ["443"]),
+    rule("DenyInternet", 4000, "Outbound", "Deny", "*", "*", "Internet", ["0-65535"]),
+]
 NSGS = {
     "endpoints": [],
     "training": [
         rule("AllowBatch", 100, "Outbound", "Allow", "*", "VirtualNetwork", f"BatchNodeManagement.{LOCATION}", ["443"]),
         rule("AllowAzureML", 110, "Outbound", "Allow", "Tcp", "VirtualNetwork", "AzureMachineLearning", ["443", "8787", "18881"]),
-        rule("AllowEntra", 120, "Outbound", "Allow", "Tcp", "VirtualNetwork", "AzureActiveDirectory", ["80", "443"]),
-        rule("AllowManagement", 130, "Outbound", "Allow", "Tcp", "VirtualNetwork", "AzureResourceManager", ["443"]),
-        rule("DenyInternet", 4000, "Outbound", "Deny", "*", "*", "Internet", ["0-65535"]),
+        *SIGN_IN,
         rule("AllowSshFromJumpbox", 200, "Inbound", "Allow", "Tcp", ADDRESSES["jumpbox"], "*", ["22"]),
         rule("DenySsh", 300, "Inbound", "Deny", "Tcp", "*", "*", ["22"]),
     ],
-    "jumpbox": [],
+    "jumpbox": SIGN_IN,
 }
 
 
@@ -88,10 +92,10 @@ if SECURED:
             GROUP, f"nsg-{name}", {"location": LOCATION, "properties": {"securityRules": rules}}) for name, rules in NSGS.items()]
         groups = dict(zip(NSGS, (p.result() for p in pollers)))
     with Step("virtual network 10.20.0.0/16 with endpoints, training, jumpbox"):
-        # The training nodes leave by Azure's default outbound access: what stops them is the rules.
+        # They leave by Azure's default outbound access: what stops them is the rules.
         virtual_network(VNET, "10.20.0.0/16", [
             {"name": n, "properties": {"addressPrefix": p, "networkSecurityGroup": {"id": groups[n].id},
-                                       "defaultOutboundAccess": n == "training"}} for n, p in ADDRESSES.items()])
+                                       "defaultOutboundAccess": n != "endpoints"}} for n, p in ADDRESSES.items()])
     with Step("second virtual network, not peered"):
         virtual_network("other-vnet", "10.30.0.0/16", [
             {"name": "default", "properties": {"addressPrefix": "10.30.0.0/24", "defaultOutboundAccess": True}}])

@@ -180,7 +180,7 @@ func (b *builder) environment(t *task) error {
 	if err != nil {
 		return err
 	}
-	host := "https://" + dataHost(b.w)
+	host := "https://" + DataHost(b.w)
 	for k, v := range map[string]string{
 		"AZUREML_RUN_ID": t.Run, "AZUREML_ROOT_RUN_ID": t.Run, "AZUREML_ARM_SUBSCRIPTION": b.w.ID.Subscription(),
 		"AZUREML_ARM_RESOURCEGROUP": b.w.ID.ResourceGroup(), "AZUREML_ARM_WORKSPACE_NAME": b.w.ID.Name(),

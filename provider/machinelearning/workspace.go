@@ -65,9 +65,9 @@ func Host(w *rp.Resource[Workspace]) string {
 	return w.Properties.WorkspaceID + ".workspace." + w.Location + ".api.azureml.ms"
 }
 
-// dataHost is where clients are sent: the regional host, or the workspace's own once it is private
+// DataHost is where clients are sent: the regional host, or the workspace's own once it is private
 // ("How to use your workspace with a custom DNS server").
-func dataHost(w *rp.Resource[Workspace]) string {
+func DataHost(w *rp.Resource[Workspace]) string {
 	if w.Properties.PrivateLinks > 0 {
 		return Host(w)
 	}
@@ -191,7 +191,7 @@ func presentWorkspace(_ context.Context, tx *rp.Tx, r *rp.Resource[Workspace]) e
 		return err
 	}
 	w.PrivateLinks = len(w.Connections)
-	host := dataHost(r)
+	host := DataHost(r)
 	w.DiscoveryURL = "https://" + host + "/discovery"
 	w.MLFlowURI = "azureml://" + host + "/mlflow/v1.0" + r.ID.String()
 	w.NotebookInfo = &Notebook{ResourceID: strings.ReplaceAll(w.WorkspaceID, "-", ""), FQDN: notebookHost(r), IsPrivate: w.PrivateLinks > 0}

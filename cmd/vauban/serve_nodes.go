@@ -60,12 +60,10 @@ const agentFile = "agent.json"
 
 func (l *nodeLauncher) path(node string) string { return filepath.Join(l.dir, node) }
 
-func (l *nodeLauncher) Start(_ context.Context, n machinelearning.NodeSpec) error {
-	if l.Alive(n.ID) {
-		// A crash between start and note: its token is not the one that the store now has.
-		if err := l.Stop(context.Background(), n.ID); err != nil {
-			return err
-		}
+func (l *nodeLauncher) Start(ctx context.Context, n machinelearning.NodeSpec) error {
+	// What a crash between start and note left has not the token that the store now has.
+	if err := l.Stop(ctx, n.ID); err != nil {
+		return err
 	}
 	dir := l.path(n.ID)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -131,6 +129,10 @@ func (l *nodeLauncher) Stop(ctx context.Context, node string) error {
 				break
 			}
 		}
+	}
+	// An agent that was killed leaves its containers running.
+	if err := agent.Destroy(ctx, filepath.Join(l.path(node), "work")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	if err := os.RemoveAll(l.path(node)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -28,8 +28,9 @@ type AssetVersion struct {
 	DataType string `json:"dataType,omitempty"`
 	ModelURI string `json:"modelUri,omitempty"`
 
-	ModelType string `json:"modelType,omitempty"`
-	JobName   string `json:"jobName,omitempty"`
+	ModelType string          `json:"modelType,omitempty"`
+	JobName   string          `json:"jobName,omitempty"`
+	Flavors   json.RawMessage `json:"flavors,omitempty"`
 
 	Image           string          `json:"image,omitempty"`
 	CondaFile       string          `json:"condaFile,omitempty"`
@@ -81,6 +82,9 @@ func assetTypes() []rp.Registration {
 				Default: func(_ string, r *rp.Resource[AssetVersion]) {
 					v := &r.Properties
 					fill(&v.Tags, &v.Attributes)
+					if kind == "models" && v.Flavors == nil {
+						v.Flavors = json.RawMessage("{}")
+					}
 					if kind == "environments" {
 						v.EnvironmentType = "UserCreated"
 						if v.OSType == "" {

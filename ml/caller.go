@@ -12,12 +12,13 @@ type Workspace struct {
 // Caller is who makes a request, already authenticated and authorised for the operation.
 type Caller struct {
 	User
-	// Run is set for a caller with a run's token: it is held to that run and the runs below it.
+	// Run is set for a caller with a run's token: it is held to that run and to the runs made with the
+	// token, which MLflow makes for every start_run but the first.
 	Run string
 }
 
 // Holds reports whether the caller may touch r: anyone without a run token, or the token's own run and
-// its children.
+// those that it made.
 func (c Caller) Holds(r *Run) bool {
-	return c.Run == "" || r.ID == c.Run || r.Parent == c.Run
+	return c.Run == "" || r.ID == c.Run || r.Creator == c.Run
 }

@@ -261,10 +261,10 @@ func TestConcurrentLog(t *testing.T) {
 }
 
 func TestHolds(t *testing.T) {
-	own, child, other := &ml.Run{ID: "a"}, &ml.Run{ID: "b", Parent: "a"}, &ml.Run{ID: "c", Parent: "x"}
+	own, made, other := &ml.Run{ID: "a"}, &ml.Run{ID: "b", Creator: "a"}, &ml.Run{ID: "c", Parent: "a"}
 	c := ml.Caller{Run: "a"}
-	if !c.Holds(own) || !c.Holds(child) || c.Holds(other) {
-		t.Error("a run token opens its run and that run's children only")
+	if !c.Holds(own) || !c.Holds(made) || c.Holds(other) {
+		t.Error("a run token opens its run and those it made only")
 	}
 	if !(ml.Caller{}).Holds(other) {
 		t.Error("who has no run token is not held to a run")

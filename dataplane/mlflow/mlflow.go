@@ -102,7 +102,7 @@ func (s *Service) find(method, path string) (call, bool) {
 const maxBody = 8 << 20
 
 // Serve answers a request of ws by a caller who has the operation's Permission. A caller with a run's token
-// is held to that run and its children here.
+// is held to that run here.
 func (s *Service) Serve(w http.ResponseWriter, r *http.Request, ws Workspace, c ml.Caller) {
 	answer, err := s.serve(w, r, ws, c)
 	status := http.StatusOK
@@ -120,7 +120,7 @@ func (s *Service) Serve(w http.ResponseWriter, r *http.Request, ws Workspace, c 
 func (s *Service) serve(w http.ResponseWriter, r *http.Request, ws Workspace, by ml.Caller) (any, error) {
 	c, ok := s.find(r.Method, r.URL.Path)
 	if !ok {
-		return nil, &Error{http.StatusNotFound, "ENDPOINT_NOT_FOUND", "The workspace does not serve " + r.Method + " " + r.URL.Path + "."}
+		return nil, &Error{http.StatusNotFound, "ENDPOINT_NOT_FOUND", "The workspace does not serve " + r.Method + " " + r.URL.Path + "." + advice(r.URL.Path)}
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
@@ -131,6 +131,14 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request, ws Workspace, by
 		answer = struct{}{}
 	}
 	return answer, err
+}
+
+// advice says what to do instead of the call that Azure's workspaces miss most.
+func advice(path string) string {
+	if strings.Contains(path, "/mlflow/logged-models") {
+		return " As in Azure, a workspace has no logged models of MLflow 3: save_model, log_artifacts and register_model take their place."
+	}
+	return ""
 }
 
 // render turns what the store and Resource Manager say into MLflow's errors; anything else is a bare 500.

@@ -156,7 +156,7 @@ func (s *Service) createRun(ctx context.Context, c *request) (any, error) {
 	if err != nil {
 		return nil, invalid("start_time is not a number.")
 	}
-	r := &ml.Run{ExperimentID: in.Experiment, Name: in.Name, Status: ml.Running, User: c.caller.User, Type: "mlflow"}
+	r := &ml.Run{ExperimentID: in.Experiment, Name: in.Name, Status: ml.Running, User: c.caller.User, Creator: c.caller.Run, Type: "mlflow"}
 	if start > 0 {
 		r.Started = time.UnixMilli(start).UTC()
 	}
@@ -176,17 +176,17 @@ func (s *Service) createRun(ctx context.Context, c *request) (any, error) {
 	return map[string]any{"run": c.show(r)}, nil
 }
 
-// mayCreate holds a caller with a run's token to children of that run, in its experiment.
+// mayCreate holds a caller with a run's token to its run's experiment.
 func (s *Service) mayCreate(ctx context.Context, c *request, r *ml.Run) error {
 	if c.caller.Run == "" {
 		return nil
 	}
-	parent, err := s.runs.Run(ctx, c.ws.GUID, c.caller.Run)
+	own, err := s.runs.Run(ctx, c.ws.GUID, c.caller.Run)
 	if err != nil {
 		return err
 	}
-	if r.Parent != parent.ID || r.ExperimentID != parent.ExperimentID {
-		return &Error{http.StatusForbidden, "PERMISSION_DENIED", "The token of run '" + parent.ID + "' makes child runs of that run only (tag mlflow.parentRunId), in its experiment."}
+	if r.ExperimentID != own.ExperimentID {
+		return &Error{http.StatusForbidden, "PERMISSION_DENIED", "The token of run '" + own.ID + "' makes runs in experiment '" + own.Experiment + "' only."}
 	}
 	return nil
 }

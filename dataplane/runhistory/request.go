@@ -63,6 +63,9 @@ func (q *request) handle(ctx context.Context) error {
 	if err := q.authenticate(ctx); err != nil {
 		return err
 	}
+	// Resource Manager, which keeps the models, notes who writes.
+	ctx = authz.NewContext(ctx, q.principal)
+	q.r = q.r.WithContext(ctx)
 	if q.target.service == "mlflow" {
 		return q.mlflow(ctx)
 	}

@@ -393,17 +393,14 @@ func (q *request) newRun(ctx context.Context, in createRun) (*ml.Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &ml.Run{ID: in.ID, ExperimentID: e.ID, Parent: in.Parent, User: q.caller.User, Type: in.RunType, Properties: map[string]string{}}
-	if err := q.hold(r); err != nil {
-		return nil, err
-	}
+	r := &ml.Run{ID: in.ID, ExperimentID: e.ID, Parent: in.Parent, User: q.caller.User, Creator: q.caller.Run, Type: in.RunType, Properties: map[string]string{}}
 	if q.caller.Run != "" {
-		parent, err := q.loadRun(ctx, q.caller.Run)
+		own, err := q.loadRun(ctx, q.caller.Run)
 		if err != nil {
 			return nil, err
 		}
-		if parent.ExperimentID != e.ID {
-			return nil, userError(http.StatusForbidden, "Forbidden", "The token of run '%s' makes runs in experiment %s only.", q.caller.Run, parent.Experiment)
+		if own.ExperimentID != e.ID {
+			return nil, userError(http.StatusForbidden, "Forbidden", "The token of run '%s' makes runs in experiment %s only.", own.ID, own.Experiment)
 		}
 	}
 	if r.Type == "" && in.TypeV2 != nil && len(in.TypeV2.Traits) > 0 {

@@ -71,12 +71,16 @@ func commands(a *app) []*cobra.Command {
 		newDownCmd(a),
 		newStatusCmd(a),
 		newExecCmd(a),
+		newExplainCmd(a),
+		newReachCmd(a),
 		newEnvCmd(a),
 		newClockCmd(a),
 		newVersionCmd(a),
 		newServeCmd(a),
 		newHoldCmd(),
 		newNodeAgentCmd(),
+		newBenchCmd(a),
+		newProbeCmd(a),
 	}
 }
 

@@ -39,16 +39,16 @@ type explainParams struct {
 }
 
 type explainResult struct {
-	From        string     `json:"from"`
-	Names       []string   `json:"names,omitempty"` // how the name was resolved, step by step
-	Address     string     `json:"address,omitempty"`
-	Allowed     bool       `json:"allowed"`
-	By          string     `json:"by,omitempty"` // the rule or firewall that refuses
-	Counter     string     `json:"counter,omitempty"`
-	Steps       []string   `json:"steps,omitempty"`
-	Service     string     `json:"service,omitempty"` // what the service's own firewall says
-	Destination string     `json:"destination,omitempty"`
-	Rule        *ruleNamed `json:"rule,omitempty"`
+	From        string        `json:"from"`
+	Names       []string      `json:"names,omitempty"` // how the name was resolved, step by step
+	Address     string        `json:"address,omitempty"`
+	Allowed     bool          `json:"allowed"`
+	By          string        `json:"by,omitempty"` // the rule or firewall that refuses
+	Counter     string        `json:"counter,omitempty"`
+	Steps       []explainStep `json:"steps,omitempty"`
+	Service     string        `json:"service,omitempty"` // what the service's own firewall says
+	Destination string        `json:"destination,omitempty"`
+	Rule        *ruleNamed    `json:"rule,omitempty"`
 }
 
 type ruleNamed struct {
@@ -272,10 +272,11 @@ func (w *world) explainFrom(ctx context.Context, at fabric.Place, p explainParam
 	}
 	e := fabric.Explain(v.topology, flow)
 	out.Allowed = e.Verdict == fabric.Allowed
-	for _, s := range e.Steps {
-		out.Steps = append(out.Steps, fmt.Sprint(s))
+	out.Steps, out.Destination = explainSteps(e), explainDestination(e.Destination)
+	if !out.Allowed && e.By == (fabric.RuleRef{}) { // it could not be followed: the last step says why
+		out.By = e.Steps[len(e.Steps)-1].What
+		return out, nil
 	}
-	out.Destination = fmt.Sprint(e.Destination)
 	if !out.Allowed {
 		out.By = e.By.String()
 		out.Rule = &ruleNamed{e.By.Owner, e.By.Direction.String(), e.By.Rule}

@@ -29,6 +29,7 @@ type run struct {
 	log   *slog.Logger
 
 	mu    sync.Mutex // guards j and state
+	gone  bool       // the traces are being removed: nothing is written any more
 	j     *journal
 	state compute.TaskState
 
@@ -87,11 +88,15 @@ func (r *run) reason() stopReason {
 	return r.j.Stop
 }
 
-// change edits the journal and saves it.
+// change edits the journal and saves it, for as long as there is one: the answer to a last poll may come
+// when the task's traces are being removed.
 func (r *run) change(durable bool, f func(j *journal)) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f(r.j)
+	if r.gone {
+		return nil
+	}
 	return r.j.save(r.dir, durable)
 }
 
@@ -415,6 +420,9 @@ func (r *run) pushLog(ctx context.Context, file, name string) error {
 
 // clean removes every trace of the task from the node.
 func (r *run) clean(ctx context.Context) {
+	r.mu.Lock()
+	r.gone = true
+	r.mu.Unlock()
 	c, err := r.a.rt.Attach(ctx, r.container())
 	if c != nil {
 		err = c.Remove(ctx)

@@ -99,7 +99,7 @@ func (s *Service) searchExperiments(ctx context.Context, c *request) (any, error
 	if v := c.get("view_type"); v != "" {
 		in.View = v
 	}
-	f, err := parseFilter(in.Filter)
+	f, err := parseFilter(in.Filter, experimentAttributes)
 	if err != nil {
 		return nil, err
 	}

@@ -124,7 +124,7 @@ func (s *Service) getModel(ctx context.Context, c *request) (any, error) {
 }
 
 func (s *Service) searchModels(ctx context.Context, c *request) (any, error) {
-	f, err := parseFilter(c.get("filter"))
+	f, err := parseFilter(c.get("filter"), modelAttributes)
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +191,7 @@ func (s *Service) getVersion(ctx context.Context, c *request) (any, error) {
 }
 
 func (s *Service) searchVersions(ctx context.Context, c *request) (any, error) {
-	f, err := parseFilter(c.get("filter"))
+	f, err := parseFilter(c.get("filter"), versionAttributes)
 	if err != nil {
 		return nil, err
 	}

@@ -59,6 +59,26 @@ func bounds(max int, token string) (at, size int, err error) {
 // (https://mlflow.org/docs/latest/search-runs.html).
 type filter []clause
 
+// names is a set of attributes.
+type names map[string]bool
+
+func nameSet(list ...string) names {
+	n := names{}
+	for _, s := range list {
+		n[s] = true
+	}
+	return n
+}
+
+var (
+	runAttributes        = nameSet("run_id", "run_uuid", "status", "run_name", "run name", "name", "user_id", "start_time", "created", "end_time")
+	experimentAttributes = nameSet("name", "creation_time", "last_update_time")
+	modelAttributes      = nameSet("name")
+	versionAttributes    = nameSet("name", "run_id", "version_number", "source_path")
+	// numeric are the attributes that are times, in milliseconds since 1970.
+	numeric = nameSet("start_time", "end_time", "created", "creation_time", "last_update_time")
+)
+
 type clause struct {
 	kind, key string // attributes, metrics, params, tags
 	op        string
@@ -70,7 +90,8 @@ type clause struct {
 
 var clauseForm = regexp.MustCompile("(?is)^\\s*(?:(\\w+)\\.)?(?:`([^`]+)`|\"([^\"]+)\"|([\\w./ -]+?))\\s*(!=|>=|<=|=|>|<|\\bNOT\\s+IN\\b|\\bIN\\b|\\bILIKE\\b|\\bLIKE\\b)\\s*(.+?)\\s*$")
 
-func parseFilter(text string) (filter, error) {
+// parseFilter reads a filter over objects that have these attributes.
+func parseFilter(text string, attributes names) (filter, error) {
 	var f filter
 	if strings.TrimSpace(text) == "" {
 		return nil, nil
@@ -92,6 +113,11 @@ func parseFilter(text string) (filter, error) {
 			c.kind = "tags"
 		default:
 			return nil, invalid("Invalid entity type '" + m[1] + "' in the filter.")
+		}
+		if c.kind == "attributes" {
+			if c.key = strings.ToLower(c.key); !attributes[c.key] {
+				return nil, invalid("Invalid attribute key '" + c.key + "' in the filter. Valid keys are " + strings.Join(sortedKeys(attributes), ", ") + ".")
+			}
 		}
 		if err := c.constant(m[6]); err != nil {
 			return nil, err
@@ -144,53 +170,69 @@ func splitList(s string) (items []string) {
 	return append(items, s[start:])
 }
 
-// numeric are the attributes of runs and experiments that are times, in milliseconds since 1970.
-var numeric = map[string]bool{"start_time": true, "end_time": true, "created": true, "creation_time": true, "last_update_time": true}
-
-func (c *clause) constant(s string) error {
-	unquote := func(s string) (string, bool) {
-		s = strings.TrimSpace(s)
-		if len(s) >= 2 && (s[0] == '\'' || s[0] == '"') && s[len(s)-1] == s[0] {
-			return s[1 : len(s)-1], true
-		}
+// unquote is the text between quotes; ok is false for what is not one quoted text.
+func unquote(s string) (text string, ok bool) {
+	s = strings.TrimSpace(s)
+	if len(s) < 2 || s[0] != '\'' && s[0] != '"' || s[len(s)-1] != s[0] {
 		return s, false
 	}
-	if c.op == "IN" || c.op == "NOT IN" {
-		inner, ok := strings.CutPrefix(strings.TrimSpace(s), "(")
-		inner, ok2 := strings.CutSuffix(inner, ")")
-		if !ok || !ok2 {
-			return invalid("IN needs a list in parentheses.")
+	text = s[1 : len(s)-1]
+	return text, strings.IndexByte(text, s[0]) < 0
+}
+
+// constant reads what a clause compares with.
+func (c *clause) constant(s string) error {
+	number := c.kind == "metrics" || c.kind == "attributes" && numeric[c.key]
+	switch c.op {
+	case "IN", "NOT IN":
+		if number {
+			return invalid("IN is for texts, and " + c.key + " is a number.")
 		}
-		for _, v := range splitList(inner) {
-			u, _ := unquote(v)
-			c.list = append(c.list, u)
+		return c.members(s)
+	case "LIKE", "ILIKE":
+		if number {
+			return invalid(c.op + " is for texts, and " + c.key + " is a number.")
 		}
-		return nil
 	}
-	text, quoted := unquote(s)
-	c.text = text
-	if c.kind == "metrics" || c.kind == "attributes" && numeric[strings.ToLower(c.key)] {
-		n, err := strconv.ParseFloat(text, 64)
+	if number {
+		n, err := strconv.ParseFloat(s, 64)
 		if err != nil {
-			return invalid("Expected numeric value type for " + c.key + ", found '" + s + "'.")
+			return invalid("Expected numeric value type for " + c.key + ", found " + s + ".")
 		}
 		c.number = n
 		return nil
 	}
-	if !quoted {
+	var ok bool
+	if c.text, ok = unquote(s); !ok {
 		return invalid("Expected a quoted string value for " + c.key + ", found " + s + ".")
 	}
-	if c.op == "LIKE" || c.op == "ILIKE" {
-		p := regexp.QuoteMeta(text)
-		p = strings.NewReplacer("%", ".*", "_", ".").Replace(p)
-		if c.op == "ILIKE" {
-			p = "(?i)" + p
+	if c.op != "LIKE" && c.op != "ILIKE" {
+		return nil
+	}
+	p := strings.NewReplacer("%", ".*", "_", ".").Replace(regexp.QuoteMeta(c.text))
+	if c.op == "ILIKE" {
+		p = "(?i)" + p
+	}
+	var err error
+	if c.match, err = regexp.Compile("(?s)^" + p + "$"); err != nil {
+		return invalid("The pattern '" + c.text + "' cannot be used.")
+	}
+	return nil
+}
+
+// members reads the list of IN.
+func (c *clause) members(s string) error {
+	inner, open := strings.CutPrefix(s, "(")
+	inner, closed := strings.CutSuffix(inner, ")")
+	if !open || !closed {
+		return invalid("IN needs a list in parentheses.")
+	}
+	for _, v := range splitList(inner) {
+		text, ok := unquote(v)
+		if !ok {
+			return invalid("Expected quoted string values in the list of " + c.key + ", found " + v + ".")
 		}
-		re, err := regexp.Compile("(?s)^" + p + "$")
-		if err != nil {
-			return invalid("The pattern '" + text + "' cannot be used.")
-		}
-		c.match = re
+		c.list = append(c.list, text)
 	}
 	return nil
 }
@@ -257,7 +299,7 @@ func (f filter) run(r *ml.Run) bool {
 }
 
 func (c *clause) attribute(r *ml.Run) bool {
-	switch strings.ToLower(c.key) {
+	switch c.key {
 	case "run_id", "run_uuid":
 		return c.holds(r.ID, true)
 	case "status":
@@ -291,7 +333,7 @@ func (c *clause) experiment(e *ml.Experiment) bool {
 	case c.kind != "attributes":
 		return false
 	}
-	switch strings.ToLower(c.key) {
+	switch c.key {
 	case "name":
 		return c.holds(e.Name, true)
 	case "creation_time":
@@ -304,43 +346,62 @@ func (c *clause) experiment(e *ml.Experiment) bool {
 
 var orderForm = regexp.MustCompile("(?i)^\\s*(?:(\\w+)\\.)?(?:`([^`]+)`|\"([^\"]+)\"|(\\S+))(?:\\s+(ASC|DESC))?\\s*$")
 
+// orderTerm is one clause of order_by. value says what a run is ordered by, a number or a text, and whether it has it.
+type orderTerm struct {
+	value func(*ml.Run) (number float64, text string, ok bool)
+	desc  bool
+}
+
+func parseOrderTerm(s string) (t orderTerm, err error) {
+	m := orderForm.FindStringSubmatch(s)
+	if m == nil {
+		return t, invalid("Invalid order_by clause '" + s + "'.")
+	}
+	t.desc = strings.EqualFold(m[5], "DESC")
+	key := m[2] + m[3] + m[4]
+	switch strings.TrimSuffix(strings.ToLower(m[1]), "s") {
+	case "metric":
+		t.value = func(r *ml.Run) (float64, string, bool) { v, ok := r.Metrics[key]; return float64(v.Value), "", ok }
+	case "param", "parameter":
+		t.value = func(r *ml.Run) (float64, string, bool) { v, ok := r.Params[key]; return 0, v, ok }
+	case "tag":
+		t.value = func(r *ml.Run) (float64, string, bool) { v, ok := r.Tags[key]; return 0, v, ok }
+	case "", "attribute", "attr", "run":
+		t.value = attributeOrder(strings.ToLower(key))
+	}
+	if t.value == nil {
+		err = invalid("Invalid order_by key '" + s + "'.")
+	}
+	return t, err
+}
+
+func attributeOrder(key string) func(*ml.Run) (float64, string, bool) {
+	switch key {
+	case "start_time", "created":
+		return func(r *ml.Run) (float64, string, bool) { return float64(millis(r.Started)), "", true }
+	case "end_time":
+		return func(r *ml.Run) (float64, string, bool) { return float64(millis(r.Ended)), "", !r.Ended.IsZero() }
+	case "status":
+		return func(r *ml.Run) (float64, string, bool) { return 0, showStatus(r.Status), true }
+	case "run_name", "run name", "name":
+		return func(r *ml.Run) (float64, string, bool) { return 0, r.Name, true }
+	case "user_id":
+		return func(r *ml.Run) (float64, string, bool) { return 0, r.User.Name, true }
+	case "run_id", "run_uuid":
+		return func(r *ml.Run) (float64, string, bool) { return 0, r.ID, true }
+	case "artifact_uri":
+		return func(r *ml.Run) (float64, string, bool) { return 0, r.ExperimentID + "/" + r.ID, true }
+	}
+	return nil
+}
+
 // parseOrder returns the comparison of order_by; runs that lack a value come last, as in MLflow.
 func parseOrder(by []string) (func(a, b *ml.Run) int, error) {
-	type term struct {
-		value func(*ml.Run) (float64, string, bool)
-		desc  bool
-	}
-	var terms []term
+	var terms []orderTerm
 	for _, o := range by {
-		m := orderForm.FindStringSubmatch(o)
-		if m == nil {
-			return nil, invalid("Invalid order_by clause '" + o + "'.")
-		}
-		key, kind := m[2]+m[3]+m[4], strings.TrimSuffix(strings.ToLower(m[1]), "s")
-		t := term{desc: strings.EqualFold(m[5], "DESC")}
-		t.value = func(r *ml.Run) (float64, string, bool) {
-			switch kind {
-			case "metric":
-				v, ok := r.Metrics[key]
-				return float64(v.Value), "", ok
-			case "param", "parameter":
-				v, ok := r.Params[key]
-				return 0, v, ok
-			case "tag":
-				v, ok := r.Tags[key]
-				return 0, v, ok
-			}
-			switch strings.ToLower(key) {
-			case "end_time":
-				return float64(millis(r.Ended)), "", !r.Ended.IsZero()
-			case "status":
-				return 0, showStatus(r.Status), true
-			case "run_name", "name":
-				return 0, r.Name, true
-			case "run_id":
-				return 0, r.ID, true
-			}
-			return float64(millis(r.Started)), "", true
+		t, err := parseOrderTerm(o)
+		if err != nil {
+			return nil, err
 		}
 		terms = append(terms, t)
 	}

@@ -15,7 +15,7 @@ type condition struct {
 }
 
 // parseFilter parses the part of OData's $filter that Resource Manager's listings take: comparisons of a
-// member with a quoted string, joined by "and". 400 InvalidFilterInQueryString for anything else.
+// member with a quoted string or a bare literal, joined by "and". 400 InvalidFilterInQueryString for anything else.
 func parseFilter(s string) ([]condition, error) {
 	var all []condition
 	rest := strings.TrimSpace(s)
@@ -50,10 +50,11 @@ func comparison(op string) bool {
 	return false
 }
 
-// quoted reads a string in single quotes, in which a quote is written twice.
+// quoted reads a string in single quotes, in which a quote is written twice, or a bare literal.
 func quoted(s string) (value, rest string, ok bool) {
-	if !strings.HasPrefix(s, "'") {
-		return "", s, false
+	if !strings.HasPrefix(s, "'") { // a bare literal, as az writes times
+		value, rest, _ = strings.Cut(s, " ")
+		return value, rest, value != "" && !strings.ContainsAny(value, "'()")
 	}
 	var b strings.Builder
 	for i := 1; i < len(s); i++ {

@@ -52,6 +52,9 @@ func narrow(q *activity.Query, c condition) error {
 	switch c.member {
 	case "eventtimestamp":
 		t, err := time.Parse(time.RFC3339Nano, c.value)
+		if err != nil { // az writes UTC without saying so
+			t, err = time.Parse("2006-01-02T15:04:05.999999999", c.value)
+		}
 		if err != nil {
 			return badFilter(c.value)
 		}

@@ -77,6 +77,7 @@ type definition struct {
 	release   func(ctx context.Context, tx *Tx, res any) error
 	reconcile func(ctx context.Context, res any) (Result, error)
 	finalize  func(ctx context.Context, res any) (Result, error)
+	erase     func(ctx context.Context, tx *Tx, res any) error
 }
 
 // action is an Action whose type parameter is erased.
@@ -195,6 +196,9 @@ func erase[T any](d *definition, t Type[T], versions map[string]Version[T]) {
 	}
 	if t.Finalize != nil {
 		d.finalize = func(ctx context.Context, res any) (Result, error) { return t.Finalize(ctx, res.(*Resource[T])) }
+	}
+	if t.Erase != nil {
+		d.erase = func(ctx context.Context, tx *Tx, res any) error { return t.Erase(ctx, tx, res.(*Resource[T])) }
 	}
 }
 

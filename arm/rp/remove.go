@@ -13,6 +13,16 @@ import (
 	"vauban.dev/store"
 )
 
+type removingKey struct{}
+
+// Removing returns the resource whose deletion a Release is called for: the one itself, or what encloses it. What
+// holds a resource back when it alone is deleted (a job that runs) need not hold back what goes with its parent.
+// It is the zero ID in any other context.
+func Removing(ctx context.Context) arm.ID {
+	id, _ := ctx.Value(removingKey{}).(arm.ID)
+	return id
+}
+
 // remove deletes rec and all that lies under it, innermost first. Records without a Finalize and without
 // unfinished records under them go at once; the others are left Deleting and their Finalize is called after
 // the commit. It reports whether anything is left. begin, if given, starts the operation when that is so.
@@ -22,6 +32,7 @@ func (tx *Tx) remove(ctx context.Context, d *definition, rec *record, begin func
 		return false, err
 	}
 	doomed := append(under, owned{d, rec})
+	ctx = context.WithValue(ctx, removingKey{}, rec.id)
 	for _, o := range doomed {
 		if o.rec.State == arm.Deleting {
 			continue
@@ -39,7 +50,7 @@ func (tx *Tx) remove(ctx context.Context, d *definition, rec *record, begin func
 			return false, err
 		}
 		if o.d.finalize == nil && !left[o.rec.id.Key()] {
-			if err := tx.erase(o.rec); err != nil {
+			if err := tx.erase(ctx, o.d, o.rec); err != nil {
 				return false, err
 			}
 			continue
@@ -125,7 +136,16 @@ func (tx *Tx) releaseOne(ctx context.Context, o owned) error {
 }
 
 // erase deletes the document of rec, ends its operation, tells the world and wakes what waited for it.
-func (tx *Tx) erase(rec *record) error {
+func (tx *Tx) erase(ctx context.Context, d *definition, rec *record) error {
+	if d.erase != nil {
+		res, err := d.load(rec)
+		if err != nil {
+			return err
+		}
+		if err := d.erase(ctx, tx, res); err != nil {
+			return err
+		}
+	}
 	if err := tx.end(rec, arm.Succeeded, nil); err != nil {
 		return err
 	}
@@ -199,7 +219,7 @@ func (e *Engine) finalize(ctx context.Context, d *definition, rec *record) (time
 		case result.After > 0:
 			return d.unload(res, cur)
 		}
-		return tx.erase(cur)
+		return tx.erase(ctx, d, cur)
 	})
 }
 

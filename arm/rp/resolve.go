@@ -60,8 +60,8 @@ func (e *Engine) target(method, path string) (t *Target, versions []string, err 
 		return nil, nil, e.unknown(method, path, notFound(path))
 	}
 	d, err := e.definition(typ)
-	if err != nil {
-		return nil, nil, e.unknown(method, path, err)
+	if err != nil { // not a type: then perhaps an action that is a GET (privateLinkResources)
+		return e.actionTargetOr(method, path, e.unknown(method, path, err))
 	}
 	if method != http.MethodGet {
 		return e.actionTargetOr(method, path, methodNotAllowed(method, typ))

@@ -109,6 +109,9 @@ func Remove(tx *Tx, id arm.ID) error {
 	return err
 }
 
+// Exists answers nil for a resource or scope that is there or that this engine does not keep, else Azure's 404 for it.
+func Exists(tx *Tx, id arm.ID) error { return tx.listable(id) }
+
 // Wake has the resource's Reconcile called once the transaction is committed.
 func (tx *Tx) Wake(id arm.ID) { tx.wake = append(tx.wake, id.Key()) }
 

@@ -108,6 +108,7 @@ type Type[T any] struct {
 	Present   func(ctx context.Context, tx *Tx, r *Resource[T]) error               // fills read-only properties before every answer
 	Release   func(ctx context.Context, tx *Tx, r *Resource[T]) error               // before deletion, in its transaction: in-use checks, and giving back what Admit took
 	Finalize  func(ctx context.Context, r *Resource[T]) (Result, error)             // after deletion was accepted, before the record goes; idempotent
+	Erase     func(ctx context.Context, tx *Tx, r *Resource[T]) error               // in the transaction in which the record goes: giving back what nobody may take before (a global name)
 	Actions   map[string]Action[T]                                                  // POST {id}/{name}
 }
 

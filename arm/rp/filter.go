@@ -15,7 +15,7 @@ type condition struct {
 }
 
 // parseFilter parses the part of OData's $filter that Resource Manager's listings take: comparisons of a
-// member with a quoted string or a bare literal, joined by "and". 400 InvalidFilterInQueryString for anything else.
+// member with a quoted string, a number or a time, joined by "and". 400 InvalidFilterInQueryString for anything else.
 func parseFilter(s string) ([]condition, error) {
 	var all []condition
 	rest := strings.TrimSpace(s)
@@ -50,11 +50,14 @@ func comparison(op string) bool {
 	return false
 }
 
-// quoted reads a string in single quotes, in which a quote is written twice, or a bare literal.
+// quoted reads a string in single quotes, in which a quote is written twice, or a bare number or time.
 func quoted(s string) (value, rest string, ok bool) {
-	if !strings.HasPrefix(s, "'") { // a bare literal, as az writes times
+	if s != "" && s[0] >= '0' && s[0] <= '9' { // a number or a time, as az writes it
 		value, rest, _ = strings.Cut(s, " ")
-		return value, rest, value != "" && !strings.ContainsAny(value, "'()")
+		return value, rest, true
+	}
+	if !strings.HasPrefix(s, "'") {
+		return "", s, false
 	}
 	var b strings.Builder
 	for i := 1; i < len(s); i++ {

@@ -1,0 +1,230 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"vauban.dev/region"
+)
+
+// ground is a data directory, and the user as whom vauban is run on it.
+type ground struct {
+	t    testing.TB
+	dir  string
+	user *syscall.Credential // nil: the test's own
+	env  []string            // of commands, added to the bare minimum
+	*client
+	sub, partner, tenant string
+}
+
+// newGround makes a data directory; what runs on it ends with the test.
+func newGround(t testing.TB, user *syscall.Credential) *ground {
+	t.Helper()
+	base, err := os.MkdirTemp("", "ve-") // sockets' paths are short
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &ground{t: t, dir: filepath.Join(base, "d"), user: user}
+	if user != nil {
+		err = os.Chown(base, int(user.Uid), int(user.Gid))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			g.logs()
+		}
+		out, err := g.command("down").CombinedOutput()
+		if err != nil {
+			t.Errorf("vauban down: %v\n%s", err, out)
+		}
+		os.RemoveAll(base)
+	})
+	return g
+}
+
+// with is the ground for a subtest, or for other variables.
+func (g *ground) with(t testing.TB, env ...string) *ground {
+	c := *g
+	c.t, c.env = t, append(slices.Clip(c.env), env...)
+	return &c
+}
+
+// logs shows what the region wrote.
+func (g *ground) logs() {
+	files := []string{filepath.Join(g.dir, "server.log"), filepath.Join(g.dir, "holder.log")}
+	agents, _ := filepath.Glob(filepath.Join(g.dir, "nodes", "*", "agent.log"))
+	for _, f := range append(files, agents...) {
+		if b, err := os.ReadFile(f); err == nil && len(b) > 0 {
+			g.t.Logf("%s:\n%s", f, tail(b, 3<<10))
+		}
+	}
+}
+
+func tail(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
+
+// command is a vauban command line on the ground's data.
+func (g *ground) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(bin, "vauban"), args...)
+	cmd.Env = append([]string{"VAUBAN_DATA=" + g.dir, "PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + filepath.Dir(g.dir), "LANG=C.UTF-8"}, g.env...)
+	cmd.Dir = filepath.Dir(g.dir)
+	if g.user != nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: g.user}
+	}
+	return cmd
+}
+
+// vauban runs a command line that must succeed, and returns what it wrote.
+func (g *ground) vauban(args ...string) string {
+	g.t.Helper()
+	out, err := g.output(g.command(args...))
+	if err != nil {
+		g.t.Fatalf("vauban %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// output runs a command and returns its standard output; the error has what it wrote to standard error.
+func (g *ground) output(cmd *exec.Cmd) (string, error) {
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return stdout.String(), err
+}
+
+// up starts the region, or its server again, and connects the client to its loopback listener.
+func (g *ground) up(args ...string) {
+	g.t.Helper()
+	g.vauban(append([]string{"up", "-d"}, args...)...)
+	g.connect()
+}
+
+func (g *ground) connect() {
+	g.t.Helper()
+	var env map[string]string
+	if err := json.Unmarshal([]byte(g.vauban("env", "--shell", "json")), &env); err != nil {
+		g.t.Fatal(err)
+	}
+	c, err := newClient(wire{Bundle: env["SSL_CERT_FILE"], Proxy: env["HTTPS_PROXY"]}, credentialsOf(func(k string) string { return env[k] }))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	var file struct {
+		Partner string `json:"partnerSubscriptionId"`
+	}
+	b, err := os.ReadFile(filepath.Join(g.dir, "credentials.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &file)
+	}
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.client, g.sub, g.partner, g.tenant = c, env["AZURE_SUBSCRIPTION_ID"], file.Partner, env["AZURE_TENANT_ID"]
+}
+
+// call asks the server's control socket.
+func (g *ground) call(method string, params, result any) {
+	g.t.Helper()
+	ctx, cancel := context.WithTimeout(g.t.Context(), patience)
+	defer cancel()
+	if _, err := region.Call(ctx, g.dir, method, params, result); err != nil {
+		g.t.Fatalf("%s: %v", method, err)
+	}
+}
+
+// status of the region.
+func (g *ground) status() region.Status {
+	g.t.Helper()
+	ctx, cancel := context.WithTimeout(g.t.Context(), patience)
+	defer cancel()
+	s, err := region.Inspect(ctx, g.dir)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return s
+}
+
+// at is a command at a place of the region: "internet", "VNET/SUBNET" or "node:NAME".
+func (g *ground) at(place string, argv ...string) *exec.Cmd {
+	args := []string{"exec"}
+	node, isNode := strings.CutPrefix(place, "node:")
+	switch {
+	case isNode:
+		args = append(args, "--node", node)
+	case place != "internet":
+		args = append(args, "--subnet", place)
+	}
+	return g.command(append(append(args, "--"), argv...)...)
+}
+
+// send asks through the loopback listener and fails the test without an answer.
+func (g *ground) send(r request) *answer {
+	g.t.Helper()
+	a, err := g.do(g.t.Context(), r)
+	if err != nil {
+		g.t.Fatalf("%s %s: %v", r.Method, r.URL, err)
+	}
+	return a
+}
+
+// sendFrom asks from a place of the region, by a process there.
+func (g *ground) sendFrom(place string, args ...string) (*answer, error) {
+	g.t.Helper()
+	out, err := g.output(g.at(place, append([]string{"rest", "-json"}, args...)...))
+	if err != nil {
+		return nil, err
+	}
+	a := new(answer)
+	return a, json.Unmarshal([]byte(out), a)
+}
+
+// eventually asks until ok, and fails the test when patience ends.
+func (g *ground) eventually(what string, ok func() bool) {
+	g.t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	end := time.NewTimer(patience)
+	defer end.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-end.C:
+			g.t.Fatalf("waited %s in vain for: %s", patience, what)
+		case <-g.t.Context().Done():
+			g.t.Fatalf("the test ended while it waited for: %s", what)
+		}
+	}
+}
+
+// refused checks a refusal: status, Azure's code, and that the message says why.
+func refused(t testing.TB, a *answer, status int, code, why string) {
+	t.Helper()
+	if a.Status != status || a.Code != code && a.Inner != code || !strings.Contains(a.Message, why) {
+		t.Errorf("answer %s\nwant   %d %s: …%s…", a, status, code, why)
+	}
+}
+
+func exitCode(err error) int {
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	if err != nil {
+		return -1
+	}
+	return 0
+}

@@ -73,6 +73,7 @@ func commands(a *app) []*cobra.Command {
 		newExecCmd(a),
 		newExplainCmd(a),
 		newReachCmd(a),
+		newDemoCmd(a),
 		newEnvCmd(a),
 		newClockCmd(a),
 		newVersionCmd(a),

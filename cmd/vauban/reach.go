@@ -144,9 +144,9 @@ func demoNodes(ctx context.Context, dir, workspace string) ([]machinelearning.No
 
 // reachWorld is the region at dir as a reach.World.
 type reachWorld struct {
-	dir     string
-	creds   credentials
-	client  *http.Client
+	dir    string
+	creds  credentials
+	client *http.Client
 }
 
 var _ reach.World = (*reachWorld)(nil)

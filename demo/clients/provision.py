@@ -145,7 +145,7 @@ with Step("compute cluster" + (" without public IP in the training subnet" if SE
     from azure.ai.ml.entities import AmlCompute, AmlComputeSshSettings, NetworkSettings
 
     cluster = AmlCompute(
-        name="cpu-cluster", size="STANDARD_DS3_V2", min_instances=0, max_instances=2, idle_time_before_scale_down=120,
+        name="cpu-cluster", size="STANDARD_DS3_V2", min_instances=0, max_instances=2, idle_time_before_scale_down=CONFIG.get("idleSeconds", 120),
         ssh_public_access_enabled=True,
         ssh_settings=AmlComputeSshSettings(admin_username="azureuser", ssh_key_value=CONFIG["sshPublicKey"]))
     if SECURED:

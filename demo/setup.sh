@@ -1,0 +1,92 @@
+#!/bin/sh
+# Makes this machine ready for the demo: the programs that a region needs, and two Python environments with
+# real clients below .cache. It may be run again at any time: what is there already stays.
+set -eu
+cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+export PATH
+
+# The jobs' containers see the machine's /usr and no other Python.
+python=/usr/bin/python3
+
+missing=
+need() { # PACKAGE COMMAND…: the package is missing unless the command succeeds
+	package=$1
+	shift
+	"$@" >/dev/null 2>&1 || missing="$missing $package"
+}
+has() { command -v "$1"; }
+runtime() { has crun || has runc; }
+bundle() {
+	for f in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem /etc/ssl/cert.pem; do
+		[ ! -e "$f" ] || return 0
+	done
+	return 1
+}
+look() {
+	missing=
+	need nftables has nft
+	need iproute2 has ip
+	need crun runtime
+	need ca-certificates bundle
+	need python3 test -x "$python"
+	need python3-venv "$python" -c 'import ensurepip, venv'
+}
+
+look
+if [ -n "$missing" ]; then
+	if ! has apt-get >/dev/null; then
+		echo "demo: install these first (names as in Debian):$missing" >&2
+		exit 1
+	fi
+	if [ "$(id -u)" -ne 0 ]; then
+		echo "demo: this machine lacks$missing. Install them with" >&2
+		echo "    sudo apt-get update && sudo apt-get install -y --no-install-recommends$missing" >&2
+		echo "and run the demo again." >&2
+		exit 1
+	fi
+	echo "installing$missing"
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -qq
+	# shellcheck disable=SC2086 # several packages
+	apt-get install -y -qq --no-install-recommends $missing >/dev/null
+	look
+	if [ -n "$missing" ]; then
+		echo "demo: still missing after the installation:$missing" >&2
+		exit 1
+	fi
+fi
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+	echo "demo: the clients need Python 3.11 or newer; $python is $("$python" -V)" >&2
+	exit 1
+fi
+
+# The installer, in an environment of its own.
+uv=0.9.10
+boot=.cache/uv-$uv
+if [ ! -x "$boot/bin/uv" ]; then
+	rm -rf "$boot"
+	"$python" -m venv "$boot.new"
+	"$boot.new/bin/pip" install --quiet --disable-pip-version-check "uv==$uv"
+	mv "$boot.new" "$boot"
+fi
+
+# environment NAME FLAGS… makes .cache/NAME of demo/requirements-NAME.txt, unless it is made of it already.
+environment() {
+	name=$1
+	shift
+	dir=.cache/$name
+	list=demo/requirements-$name.txt
+	stamp=$( (cat "$list" && "$python" -V) | sha256sum | cut -d' ' -f1)
+	if [ "$(cat "$dir/stamp" 2>/dev/null)" = "$stamp" ]; then
+		return
+	fi
+	echo "Python environment $dir (once)"
+	rm -rf "$dir"
+	"$python" -m venv --without-pip "$dir"
+	"$boot/bin/uv" pip install --quiet --compile-bytecode --python "$dir/bin/python" "$@" --requirement "$list"
+	echo "$stamp" >"$dir/stamp"
+}
+
+environment sdk
+environment az --prerelease=allow

@@ -27,6 +27,16 @@ var (
 	ErrImmutable = errors.New("ml: immutable")
 )
 
+// Reason is what err says without the name of the error that it wraps, for messages to clients.
+func Reason(err error) string {
+	for _, known := range []error{ErrNotFound, ErrExists, ErrImmutable} {
+		if text, ok := strings.CutPrefix(err.Error(), known.Error()+": "); ok {
+			return text
+		}
+	}
+	return err.Error()
+}
+
 // Kinds of documents in the store. Keys start with the workspace's GUID.
 const (
 	kindExperiment     = "ml.experiment"     // ws/experimentID

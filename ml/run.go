@@ -112,7 +112,7 @@ func (r *Run) SetStatus(to Status, now time.Time) error {
 // SetParam logs a parameter; another value for the same key is ErrImmutable, as in MLflow.
 func (r *Run) SetParam(k, v string) error {
 	if old, ok := r.Params[k]; ok && old != v {
-		return fmt.Errorf("%w: parameter %q of run %s was logged as %q", ErrImmutable, k, r.ID, old)
+		return fmt.Errorf("%w: changing param values is not allowed: param with key='%s' was already logged with value='%s' for run ID='%s'", ErrImmutable, k, old, r.ID)
 	}
 	if r.Params == nil {
 		r.Params = map[string]string{}

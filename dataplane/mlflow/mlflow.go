@@ -160,7 +160,7 @@ func (s *Service) render(err error) *Error {
 	case errors.Is(err, ml.ErrExists):
 		return &Error{http.StatusBadRequest, "RESOURCE_ALREADY_EXISTS", "An experiment or run of that name exists."}
 	case errors.Is(err, ml.ErrImmutable):
-		return invalid(err.Error())
+		return invalid(ml.Reason(err))
 	}
 	s.log.Error("mlflow", "error", err)
 	return &Error{http.StatusInternalServerError, "INTERNAL_ERROR", "The request failed."}

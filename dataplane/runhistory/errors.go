@@ -49,7 +49,7 @@ func asError(err error) *Error {
 	case errors.Is(err, ml.ErrExists):
 		return userError(http.StatusConflict, "Conflict", "An experiment or run of that name exists.")
 	case errors.Is(err, ml.ErrImmutable):
-		return userError(http.StatusBadRequest, "Immutable", "%s", err.Error())
+		return userError(http.StatusBadRequest, "Immutable", "%s", ml.Reason(err))
 	}
 	if a := arm.AsError(err); a != nil {
 		return &Error{Status: a.Status, Code: "UserError", Inner: []string{a.Code}, Message: a.Message, Header: a.Header}

@@ -16,6 +16,10 @@ import (
 // the pace of Retry-After, so most operations end within their first poll.
 const longPoll = 2 * time.Second
 
+// syncDelete is how long a DELETE that clients expect to be synchronous waits for a Finalize. After that it
+// is answered as an operation.
+const syncDelete = 30 * time.Second
+
 // status is the body of an operation ("ARM RPC: asynchronous operations").
 type status struct {
 	ID         string                `json:"id"`
@@ -87,8 +91,6 @@ func (e *Engine) operationResult(ctx context.Context, r *Request, path map[strin
 // awaited returns the operation, after its end or after longPoll. It is not found for a caller who neither
 // started it nor may read its resource.
 func (e *Engine) awaited(ctx context.Context, r *Request, id string) (*operation, error) {
-	done, release := e.waiters.wait(id)
-	defer release()
 	o, err := e.readOperation(ctx, id)
 	if err != nil {
 		return nil, err
@@ -96,10 +98,21 @@ func (e *Engine) awaited(ctx context.Context, r *Request, id string) (*operation
 	if err := mayPoll(ctx, r, o); err != nil {
 		return nil, err
 	}
+	return e.ended(ctx, id, longPoll)
+}
+
+// ended waits for the end of an operation, but no longer than patience.
+func (e *Engine) ended(ctx context.Context, id string, patience time.Duration) (*operation, error) {
+	done, release := e.waiters.wait(id)
+	defer release()
+	o, err := e.readOperation(ctx, id)
+	if err != nil {
+		return nil, err
+	}
 	if o.Status.Terminal() {
 		return o, nil
 	}
-	limit := time.NewTimer(longPoll)
+	limit := time.NewTimer(patience)
 	defer limit.Stop()
 	select {
 	case <-done:

@@ -262,6 +262,17 @@ func (e *Engine) delete(d *definition) serveFunc {
 		case !pending && d.syncDelete:
 			return &Response{Status: http.StatusOK}, nil
 		}
+		if d.syncDelete && op != nil {
+			ended, err := e.ended(ctx, op.ID, syncDelete)
+			switch {
+			case err != nil:
+				return nil, err
+			case ended.Error != nil:
+				return nil, ended.Error
+			case ended.Status.Terminal():
+				return &Response{Status: http.StatusOK}, nil
+			}
+		}
 		res := &Response{Status: http.StatusAccepted}
 		if op != nil {
 			e.poll(res, r, t, rec, op.ID)

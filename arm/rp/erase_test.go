@@ -32,7 +32,7 @@ func TestEraseRunsWhenTheRecordGoes(t *testing.T) {
 	gate := make(chan struct{})
 	typ := func(name string, finalize func(context.Context, *rp.Resource[struct{}]) (rp.Result, error)) rp.Registration {
 		return rp.Of(rp.Type[struct{}]{
-			Name: name, Kind: rp.Proxy, Versions: rp.Versions[struct{}]("2024-01-01"), SyncDelete: true, Finalize: finalize,
+			Name: name, Kind: rp.Proxy, Versions: rp.Versions[struct{}]("2024-01-01"), SyncDelete: finalize == nil, Finalize: finalize,
 			Release: func(ctx context.Context, tx *rp.Tx, r *rp.Resource[struct{}]) error {
 				step("release " + r.ID.Name() + " with " + rp.Removing(ctx).Name() + there(tx, r.ID))
 				return nil

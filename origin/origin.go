@@ -18,10 +18,11 @@ const (
 	ServiceEndpoint             // came to the public address through a subnet's service endpoint
 	PrivateEndpoint             // came to a private endpoint's address in a VNet
 	Loopback                    // came to the region's loopback listener on the host (vauban env)
+	Platform                    // came to a platform address (the metadata service) inside a VNet
 )
 
 func (k Kind) String() string {
-	return [...]string{"unknown", "internet", "service endpoint", "private endpoint", "loopback"}[k]
+	return [...]string{"unknown", "internet", "service endpoint", "private endpoint", "loopback", "platform"}[k]
 }
 
 // Origin of one connection. Ids are ARM resource ids as the topology carries them.
@@ -45,6 +46,8 @@ func (o Origin) String() string {
 		return fmt.Sprintf("%s through the service endpoint of subnet %s", o.Source, o.Subnet)
 	case Internet:
 		return fmt.Sprintf("%s from the internet", o.Source)
+	case Platform:
+		return fmt.Sprintf("%s at a platform address of virtual network %s", o.Source, o.VNet)
 	case Loopback:
 		return fmt.Sprintf("%s by the region's loopback listener (counts as the internet)", o.Source)
 	}

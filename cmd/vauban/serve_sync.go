@@ -312,11 +312,12 @@ func remote(c net.Conn) netip.Addr {
 // address that of one NIC. endpoint is nil for the platform's own addresses.
 func (s *netSync) originIn(vnet string, endpoint *fabric.NIC) func(net.Conn) origin.Origin {
 	return func(c net.Conn) origin.Origin {
-		o := origin.Origin{Kind: origin.PrivateEndpoint, Source: remote(c), VNet: vnet}
+		o := origin.Origin{Kind: origin.Platform, Source: remote(c), VNet: vnet}
 		if n, ok := s.current.Load().nics[vnet][o.Source]; ok {
 			o.NIC, o.Subnet = n.ID, n.Subnet
 		}
 		if endpoint != nil {
+			o.Kind = origin.PrivateEndpoint
 			o.Endpoint, o.Target, o.GroupID = endpoint.ID, endpoint.Service.Target, endpoint.Service.GroupID
 		}
 		return o

@@ -41,6 +41,9 @@ fail the command; a figure that could not be measured does.`,
 			if list {
 				return b.list()
 			}
+			if len(b.selection.Of(b.measurements())) == 0 {
+				return &usageError{fmt.Errorf("--only %q names no measurement; see --list", only)}
+			}
 			ctx, stop := signal.NotifyContext(c.Context(), unix.SIGINT, unix.SIGTERM)
 			defer stop()
 			return b.run(ctx, asJSON)

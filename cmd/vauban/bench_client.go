@@ -27,6 +27,7 @@ type benchClient struct {
 	exe    string
 	dir    string // the region's data
 	server int
+	time   time.Duration // of one measurement of a rate
 	http   *http.Client
 	first  credentials
 	values scenario.Values
@@ -47,6 +48,7 @@ func newBenchClientCmd(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVar(&c.server, "server", 0, "process of the region's server")
+	cmd.Flags().DurationVar(&c.time, "time", rateTime, "how long a rate is measured at a time; longer for profiles")
 	return cmd
 }
 

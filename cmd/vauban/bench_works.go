@@ -19,6 +19,8 @@ import (
 // benchWorks are the measurements of services, each at its place: Resource Manager from the internet, data
 // from the jump box through private endpoints.
 var benchWorks = []benchWork{
+	{name: "job-warm", about: "from a job's submission to its process, on an idle node", place: scenario.Jumpbox, quick: true, do: (*benchClient).warmJob},
+	{name: "job-cold", about: "the same on a cluster that has no node yet", place: scenario.Jumpbox, quick: true, do: (*benchClient).coldJob},
 	{name: "arm-put-1", about: "Resource Manager: PUT, durable, one client", do: func(c *benchClient, ctx context.Context) error { return c.armPut(ctx, 1, 1000) }},
 	{name: "arm-put-16", about: "Resource Manager: PUT, durable, 16 clients", do: func(c *benchClient, ctx context.Context) error { return c.armPut(ctx, 16, 3000) }},
 	{name: "arm-get", about: "Resource Manager: GET, 16 clients", do: (*benchClient).armGet},
@@ -46,7 +48,7 @@ type rates struct {
 
 const (
 	rateRounds = 3
-	rateTime   = 700 * time.Millisecond // of one measurement
+	rateTime   = 700 * time.Millisecond // of one measurement, unless the client was told otherwise
 )
 
 func (c *benchClient) rates(ctx context.Context, r rates) error {
@@ -67,8 +69,8 @@ func (c *benchClient) rates(ctx context.Context, r rates) error {
 	}
 	defer bare.Close()
 	as, bs, err := bench.Interleave(ctx, rateRounds,
-		func(ctx context.Context) (load.Sample, error) { return ours.Run(ctx, rateTime) },
-		func(ctx context.Context) (load.Sample, error) { return bare.Run(ctx, rateTime) })
+		func(ctx context.Context) (load.Sample, error) { return ours.Run(ctx, c.time) },
+		func(ctx context.Context) (load.Sample, error) { return bare.Run(ctx, c.time) })
 	if err != nil {
 		return err
 	}

@@ -53,11 +53,21 @@ func (tx *Tx) scopeExists(ctx context.Context, d *definition, id arm.ID) (string
 	if d.kind == Tracked && d.name.Key() != groupKey && scope.Type().Key() != groupKey {
 		return "", arm.Errorf(http.StatusBadRequest, "MissingResourceGroup", "A resource of type '%s' is created in a resource group. The request URI names none: '%s'.", d.name, id)
 	}
+	return tx.canonical(scope)
+}
+
+// canonical returns the spelling of a scope that exists. What lies under a resource and is kept by its data plane
+// (a blob container) is a scope as well: roles are assigned there.
+func (tx *Tx) canonical(scope arm.ID) (string, error) {
 	rec, _, err := tx.find(scope)
 	if e := arm.AsError(err); e != nil {
 		unknown := e.Code == "InvalidResourceType" || e.Code == "InvalidResourceNamespace"
 		if unknown && (scope.Namespace() == "" || scope.ManagementGroup() != "") {
 			return scope.String(), nil // an engine that does not keep subscriptions, groups or management groups
+		}
+		if parent := scope.Parent(); unknown && len(scope.Names()) > 1 {
+			above, err := tx.canonical(parent)
+			return above + strings.TrimPrefix(scope.String(), parent.String()), err
 		}
 		return "", e
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"net/http"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -55,28 +54,50 @@ type Provider struct{ principals Principals }
 // New returns the provider.
 func New(p Principals) *Provider { return &Provider{principals: p} }
 
+// scopes are the places at which assignments and definitions are listed.
+var scopes = []string{
+	"", "/providers/Microsoft.Management/managementGroups/{management}",
+	"/subscriptions/{subscription}", "/subscriptions/{subscription}/resourceGroups/{group}",
+	"/subscriptions/{subscription}/resourceGroups/{group}/providers/{namespace}/{type}/{name}",
+	"/subscriptions/{subscription}/resourceGroups/{group}/providers/{namespace}/{type}/{name}/{type2}/{name2}",
+	"/subscriptions/{subscription}/resourceGroups/{group}/providers/{namespace}/{type}/{name}/{type2}/{name2}/{type3}/{name3}",
+}
+
+// scopeOf is the scope that the segments of a route name.
+func scopeOf(path map[string]string) (arm.ID, error) {
+	var b strings.Builder
+	for _, part := range []struct{ before, name string }{
+		{"/providers/Microsoft.Management/managementGroups/", "management"}, {"/subscriptions/", "subscription"}, {"/resourceGroups/", "group"},
+		{"/providers/", "namespace"}, {"/", "type"}, {"/", "name"}, {"/", "type2"}, {"/", "name2"}, {"/", "type3"}, {"/", "name3"},
+	} {
+		if v, ok := path[part.name]; ok {
+			b.WriteString(part.before + v)
+		}
+	}
+	if b.Len() == 0 {
+		return arm.ParseID("/")
+	}
+	return arm.ParseID(b.String())
+}
+
 var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$`)
 
 // Types are the resource types and routes.
 func (p *Provider) Types() []rp.Registration {
-	read := "Microsoft.Authorization/roleDefinitions/read"
 	var routes []rp.Route
-	for _, scope := range []string{
-		"", "/subscriptions/{subscription}", "/subscriptions/{subscription}/resourceGroups/{group}",
-		"/subscriptions/{subscription}/resourceGroups/{group}/providers/{namespace}/{type}/{name}",
-		"/subscriptions/{subscription}/resourceGroups/{group}/providers/{namespace}/{type}/{name}/{childType}/{childName}",
-	} {
-		routes = append(routes,
-			rp.Route{Method: http.MethodGet, Pattern: scope + "/providers/" + DefinitionType, Permission: read, Versions: versions, Do: listDefinitions},
-			rp.Route{Method: http.MethodGet, Pattern: scope + "/providers/" + DefinitionType + "/{role}", Permission: read, Versions: versions, Do: getDefinition})
+	for _, scope := range scopes {
+		get := func(pattern, permission string, do func(context.Context, *rp.Tx, map[string]string, map[string]string, []byte) (any, error)) {
+			routes = append(routes, rp.Route{Method: http.MethodGet, Pattern: scope + "/providers/" + pattern, Permission: permission, Versions: versions, Do: do})
+		}
+		get(AssignmentType, AssignmentType+"/read", listAssignments)
+		get(DefinitionType, DefinitionType+"/read", listDefinitions)
+		get(DefinitionType+"/{role}", DefinitionType+"/read", getDefinition)
 	}
 	return []rp.Registration{
 		rp.Of(rp.Type[Assignment]{
 			Name:          AssignmentType,
 			Kind:          rp.Extension,
 			Versions:      rp.Versions[Assignment](versions...),
-			NamePattern:   guid.String(),
-			NameRule:      "The role assignment ID must be a GUID.",
 			StateProperty: "-",
 			SyncDelete:    true,
 			Validate:      validate,
@@ -88,6 +109,9 @@ func (p *Provider) Types() []rp.Registration {
 
 func validate(_ rp.Op, new, old *rp.Resource[Assignment]) error {
 	a := &new.Properties
+	if !guid.MatchString(new.ID.Name()) {
+		return arm.Errorf(http.StatusBadRequest, "InvalidRoleAssignmentId", "The role assignment ID '%s' is not valid. The role assignment ID must be a GUID.", new.ID.Name())
+	}
 	if !guid.MatchString(a.PrincipalID) {
 		return arm.Errorf(http.StatusBadRequest, "InvalidPrincipalId", "The principal ID '%s' is not valid. Principal ID must be a GUID.", a.PrincipalID)
 	}
@@ -97,8 +121,8 @@ func validate(_ rp.Op, new, old *rp.Resource[Assignment]) error {
 	if a.Condition != "" {
 		return arm.NotImplemented("properties.condition: conditions on role assignments are not evaluated yet, and an assignment must not grant more than it says.")
 	}
-	if old != nil && (!strings.EqualFold(old.Properties.RoleDefinitionID, a.RoleDefinitionID) || !strings.EqualFold(old.Properties.PrincipalID, a.PrincipalID)) {
-		return arm.Errorf(http.StatusConflict, "RoleAssignmentUpdateNotPermitted", "Tenant ID, application ID, principal ID, and scope are not allowed to be updated.")
+	if old != nil && (authz.DefinitionName(old.Properties.RoleDefinitionID) != authz.DefinitionName(a.RoleDefinitionID) || !strings.EqualFold(old.Properties.PrincipalID, a.PrincipalID)) {
+		return arm.Errorf(http.StatusBadRequest, "RoleAssignmentUpdateNotPermitted", "Tenant ID, application ID, principal ID, and scope are not allowed to be updated.")
 	}
 	return nil
 }
@@ -126,13 +150,16 @@ func (p *Provider) admit(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Reso
 		return nil
 	}
 	a.CreatedOn, a.CreatedBy = tx.Now, tx.Caller.ObjectID
-	same, err := rp.List[Assignment](tx, AssignmentType, new.ID.Scope())
+	same, err := under(tx, own(new.ID.Scope()), new.ID.Key())
 	if err != nil {
 		return err
 	}
-	for _, o := range same {
-		q := o.Properties
-		if o.ID.Key() != new.ID.Key() && strings.EqualFold(q.Scope, a.Scope) && strings.EqualFold(q.PrincipalID, a.PrincipalID) && strings.EqualFold(q.RoleDefinitionID, a.RoleDefinitionID) {
+	for _, id := range same {
+		o, err := rp.Get[Assignment](tx, id)
+		if err != nil {
+			return err
+		}
+		if strings.EqualFold(o.Properties.PrincipalID, a.PrincipalID) && authz.DefinitionName(o.Properties.RoleDefinitionID) == role {
 			return arm.Errorf(http.StatusConflict, "RoleAssignmentExists", "The role assignment already exists. The ID of the existing role assignment is %s.", strings.ReplaceAll(o.ID.Name(), "-", ""))
 		}
 	}
@@ -145,55 +172,4 @@ func definitionID(at arm.ID, role string) string {
 		prefix = "/subscriptions/" + s
 	}
 	return prefix + "/providers/" + DefinitionType + "/" + role
-}
-
-type definition struct {
-	ID         string         `json:"id"`
-	Name       string         `json:"name"`
-	Type       string         `json:"type"`
-	Properties map[string]any `json:"properties"`
-}
-
-func show(subscription string, d authz.Definition) definition {
-	prefix := ""
-	if subscription != "" {
-		prefix = "/subscriptions/" + subscription
-	}
-	return definition{
-		ID: prefix + "/providers/" + DefinitionType + "/" + d.Name, Name: d.Name, Type: DefinitionType,
-		Properties: map[string]any{
-			"roleName": d.RoleName, "type": d.RoleType, "description": d.Description,
-			"assignableScopes": d.AssignableScopes, "permissions": d.Permissions,
-		},
-	}
-}
-
-var nameFilter = regexp.MustCompile(`(?i)^\s*roleName\s+eq\s+'([^']*)'\s*$`)
-
-func listDefinitions(_ context.Context, _ *rp.Tx, path, query map[string]string, _ []byte) (any, error) {
-	all := authz.Builtins()
-	filter := query["$filter"]
-	switch m := nameFilter.FindStringSubmatch(filter); {
-	case m != nil:
-		all = slices.DeleteFunc(all, func(d authz.Definition) bool { return !strings.EqualFold(d.RoleName, m[1]) })
-	case strings.HasPrefix(strings.ToLower(filter), "type eq"):
-		if strings.Contains(strings.ToLower(filter), "customrole") {
-			all = nil
-		}
-	case filter != "" && !strings.HasPrefix(strings.ToLower(filter), "atscope"):
-		return nil, arm.Errorf(http.StatusBadRequest, "InvalidFilterInQueryString", "The filter '%s' is none of: roleName eq '…', type eq '…', atScope().", filter)
-	}
-	value := []definition{}
-	for _, d := range all {
-		value = append(value, show(path["subscription"], d))
-	}
-	return map[string]any{"value": value}, nil
-}
-
-func getDefinition(_ context.Context, _ *rp.Tx, path, _ map[string]string, _ []byte) (any, error) {
-	d, ok := authz.Builtin(path["role"])
-	if !ok {
-		return nil, arm.Errorf(http.StatusNotFound, "RoleDefinitionDoesNotExist", "The specified role definition with ID '%s' does not exist.", path["role"])
-	}
-	return show(path["subscription"], d), nil
 }

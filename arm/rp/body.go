@@ -3,8 +3,10 @@ package rp
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 
 	"vauban.dev/arm"
@@ -66,6 +68,10 @@ func parseBody(d *definition, id arm.ID, data []byte) (*body, error) {
 		if e := arm.AsError(err); e != nil {
 			return nil, e
 		}
+		var mistyped *json.UnmarshalTypeError
+		if errors.As(err, &mistyped) {
+			return nil, badContent(name, mistype(mistyped))
+		}
 		if err != nil {
 			return nil, badContent(name, err.Error())
 		}
@@ -119,6 +125,30 @@ func badContent(path, why string) *arm.Error {
 	e := arm.Errorf(http.StatusBadRequest, "InvalidRequestContent", "The request content was invalid and could not be deserialized: '%s'.", text)
 	e.Target = path
 	return e
+}
+
+// mistype says in JSON's words what was there and what is expected: a client knows nothing of Go's types.
+func mistype(err *json.UnmarshalTypeError) string {
+	var want string
+	t := err.Type
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		want = "boolean"
+	case reflect.String:
+		want = "string"
+	case reflect.Slice, reflect.Array:
+		want = "array"
+	case reflect.Map, reflect.Struct:
+		want = "object"
+	case reflect.Float32, reflect.Float64:
+		want = "number"
+	default:
+		want = "whole number"
+	}
+	return fmt.Sprintf("Cannot convert a JSON %s to a JSON %s", strings.Replace(err.Value, "bool", "boolean", 1), want)
 }
 
 // checkName compares the name in a body with that in the URI; for a child it may be written with its

@@ -231,9 +231,7 @@ func decodeJSON[T any](properties []byte, t *T) error {
 	case arm.AsError(err) != nil:
 		return err
 	case errors.As(err, &mistyped):
-		e := arm.Errorf(http.StatusBadRequest, "InvalidRequestContent", "The request content was invalid and could not be deserialized: 'Cannot convert a JSON %s to type %s. Path 'properties.%s'.'", mistyped.Value, mistyped.Type, mistyped.Field)
-		e.Target = "properties." + mistyped.Field
-		return e
+		return badContent("properties."+mistyped.Field, mistype(mistyped))
 	}
 	return arm.Errorf(http.StatusBadRequest, "InvalidRequestContent", "The request content was invalid and could not be deserialized: '%v'.", err)
 }

@@ -50,6 +50,7 @@ type definition struct {
 	versions      []string // newest first
 	pattern       *regexp.Regexp
 	nameRule      string
+	nameError     func(string) *arm.Error
 	implicit      bool
 	noPut         bool
 	noDelete      bool
@@ -90,7 +91,7 @@ type action struct {
 
 func define[T any](t Type[T]) (*definition, error) {
 	d := &definition{
-		kind: t.Kind, nameRule: t.NameRule, implicit: t.ImplicitParent, noPut: t.NoPut, noDelete: t.NoDelete,
+		kind: t.Kind, nameRule: t.NameRule, nameError: t.NameError, implicit: t.ImplicitParent, noPut: t.NoPut, noDelete: t.NoDelete,
 		createStatus: cmp.Or(t.CreateStatus, http.StatusCreated), syncDelete: t.SyncDelete, showETag: t.ShowETag, inline: t.Inline, stateProperty: t.StateProperty,
 		actions: map[string]*action{},
 	}

@@ -126,6 +126,11 @@ func (d *definition) checkName(id arm.ID) error {
 	if d.pattern == nil || d.pattern.MatchString(name) {
 		return nil
 	}
+	if d.nameError != nil {
+		e := d.nameError(name)
+		e.Target = name
+		return e
+	}
 	rule := d.nameRule
 	if rule == "" {
 		rule = "It must match " + d.pattern.String()

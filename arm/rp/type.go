@@ -76,6 +76,9 @@ type Type[T any] struct {
 
 	// NamePattern is a regular expression of allowed names, NameRule says it in words.
 	NamePattern, NameRule string
+	// NameError is the refusal of a name that does not match, for services whose own differs from
+	// InvalidResourceName.
+	NameError func(name string) *arm.Error
 	// ImplicitParent creates a missing parent with empty properties (models/x for models/x/versions/1).
 	ImplicitParent bool
 	// NoPut, NoDelete: clients get 405; only the system writes it.

@@ -134,14 +134,16 @@ func (p *Provider) Types() []rp.Registration {
 			Versions:     rp.Versions[Account](versions...),
 			CreateStatus: http.StatusOK, // clients of Microsoft.Storage take 200 or 202, not 201
 			NamePattern:  namePattern.String(),
-			NameRule:     nameRule,
-			SyncDelete:   true,
-			Default:      defaults,
-			Validate:     validate,
-			Admit:        p.admit,
-			Present:      p.present,
-			Release:      release,
-			Finalize:     p.finalize,
+			NameError: func(name string) *arm.Error {
+				return arm.Errorf(http.StatusBadRequest, "AccountNameInvalid", "%s is not a valid storage account name. %s", name, nameRule)
+			},
+			SyncDelete: true,
+			Default:    defaults,
+			Validate:   validate,
+			Admit:      p.admit,
+			Present:    p.present,
+			Release:    release,
+			Finalize:   p.finalize,
 			Actions: map[string]rp.Action[Account]{
 				"listKeys":             {Do: listKeys},
 				"regenerateKey":        {Do: regenerateKey},

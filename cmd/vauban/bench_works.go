@@ -28,6 +28,8 @@ var benchWorks = []benchWork{
 	{name: "blob-get", about: "blob: GET of 4 KiB, 16 clients", place: scenario.Jumpbox, do: (*benchClient).blobGet},
 	{name: "blob-get-1m", about: "blob: GET of 1 MiB, 16 clients", place: scenario.Jumpbox, do: (*benchClient).blobGetLarge},
 	{name: "vault-get", about: "key vault: GET of a secret, 16 clients", place: scenario.Jumpbox, do: (*benchClient).vaultGet},
+	{name: "mlflow-log-batch", about: "MLflow: log-batch of 100 metrics, durable, 16 clients", place: scenario.Jumpbox, do: (*benchClient).logBatch},
+	{name: "dns", about: "the resolver of a virtual network, 8 clients", place: scenario.Jumpbox, do: (*benchClient).dns},
 }
 
 // rates is one service measured by its rate and by its server's processor time, beside a minimal server.
@@ -74,13 +76,18 @@ func (c *benchClient) rates(ctx context.Context, r rates) error {
 	if err != nil {
 		return err
 	}
+	return c.printRates(r, as, bs)
+}
+
+// printRates prints the rate and, where a target is set, the server's processor time.
+func (c *benchClient) printRates(r rates, as, bs []load.Sample) error {
 	if r.quantity == nil {
 		r.quantity, r.unit = load.Sample.PerSecond, "a second"
 	}
 	if err := c.print(bench.Pair(as, bs, r.quantity).Figure(r.name, r.unit, r.limitName, r.target)); err != nil || r.cpu == 0 {
 		return err
 	}
-	return c.print(bench.Pair(as, bs, load.Sample.CPUPerOp).Figure("… processor time of the server", "ms", "the same",
+	return c.print(bench.Pair(as, bs, load.Sample.CPUPerOp).Figure(r.name+": CPU each", "ms", r.limitName,
 		bench.Target{On: bench.OnValue, Bound: bench.AtMost, Limit: r.cpu}))
 }
 
@@ -107,18 +114,14 @@ func request(method, at, token string, headers http.Header, body []byte) ([]byte
 // always sends the same request.
 func always(b []byte) func(int64) []byte { return func(int64) []byte { return b } }
 
-// numbered puts the number of the request into its text, where @@@@@@@@ stands.
+// numbered puts a number of the request's own into its text, of eight digits, wherever ######## stands.
 func numbered(b []byte) func(int64) []byte {
-	before, after, _ := bytes.Cut(b, []byte(number))
 	return func(n int64) []byte {
-		out := make([]byte, 0, len(b))
-		out = append(out, before...)
-		out = fmt.Appendf(out, "%08d", n)
-		return append(out, after...)
+		return bytes.ReplaceAll(b, []byte(number), fmt.Appendf(nil, "%d", 10_000_000+n))
 	}
 }
 
-const number = "@@@@@@@@"
+const number = "########"
 
 // limitRequest is one to the minimal server.
 func (c *benchClient) limitRequest(method, path string, body []byte) ([]byte, error) {

@@ -89,18 +89,18 @@ func numbers(v any) string {
 	return strings.Join(out, ", ")
 }
 
-// Isolate lists what holds: lines of the region, then what the nodes' agents reported.
+// Isolate lists what holds: lines of the region, then what the agent of the last node reported.
 func Isolate(lines []string, outcomes []*Outcome) []string {
-	seen := map[string]bool{}
+	var reported []string
 	for _, o := range outcomes {
 		for _, n := range o.Nodes {
-			for _, what := range n.Isolation {
-				if !seen[what] {
-					seen[what] = true
-					lines = append(lines, fmt.Sprintf("%-10s %s", "jobs", what))
-				}
+			if len(n.Isolation) > 0 {
+				reported = n.Isolation
 			}
 		}
+	}
+	for _, what := range reported {
+		lines = append(lines, fmt.Sprintf("%-10s %s", "jobs", what))
 	}
 	return lines
 }

@@ -31,7 +31,29 @@ func (t *Table) Render(w io.Writer) error {
 type renderer struct {
 	table *Table
 	b     strings.Builder
-	notes []string
+	notes []note
+}
+
+// note is a reason, and the cells that have it.
+type note struct {
+	text  string
+	cells [][2]string // titles of place and thing
+}
+
+// where lists the cells by place: jump box → www.example.com, foreign open blob; second VNet → key vault.
+func (n note) where() string {
+	var places []string
+	things := map[string][]string{}
+	for _, c := range n.cells {
+		if things[c[0]] == nil {
+			places = append(places, c[0])
+		}
+		things[c[0]] = append(things[c[0]], c[1])
+	}
+	for i, p := range places {
+		places[i] = p + " → " + strings.Join(things[p], ", ")
+	}
+	return strings.Join(places, "; ")
 }
 
 func (r *renderer) draw() {
@@ -41,7 +63,7 @@ func (r *renderer) draw() {
 		head = append(head, p.Title)
 	}
 	r.line(head, true)
-	sub := []string{"expected = measured"[:0]}
+	sub := []string{""}
 	for range r.table.Places {
 		sub = append(sub, pair("expected", "=", "measured"))
 	}
@@ -55,8 +77,8 @@ func (r *renderer) draw() {
 		r.line(cells, false)
 	}
 	r.border("└", "┴", "┘")
-	for i, note := range r.notes {
-		r.wrap(fmt.Sprintf("%2d ", i+1), note)
+	for i, n := range r.notes {
+		r.wrap(fmt.Sprintf("%2d ", i+1), n.where()+": "+n.text)
 	}
 }
 
@@ -106,14 +128,13 @@ func (r *renderer) cell(c *Cell) string {
 	if c.Measured != nil {
 		measured = string(c.Measured.Outcome)
 	}
-	if note := r.note(c); note != "" {
-		r.notes = append(r.notes, r.where(c)+": "+note)
-		measured += superscript(len(r.notes))
+	if text := reason(c); text != "" {
+		measured += superscript(r.number(text, r.titles(c)))
 	}
 	return pair(string(c.Expected.Outcome), sign, measured)
 }
 
-func (r *renderer) where(c *Cell) string {
+func (r *renderer) titles(c *Cell) [2]string {
 	place, thing := c.Place, c.Thing
 	if i := slices.IndexFunc(r.table.Places, func(p Place) bool { return p.ID == c.Place }); i >= 0 {
 		place = r.table.Places[i].Title
@@ -121,11 +142,21 @@ func (r *renderer) where(c *Cell) string {
 	if i := slices.IndexFunc(r.table.Things, func(t Thing) bool { return t.ID == c.Thing }); i >= 0 {
 		thing = r.table.Things[i].Title
 	}
-	return place + " → " + thing
+	return [2]string{place, thing}
 }
 
-// note is the reason of a refusal, and how a cell differs; "" for what was expected to work and did.
-func (r *renderer) note(c *Cell) string {
+// number is that of the note with this text, which now stands for one more cell.
+func (r *renderer) number(text string, cell [2]string) int {
+	i := slices.IndexFunc(r.notes, func(n note) bool { return n.text == text })
+	if i < 0 {
+		i, r.notes = len(r.notes), append(r.notes, note{text: text})
+	}
+	r.notes[i].cells = append(r.notes[i].cells, cell)
+	return i + 1
+}
+
+// reason is why a connection was refused, and how a cell differs; "" for what was expected to work and did.
+func reason(c *Cell) string {
 	var parts []string
 	if c.Measured != nil && c.Measured.Failure == "" {
 		parts = append(parts, c.Measured.Reason())
@@ -147,7 +178,7 @@ func (m *Measurement) Reason() string {
 			text = "rule " + rises(m.Rose)
 		}
 		if len(m.Rose) == 1 && m.Rose[0].Packets == m.Result.Sent && m.Model.Rule != nil && m.Model.Rule.same(m.Rose[0].Rule) {
-			return text + ", all that this connection sent; explain names the same rule"
+			return text + ", all that the connection sent; explain names the same rule"
 		}
 		return text
 	}

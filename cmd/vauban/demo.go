@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,9 @@ import (
 	"vauban.dev/reach"
 	"vauban.dev/region"
 )
+
+// codeInterrupted is what shells give for a program that Ctrl-C has ended.
+const codeInterrupted = 130
 
 // demoData is where the demo's region lives, unless --data says otherwise.
 const demoData = ".vauban/demo"
@@ -96,14 +100,23 @@ func (d *demoRun) run(ctx context.Context) (err error) {
 		if d.keep && ctx.Err() == nil {
 			return
 		}
-		err = errors.Join(err, d.end(dir))
+		interrupted := ctx.Err() != nil
+		if interrupted {
+			fmt.Fprintln(progress, "\nInterrupted: the region ends.")
+		}
+		switch ended := d.end(dir); {
+		case ended != nil:
+			err = errors.Join(err, ended)
+		case interrupted:
+			err = &exitError{region.Exit{Code: codeInterrupted}}
+		}
 	}()
 	err = account.Do("", "vauban up", func() error {
 		u := &up{app: &app{data: dir, stdout: io.Discard, stderr: d.stderr}, detach: true, images: []string{demo.Image + "=" + d.envs + "/sdk"}}
 		return u.run(ctx)
 	})
 	if err != nil {
-		return errors.Join(ctx.Err(), err)
+		return &exitError{region.Exit{Code: codeFailed}} // it is said
 	}
 	runner, err := d.runner(dir, account)
 	if err != nil {
@@ -111,7 +124,6 @@ func (d *demoRun) run(ctx context.Context) (err error) {
 	}
 	outcomes, err := d.scenarios(ctx, dir, runner)
 	if err != nil {
-		fmt.Fprintln(progress, "\nInterrupted: the region ends.")
 		return err
 	}
 	return d.conclude(ctx, dir, progress, account, outcomes, time.Since(began))
@@ -286,28 +298,47 @@ func (d *demoRun) goOn(w io.Writer, dir string) error {
 	if err != nil {
 		return err
 	}
-	v := self + " --data " + dir
+	v := fromHere(self) + " --data " + fromHere(dir)
 	fmt.Fprintln(w, "\nHow to go on")
 	type hint struct{ command, what string }
 	hints := []hint{}
 	if !d.keep {
 		hints = append(hints, hint{v + " up -d", "the region again, with everything in it"})
 	}
-	secured := d.modes[len(d.modes)-1] == reach.Secured
 	from := "internet"
-	if secured {
+	if slices.Contains(d.modes, reach.Secured) {
 		from = demo.JumpboxSubnet
-		hints = append(hints, hint{v + " exec --subnet " + from + " -- bash", "a shell on the jump box"})
+		signedIn := "AZURE_CONFIG_DIR=" + fromHere(filepath.Join(dir, "demo/azure")) + " "
+		hints = append(hints,
+			hint{v + " exec --subnet " + from + " -- bash", "a shell on the jump box"},
+			hint{signedIn + v + " exec -- " + fromHere(filepath.Join(d.envs, "az/bin/az")) + " resource list --output table", "a client on the region's internet"})
 	}
 	hints = append(hints,
-		hint{v + " exec -- " + filepath.Join(d.envs, "az/bin/az") + " group list", "a client on the region's internet"},
 		hint{v + " explain --from " + from + " --to " + strangerName + ":443", "what becomes of a connection, and why"},
-		hint{v + " reach", "the tables again, after you changed something"},
+		hint{v + " reach", "the tables again, after you changed something (training nodes are there while a job runs)"},
 		hint{v + " down", "end it; the data stay"})
 	for _, h := range hints {
 		fmt.Fprintf(w, "  # %s\n  %s\n", h.what, h.command)
 	}
 	return nil
+}
+
+// fromHere is a path as one types it here: relative to the working directory if it is below it, and quoted
+// for a shell if need be.
+func fromHere(path string) string {
+	if here, err := os.Getwd(); err == nil {
+		if rel, err := filepath.Rel(here, path); err == nil && filepath.IsLocal(rel) {
+			path = rel
+		}
+	}
+	if strings.ContainsFunc(path, func(r rune) bool { return !strings.ContainsRune("/._-+:@%=", r) && !isAlphanumeric(r) }) {
+		return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+	}
+	return path
+}
+
+func isAlphanumeric(r rune) bool {
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
 }
 
 // demoRegion is the region at a directory as the demo uses it.

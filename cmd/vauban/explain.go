@@ -115,11 +115,21 @@ func explainSteps(e fabric.Explanation) (out []explainStep) {
 	for _, s := range e.Steps {
 		step := explainStep{Where: s.Where, What: s.What, Allowed: s.Verdict == fabric.Allowed}
 		if s.Rule != (fabric.RuleRef{}) {
-			step.Rule = &ruleNamed{s.Rule.Owner, s.Rule.Direction.String(), s.Rule.Rule}
+			r := nameRule(s.Rule)
+			step.Rule = &r
 		}
 		out = append(out, step)
 	}
 	return out
+}
+
+// nameRule is a rule as the control socket names it. The fabric's own rules have no direction.
+func nameRule(r fabric.RuleRef) ruleNamed {
+	n := ruleNamed{Owner: r.Owner, Rule: r.Rule}
+	if r.Owner != fabric.FabricOwner {
+		n.Direction = r.Direction.String()
+	}
+	return n
 }
 
 // explainDestination says what answers an explained connection, "" if nothing does.
@@ -132,7 +142,7 @@ func explainDestination(d fabric.Destination) string {
 	case d.ID != "":
 		return fmt.Sprintf("%s %s", d.Kind, d.ID)
 	}
-	return d.Kind.String()
+	return fmt.Sprintf("%s at %s", d.Kind, d.Addr)
 }
 
 // rule is the reach table's name of the rule.
@@ -167,7 +177,10 @@ func printExplanation(w io.Writer, p explainParams, r explainResult) error {
 			fmt.Fprintf(&b, "  %s\n", l)
 		}
 	}
-	names := append([]string(nil), r.Names...)
+	var names []string
+	for _, n := range r.Names {
+		names = append(names, reach.ShortIDs(n))
+	}
 	if r.Address != "" && r.Address != p.Host {
 		names = append(names, "so it goes to "+r.Address)
 	}

@@ -53,7 +53,7 @@ type explainResult struct {
 
 type ruleNamed struct {
 	Owner     string `json:"owner"`
-	Direction string `json:"direction"`
+	Direction string `json:"direction,omitempty"` // "" of the fabric's own rules
 	Rule      string `json:"rule"`
 }
 
@@ -209,7 +209,7 @@ func (w *world) counters(ctx context.Context, _ region.Request) (region.Reply, e
 	out := []ruleCounter{}
 	for ref, n := range all {
 		if n > 0 {
-			out = append(out, ruleCounter{ruleNamed{ref.Owner, ref.Direction.String(), ref.Rule}, n})
+			out = append(out, ruleCounter{nameRule(ref), n})
 		}
 	}
 	return region.Reply{Result: out}, err
@@ -279,7 +279,8 @@ func (w *world) explainFrom(ctx context.Context, at fabric.Place, p explainParam
 	}
 	if !out.Allowed {
 		out.By = e.By.String()
-		out.Rule = &ruleNamed{e.By.Owner, e.By.Direction.String(), e.By.Rule}
+		rule := nameRule(e.By)
+		out.Rule = &rule
 		out.Counter = e.By.Counter()
 		return out, nil
 	}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vauban.dev/fabric"
+	"vauban.dev/reach"
+	"vauban.dev/region"
+)
+
+func TestParseFrom(t *testing.T) {
+	for text, want := range map[string]region.PlaceParams{
+		"internet":           {From: "internet"},
+		"hub/jumpbox":        {Subnet: "hub/jumpbox"},
+		"rg/hub/jumpbox":     {Subnet: "rg/hub/jumpbox"},
+		"/subscriptions/s/x": {Subnet: "/subscriptions/s/x"},
+		"node:cpu-cluster":   {Node: "cpu-cluster"},
+		"node:a/b":           {Node: "a/b"},
+	} {
+		if got, err := parseFrom(text); err != nil || got != want {
+			t.Errorf("%q: %+v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "node:", "hub", "Internet "} {
+		if got, err := parseFrom(text); err == nil {
+			t.Errorf("%q: %+v", text, got)
+		}
+	}
+}
+
+func TestParseTo(t *testing.T) {
+	for _, test := range []struct {
+		text string
+		icmp bool
+		host string
+		port uint16
+	}{{"a.b:443", false, "a.b", 443}, {"10.0.0.1:65535", false, "10.0.0.1", 65535}, {"10.0.0.1", true, "10.0.0.1", 0}} {
+		if host, port, err := parseTo(test.text, test.icmp); err != nil || host != test.host || port != test.port {
+			t.Errorf("%q: %q %d %v", test.text, host, port, err)
+		}
+	}
+	for _, text := range []string{"a.b", "a.b:", ":443", "a.b:0", "a.b:65536", "a.b:https"} {
+		if _, _, err := parseTo(text, false); err == nil {
+			t.Errorf("%q is taken", text)
+		}
+	}
+	if _, _, err := parseTo("a.b:1", true); err == nil {
+		t.Error("ICMP with a port is taken")
+	}
+}
+
+func TestExplainCommandLines(t *testing.T) {
+	none := filepath.Join(t.TempDir(), "none")
+	for _, test := range []struct {
+		args []string
+		code int
+	}{
+		{[]string{"explain", "--data", none}, codeFailed}, // --to is missing
+		{[]string{"explain", "--to", "a:1", "--data", none}, codeNotRunning},
+		{[]string{"explain", "--to", "a", "--data", none}, codeUsage},
+		{[]string{"explain", "--from", "x", "--to", "a:1", "--data", none}, codeUsage},
+		{[]string{"explain", "--to", "a:1", "--udp", "--icmp", "--data", none}, codeFailed},
+		{[]string{"reach", "--data", none}, codeNotRunning},
+		{[]string{"reach", "--mode", "other", "--data", none}, codeUsage},
+		{[]string{"demo", "--mode", "other"}, codeUsage},
+		{[]string{"demo", "--environments", none, "--data", none}, codeFailed},
+	} {
+		_, err := vauban(t, test.args...)
+		if err == nil || codeOf(err) != test.code {
+			t.Errorf("%v: %v, code %d, want %d", test.args, err, codeOf(err), test.code)
+		}
+	}
+}
+
+func TestPrintExplanation(t *testing.T) {
+	const group = "/subscriptions/s/resourceGroups/g/providers/Microsoft."
+	nsg := ruleNamed{group + "Network/networkSecurityGroups/nsg-training", "Outbound", "DenyInternet"}
+	subnet := group + "Network/virtualNetworks/demo-vnet/subnets/training"
+	for _, test := range []struct {
+		p    explainParams
+		r    explainResult
+		want string
+	}{
+		{explainParams{Host: "www.example.com", Port: 443}, explainResult{
+			From: "subnet demo-vnet/training", Names: []string{"www.example.com: the public names: address"}, Address: "198.51.100.80",
+			By: "x", Rule: &nsg, Counter: "c_1", Steps: []explainStep{{Where: subnet + "/exec", What: "10.20.1.4 is its own address", Allowed: true}, {Where: subnet, What: "outbound security rules", Rule: &nsg}},
+		}, `REFUSED  TCP from subnet demo-vnet/training to www.example.com:443, by rule nsg-training/DenyInternet
+
+Names
+  www.example.com: the public names: address
+  so it goes to 198.51.100.80
+
+Way
+  ✓ 1. demo-vnet/training/exec: 10.20.1.4 is its own address
+  ✗ 2. demo-vnet/training: outbound security rules: nsg-training/DenyInternet
+
+Decides
+  rule nsg-training/DenyInternet
+  of /subscriptions/s/resourceGroups/g/providers/Microsoft.Network/networkSecurityGroups/nsg-training
+  counter c_1
+`},
+		{explainParams{Host: "10.20.0.4", Port: 443}, explainResult{
+			From: "internet", Address: "10.20.0.4", By: "the service's firewall: closed", Service: "closed", Destination: "service at 10.20.0.4",
+		}, `REFUSED  TCP from internet to 10.20.0.4:443, by the service's firewall: closed
+
+Answers
+  service at 10.20.0.4
+
+Firewall of the service
+  ✗ closed
+`},
+		{explainParams{Host: "10.20.0.4", ICMP: true}, explainResult{From: "internet", Address: "10.20.0.4", Allowed: true}, "ALLOWED  ICMP from internet to 10.20.0.4\n"},
+	} {
+		var b strings.Builder
+		if err := printExplanation(&b, test.p, test.r); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(test.want, b.String()); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+func TestFabricRulesHaveNoDirection(t *testing.T) {
+	if got := nameRule(fabric.FabricRule(fabric.RuleNoRoute)); got != (ruleNamed{Owner: "fabric", Rule: "no-route"}) {
+		t.Errorf("%+v", got)
+	}
+	if got := nameRule(fabric.RuleRef{Owner: "n", Direction: fabric.Outbound, Rule: "r"}); got != (ruleNamed{"n", "Outbound", "r"}) {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestProbeCommand(t *testing.T) {
+	run := func(in string) (string, error) {
+		var out bytes.Buffer
+		root := newRoot(&out, &out)
+		root.SetArgs([]string{probeCommand})
+		root.SetIn(strings.NewReader(in))
+		err := root.ExecuteContext(t.Context())
+		return out.String(), err
+	}
+	out, err := run(`[{"name":"a","kind":"tcp","address":"127.0.0.1:1"}]`)
+	var results []reach.Result
+	if err := errors.Join(err, json.Unmarshal([]byte(out), &results)); err != nil || len(results) != 1 || results[0].Outcome() != reach.Reset {
+		t.Errorf("%s %v", out, err)
+	}
+	if _, err := run("nonsense"); codeOf(err) != codeUsage {
+		t.Errorf("%v", err)
+	}
+}
+
+// A demo makes its directory anew, and touches nobody else's.
+func TestDemoDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "demo")
+	d := &demoRun{app: &app{data: dir}}
+	got, err := d.freshDir(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := filepath.Join(got, "state.db")
+	if err := os.WriteFile(old, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.freshDir(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(old); err == nil {
+		t.Error("the earlier demo's data are still there")
+	}
+	if err := errors.Join(os.Remove(filepath.Join(got, "demo.json")), os.WriteFile(old, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.freshDir(t.Context()); err == nil {
+		t.Error("somebody else's directory was taken")
+	}
+	if _, err := os.Stat(old); err != nil {
+		t.Error("somebody else's data are gone")
+	}
+}
+
+func TestFromHere(t *testing.T) {
+	t.Chdir(t.TempDir())
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		filepath.Join(here, "bin/vauban"): "bin/vauban", "/usr/bin/x": "/usr/bin/x", filepath.Join(here, "a b'c"): `'a b'\''c'`,
+	} {
+		if got := fromHere(path); got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+}

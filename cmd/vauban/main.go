@@ -149,10 +149,11 @@ func exit(stderr io.Writer, err error) {
 func codeOf(err error) int {
 	var inExec *execError
 	var usage *usageError
+	var program *exec.Error // the user's program, as it was looked up
 	switch {
 	case errors.As(err, &usage):
 		return codeUsage
-	case errors.As(err, &inExec) && errors.Is(err, exec.ErrNotFound):
+	case errors.As(err, &inExec) && errors.As(err, &program) && (errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist)):
 		return codeNotFound
 	case errors.As(err, &inExec) && errors.Is(err, fs.ErrPermission):
 		return codeCannotRun

@@ -65,13 +65,19 @@ func TestCommandLines(t *testing.T) {
 }
 
 func TestExecCodes(t *testing.T) {
-	for want, err := range map[int]error{
-		codeNotFound:   &exec.Error{Name: "x", Err: exec.ErrNotFound},
-		codeCannotRun:  &fs.PathError{Op: "exec", Path: "x", Err: fs.ErrPermission},
-		codeExecFailed: fmt.Errorf("place: %w", region.ErrNotRunning),
+	for _, test := range []struct {
+		want int
+		err  error
+	}{
+		{codeNotFound, &exec.Error{Name: "x", Err: exec.ErrNotFound}},
+		{codeNotFound, &exec.Error{Name: "/x", Err: &fs.PathError{Op: "stat", Path: "/x", Err: fs.ErrNotExist}}},
+		{codeCannotRun, &exec.Error{Name: "/x", Err: fs.ErrPermission}},
+		{codeCannotRun, &fs.PathError{Op: "exec", Path: "x", Err: fs.ErrPermission}},
+		{codeExecFailed, &fs.PathError{Op: "open", Path: "resolv.conf", Err: fs.ErrNotExist}},
+		{codeExecFailed, fmt.Errorf("place: %w", region.ErrNotRunning)},
 	} {
-		if got := codeOf(&execError{err}); got != want {
-			t.Errorf("%v: %d, want %d", err, got, want)
+		if got := codeOf(&execError{test.err}); got != test.want {
+			t.Errorf("%v: %d, want %d", test.err, got, test.want)
 		}
 	}
 }

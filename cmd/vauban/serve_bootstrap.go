@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -78,7 +77,7 @@ func (w *world) bootstrap(ctx context.Context) error {
 			if err := resources.Ensure(tx, sub, name); err != nil {
 				return err
 			}
-			if err := own(tx, "/subscriptions/"+sub, sp.ObjectID); err != nil {
+			if err := authorization.Grant(tx, arm.MustParseID("/subscriptions/"+sub), authz.Owner, sp.ObjectID); err != nil {
 				return err
 			}
 		}
@@ -86,19 +85,6 @@ func (w *world) bootstrap(ctx context.Context) error {
 	})
 	w.first = c
 	return err
-}
-
-func own(tx *rp.Tx, scope, principal string) error {
-	sum := sha256.Sum256([]byte(scope + " " + principal))
-	name := uuid.Must(uuid.FromBytes(sum[:16])).String()
-	id, err := arm.ParseID(scope + "/providers/" + authorization.AssignmentType + "/" + name)
-	if err != nil {
-		return err
-	}
-	return rp.Save(tx, &rp.Resource[authorization.Assignment]{ID: id, State: arm.Succeeded, Properties: authorization.Assignment{
-		RoleDefinitionID: scope + "/providers/" + authorization.DefinitionType + "/" + authz.Owner,
-		PrincipalID:      principal, PrincipalType: "ServicePrincipal", Scope: scope, CreatedOn: tx.Now, UpdatedOn: tx.Now,
-	}})
 }
 
 func writeCredentials(dir string, c credentials) error {

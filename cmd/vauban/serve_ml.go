@@ -176,7 +176,7 @@ func (m mlWorkspaces) ByGUID(ctx context.Context, guid string) (runhistory.Works
 type mlBlobs struct{ blobs *blob.Service }
 
 func (b mlBlobs) List(ctx context.Context, account, container, prefix, after string, limit int) ([]runhistory.Blob, error) {
-	page, err := b.blobs.List(ctx, account, container, blob.ListOptions{Prefix: prefix, Marker: after, MaxResults: limit})
+	page, err := b.blobs.List(ctx, account, container, blob.ListOptions{Prefix: prefix, After: after, MaxResults: limit})
 	if blob.IsCode(err, blob.CodeContainerNotFound) {
 		return nil, nil
 	}
@@ -196,5 +196,6 @@ func (b mlBlobs) Stat(ctx context.Context, account, container, name string) (run
 }
 
 func (b mlBlobs) SAS(ctx context.Context, account, container, name, permissions string, expiry time.Time) (string, error) {
-	return b.blobs.SAS(ctx, blob.SASRequest{Account: account, Container: container, Blob: name, Permissions: permissions, Expiry: expiry})
+	url, err := b.blobs.SAS(ctx, blob.SASRequest{Account: account, Container: container, Blob: name, Permissions: permissions, Expiry: expiry})
+	return url, armBlobError(err)
 }

@@ -17,6 +17,7 @@ type ListOptions struct {
 	Prefix     string
 	Delimiter  string // names that have it after Prefix are rolled up into Prefixes
 	Marker     string // Next of the page before
+	After      string // or the name after which to begin
 	MaxResults int
 }
 
@@ -34,6 +35,7 @@ func (s *Service) List(ctx context.Context, account, container string, o ListOpt
 		return Page{}, err
 	}
 	after, err := decodeMarker(o.Marker)
+	after = max(after, o.After)
 	if err != nil {
 		return Page{}, err
 	}

@@ -4,10 +4,13 @@ package authorization
 
 import (
 	"context"
+	"crypto/sha256"
 	"net/http"
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
@@ -164,6 +167,24 @@ func (p *Provider) admit(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Reso
 		}
 	}
 	return nil
+}
+
+// Grant gives a principal a built-in role at a scope, as the platform does for what it makes itself; a
+// grant that exists is left as it is.
+func Grant(tx *rp.Tx, scope arm.ID, role, principalID string) error {
+	sum := sha256.Sum256([]byte(scope.Key() + " " + role + " " + principalID))
+	name, err := uuid.FromBytes(sum[:16])
+	if err != nil {
+		return err
+	}
+	id, err := arm.ParseID(strings.TrimSuffix(scope.String(), "/") + "/providers/" + AssignmentType + "/" + name.String())
+	if err != nil {
+		return err
+	}
+	return rp.Save(tx, &rp.Resource[Assignment]{ID: id, State: arm.Succeeded, Properties: Assignment{
+		RoleDefinitionID: definitionID(id, role), PrincipalID: principalID, PrincipalType: "ServicePrincipal", Scope: scope.String(),
+		CreatedOn: tx.Now, UpdatedOn: tx.Now,
+	}})
 }
 
 func definitionID(at arm.ID, role string) string {

@@ -10,7 +10,9 @@ import (
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
+	"vauban.dev/authz"
 	"vauban.dev/firewall"
+	"vauban.dev/provider/authorization"
 	"vauban.dev/provider/keyvault"
 	"vauban.dev/provider/privatelink"
 	"vauban.dev/provider/storage"
@@ -178,6 +180,13 @@ func (p *Provider) admitWorkspace(_ context.Context, tx *rp.Tx, op rp.Op, new, _
 	}
 	for _, c := range []string{BlobContainer(new), ArtifactContainer} {
 		if _, err := p.Containers.PutContainer(tx, account.ID, storage.Container{Name: c}); err != nil {
+			return err
+		}
+	}
+	if i := new.Identity; i != nil && i.PrincipalID != "" {
+		// As Azure does ("How Azure Machine Learning uses managed identity"): what runs in the workspace
+		// acts as it. Roles on storage and vault are the owner's to give.
+		if err := authorization.Grant(tx, new.ID, authz.Contributor, i.PrincipalID); err != nil {
 			return err
 		}
 	}

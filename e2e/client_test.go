@@ -54,6 +54,7 @@ func newClient(w wire, c credentials) (*client, error) {
 		tr.TLSClientConfig.RootCAs = x509.NewCertPool()
 		tr.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem)
 	}
+	tr.Proxy = http.ProxyFromEnvironment
 	if w.Proxy != "" {
 		u, err := url.Parse(w.Proxy)
 		if err != nil {
@@ -106,6 +107,7 @@ func (a *answer) json(into any) error {
 type request struct {
 	Method, URL string
 	Body        io.Reader
+	Length      int64       // of the body, where it cannot be seen
 	Header      http.Header // overrides; a key "Host" is the request's Host
 	Token       string      // "" takes the client's own for the service, "-" sends none
 }
@@ -118,6 +120,9 @@ func (c *client) do(ctx context.Context, r request) (*answer, error) {
 	q, err := http.NewRequestWithContext(ctx, r.Method, r.URL, r.Body)
 	if err != nil {
 		return nil, err
+	}
+	if r.Length > 0 {
+		q.ContentLength = r.Length
 	}
 	if r.Body != nil {
 		q.Header.Set("Content-Type", "application/json")

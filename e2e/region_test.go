@@ -46,13 +46,21 @@ func newGround(t testing.TB, user *syscall.Credential) *ground {
 		if t.Failed() {
 			g.logs()
 		}
-		out, err := g.command("down").CombinedOutput()
+		out, err := g.down()
 		if err != nil {
 			t.Errorf("vauban down: %v\n%s", err, out)
 		}
 		os.RemoveAll(base)
 	})
 	return g
+}
+
+// down ends the region. The client's idle connections would be waited for.
+func (g *ground) down() ([]byte, error) {
+	if g.client != nil {
+		g.http.CloseIdleConnections()
+	}
+	return g.command("down").CombinedOutput()
 }
 
 // with is the ground for a subtest, or for other variables.

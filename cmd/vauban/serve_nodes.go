@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"vauban.dev/compute"
 	"vauban.dev/compute/agent"
 	"vauban.dev/compute/oci"
 	"vauban.dev/fabric"
@@ -31,7 +30,6 @@ type nodeLauncher struct {
 	exe    string
 	bundle string
 	images map[string]agent.Image
-	limits compute.Limits
 }
 
 // environments are the region's images: each is a directory with a Python environment, which stands at
@@ -72,7 +70,7 @@ func (l *nodeLauncher) Start(ctx context.Context, n machinelearning.NodeSpec) er
 	ns := fabric.NSName(fabric.Place{Kind: fabric.AtNIC, ID: n.NIC})
 	cfg := agent.Config{
 		Node: n.ID, Token: n.Token, Batch: "https://" + n.Host, StateDir: filepath.Join(dir, "work"), CABundle: l.bundle,
-		Images: l.images, Limits: l.limits, Slot: slot(n.ID), Hidden: []string{l.data},
+		Images: l.images, Limits: n.Limits, Slot: slot(n.ID), Hidden: []string{l.data},
 	}
 	if n.User != "" && n.Key != "" {
 		cfg.SSH = &agent.SSH{User: n.User, AuthorizedKeys: []string{n.Key}}

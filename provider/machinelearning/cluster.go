@@ -22,6 +22,7 @@ const (
 	startTimeout = time.Minute      // for a node's agent to reach the batch service
 	silence      = 90 * time.Second // a node that is not heard for longer is unusable
 	watchEvery   = 10 * time.Second // how often a cluster with nodes is looked at
+	nodePids     = 4096             // processes and threads of a task
 	maxAttempts  = 2                // a task whose node is lost is queued again once
 )
 
@@ -177,6 +178,9 @@ func (p *Provider) startNode(ctx context.Context, r *rp.Resource[Compute], n *no
 		return err
 	}
 	spec := NodeSpec{ID: n.ID, NIC: n.NIC.ID, Token: token, Host: BatchHost(r.Location)}
+	if size := sizeOf(r.Properties.Aml.VMSize); size != nil {
+		spec.Limits = compute.Limits{MemoryBytes: int64(size.MemoryGB * (1 << 30)), CPUs: float64(size.CPUs), Pids: nodePids}
+	}
 	if u := r.Properties.Aml.Account; u != nil {
 		spec.User, spec.Key = u.Name, u.Key
 	}

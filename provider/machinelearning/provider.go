@@ -108,6 +108,8 @@ type NodeSpec struct {
 	Host  string // of the batch service
 	User  string // SSH; "" for none
 	Key   string // authorized key
+	// Limits of a task: the node's size.
+	Limits compute.Limits
 }
 
 // Config of the provider.
@@ -121,7 +123,6 @@ type Config struct {
 	Network    Network
 	Launcher   Launcher
 	TenantID   string
-	Limits     compute.Limits // of one task on one node
 	// Images are the environments that this region has, by image reference.
 	Images map[string]bool
 }

@@ -36,7 +36,7 @@ func (p *Provider) buildTask(tx *rp.Tx, t *task) (compute.Task, error) {
 	if err != nil {
 		return compute.Task{}, err
 	}
-	b := &builder{p: p, tx: tx, w: w, job: &job.Properties, out: compute.Task{ID: t.ID, Limits: p.Limits, Env: map[string]string{}, Secrets: map[string]string{}}}
+	b := &builder{p: p, tx: tx, w: w, job: &job.Properties, out: compute.Task{ID: t.ID, Env: map[string]string{}, Secrets: map[string]string{}}}
 	for _, step := range []func(*task) error{b.image, b.code, b.inputs, b.outputs, b.command, b.limits, b.environment} {
 		if err := step(t); err != nil {
 			return compute.Task{}, err

@@ -54,6 +54,7 @@ type Engine struct {
 	tenant     string
 	queue      *reconcile.Queue
 	waiters    waiters
+	known      *Memo[struct{}] // subscriptions, by lower-case id
 
 	mu         sync.RWMutex
 	types      map[string]*definition // by lower-case name
@@ -77,6 +78,7 @@ func New(cfg Config) *Engine {
 		e.log = slog.New(slog.DiscardHandler)
 	}
 	e.queue = reconcile.New(reconcile.Config{Do: e.reconcile, Workers: cfg.Workers, Log: e.log})
+	e.known = NewMemo(e, e.findSubscription)
 	e.builtin()
 	return e
 }

@@ -189,17 +189,19 @@ func (e *Engine) badVersion(t *Target, version string, known []string) *arm.Erro
 
 // subscriptionExists answers 404 for an unknown subscription, as Azure does before it looks at roles.
 func (e *Engine) subscriptionExists(ctx context.Context, subscription string) error {
-	d, err := e.definition(arm.ParseTypeName(subscriptionKey))
-	if err != nil {
+	if _, err := e.definition(arm.ParseTypeName(subscriptionKey)); err != nil {
 		return nil // a region without subscriptions of its own, in tests of a provider
 	}
-	return e.store.View(ctx, func(tx store.Tx) error {
-		_, err := tx.Get(storeKind(d.name), "/subscriptions/"+strings.ToLower(subscription))
-		if errors.Is(err, store.ErrNotFound) {
-			return arm.Errorf(http.StatusNotFound, "SubscriptionNotFound", "The subscription '%s' could not be found.", subscription)
-		}
-		return err
-	})
+	_, err := e.known.Get(ctx, strings.ToLower(subscription))
+	if errors.Is(err, store.ErrNotFound) {
+		return arm.Errorf(http.StatusNotFound, "SubscriptionNotFound", "The subscription '%s' could not be found.", subscription)
+	}
+	return err
+}
+
+func (e *Engine) findSubscription(tx *Tx, subscription string) (none struct{}, err error) {
+	_, err = tx.Tx.Get(storeKind(arm.ParseTypeName(subscriptionKey)), "/subscriptions/"+subscription)
+	return none, err
 }
 
 // typeIn is the type that a path names after its last /providers/, whether or not a name follows it.

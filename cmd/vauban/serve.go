@@ -56,6 +56,7 @@ type world struct {
 	access   *authz.Evaluator
 	engine   *rp.Engine
 	links    *privatelink.Links
+	accounts *blobAccounts
 	blobs    *blob.Service
 	secrets  *keyvault.Service
 	runs     *ml.Store
@@ -148,15 +149,16 @@ func (w *world) openDirectory(ctx context.Context) (err error) {
 
 func (w *world) openServices(context.Context) (err error) {
 	tokens := verifier{w.entra}
+	w.accounts = newBlobAccounts(w.engine, w.entra.Tenant().ID)
 	w.blobs, err = blob.Open(blob.Config{
 		Store: w.db, Keys: w.keys, Dir: w.path("blobs"), Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access,
-		Accounts: blobAccounts{w.engine, w.entra.Tenant().ID},
+		Accounts: w.accounts,
 	})
 	if err != nil {
 		return err
 	}
 	w.secrets = keyvault.Open(keyvault.Config{
-		Store: w.db, Keys: w.keys, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Vaults: vaultLookup{w.engine},
+		Store: w.db, Keys: w.keys, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Vaults: newVaultLookup(w.engine),
 	})
 	w.runs = ml.New(w.db, w.clock)
 	return nil
@@ -184,7 +186,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	w.network = network.New(network.Config{Engine: w.engine, Targets: &targets, Sync: w.sync, Tags: w.tags, PublicPool: publicPool})
 	w.sync.network = w.network
 	w.ml = machinelearning.New(machinelearning.Config{
-		Clock: w.clock, Log: w.log, Runs: w.runs, Containers: data, SAS: containerSAS{blobAccounts{w.engine, tenant.ID}}, Tokens: runTokens{w.entra},
+		Clock: w.clock, Log: w.log, Runs: w.runs, Containers: data, SAS: containerSAS{w.accounts}, Tokens: runTokens{w.entra},
 		Network: mlNetwork{w.network, w.sync}, Launcher: w.launcher, TenantID: tenant.ID, Images: images,
 	})
 	w.links = privatelink.New(accounts.Target(), vaults.Target(), w.ml.Target())
@@ -243,7 +245,7 @@ func (w *world) openHosts(ctx context.Context) error {
 		return err
 	}
 	history := runhistory.New(runhistory.Config{
-		Runs: w.runs, MLflow: mlflow.New(w.runs, mlModels{w.ml}, w.clock, w.log), Workspaces: mlWorkspaces{w.engine}, Authorizer: w.access,
+		Runs: w.runs, MLflow: mlflow.New(w.runs, mlModels{w.ml}, w.clock, w.log), Workspaces: newMLWorkspaces(w.engine), Authorizer: w.access,
 		Tokens: w.entra, Blobs: mlBlobs{w.blobs}, Clock: w.clock, Log: w.log,
 	})
 	login := w.entra.Login(w.log)

@@ -33,26 +33,32 @@ import (
 
 // blobAccounts answers dataplane/blob from provider/storage.
 type blobAccounts struct {
-	engine *rp.Engine
 	tenant string
+	byName *rp.Memo[blob.Account] // by lower-case name: every request asks
 }
 
-func (a blobAccounts) Lookup(ctx context.Context, name string) (out blob.Account, err error) {
-	err = a.engine.View(ctx, func(tx *rp.Tx) error {
-		r, err := storage.ByName(tx, name)
-		if errors.Is(err, store.ErrNotFound) || isStatus(err, http.StatusNotFound) {
-			return blob.ErrNoAccount
-		}
-		if err != nil {
-			return err
-		}
-		out, err = a.account(r)
-		return err
-	})
-	return out, err
+func newBlobAccounts(engine *rp.Engine, tenant string) *blobAccounts {
+	a := &blobAccounts{tenant: tenant}
+	a.byName = rp.NewMemo(engine, a.find)
+	return a
 }
 
-func (a blobAccounts) account(r *rp.Resource[storage.Account]) (blob.Account, error) {
+func (a *blobAccounts) Lookup(ctx context.Context, name string) (blob.Account, error) {
+	return a.byName.Get(ctx, strings.ToLower(name))
+}
+
+func (a *blobAccounts) find(tx *rp.Tx, name string) (blob.Account, error) {
+	r, err := storage.ByName(tx, name)
+	if errors.Is(err, store.ErrNotFound) || isStatus(err, http.StatusNotFound) {
+		return blob.Account{}, blob.ErrNoAccount
+	}
+	if err != nil {
+		return blob.Account{}, err
+	}
+	return a.account(r)
+}
+
+func (a *blobAccounts) account(r *rp.Resource[storage.Account]) (blob.Account, error) {
 	p := &r.Properties
 	out := blob.Account{
 		ID: r.ID.String(), Name: strings.ToLower(r.ID.Name()), TenantID: a.tenant, Kind: r.Kind, SKU: "Standard_LRS",
@@ -126,29 +132,34 @@ func (c containers) DropAccount(ctx context.Context, _, name string) error {
 }
 
 // vaultLookup answers dataplane/keyvault from provider/keyvault.
-type vaultLookup struct{ engine *rp.Engine }
+type vaultLookup struct{ byName *rp.Memo[keyvault.Vault] } // by lower-case name
 
-func (v vaultLookup) Lookup(ctx context.Context, name string) (out keyvault.Vault, err error) {
-	err = v.engine.View(ctx, func(tx *rp.Tx) error {
-		r, err := kvprovider.ByName(tx, name)
-		if errors.Is(err, store.ErrNotFound) || isStatus(err, http.StatusNotFound) {
-			return keyvault.ErrNoVault
-		}
-		if err != nil {
-			return err
-		}
-		p := &r.Properties
-		out = keyvault.Vault{
-			ID: r.ID.String(), Name: strings.ToLower(r.ID.Name()), TenantID: p.TenantID, Firewall: kvprovider.Firewall(r),
-			Location: r.Location, RBAC: *p.RBAC, RetentionDays: p.RetentionDays, PurgeProtection: p.PurgeProtection != nil && *p.PurgeProtection,
-		}
-		for _, a := range p.AccessPolicies {
-			out.AccessPolicies = append(out.AccessPolicies, keyvault.AccessPolicy{
-				TenantID: a.TenantID, ObjectID: a.ObjectID, ApplicationID: a.Application, Secrets: a.Permissions["secrets"]})
-		}
-		return nil
-	})
-	return out, err
+func newVaultLookup(engine *rp.Engine) vaultLookup {
+	return vaultLookup{rp.NewMemo(engine, findVault)}
+}
+
+func (v vaultLookup) Lookup(ctx context.Context, name string) (keyvault.Vault, error) {
+	return v.byName.Get(ctx, strings.ToLower(name))
+}
+
+func findVault(tx *rp.Tx, name string) (out keyvault.Vault, err error) {
+	r, err := kvprovider.ByName(tx, name)
+	if errors.Is(err, store.ErrNotFound) || isStatus(err, http.StatusNotFound) {
+		return out, keyvault.ErrNoVault
+	}
+	if err != nil {
+		return out, err
+	}
+	p := &r.Properties
+	out = keyvault.Vault{
+		ID: r.ID.String(), Name: strings.ToLower(r.ID.Name()), TenantID: p.TenantID, Firewall: kvprovider.Firewall(r),
+		Location: r.Location, RBAC: *p.RBAC, RetentionDays: p.RetentionDays, PurgeProtection: p.PurgeProtection != nil && *p.PurgeProtection,
+	}
+	for _, a := range p.AccessPolicies {
+		out.AccessPolicies = append(out.AccessPolicies, keyvault.AccessPolicy{
+			TenantID: a.TenantID, ObjectID: a.ObjectID, ApplicationID: a.Application, Secrets: a.Permissions["secrets"]})
+	}
+	return out, nil
 }
 
 // vaultData answers provider/keyvault from dataplane/keyvault.
@@ -191,7 +202,7 @@ func (r runTokens) IssueRun(ctx context.Context, run machinelearning.RunScope) (
 
 // containerSAS answers provider/machinelearning: the URL is signed with the account's own key, which the
 // transaction sees even when the account is younger than it.
-type containerSAS struct{ accounts blobAccounts }
+type containerSAS struct{ accounts *blobAccounts }
 
 func (c containerSAS) ContainerSAS(tx *rp.Tx, account, container, permissions string, expiry time.Time) (string, error) {
 	r, err := storage.ByName(tx, account)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -16,6 +17,7 @@ import (
 	"vauban.dev/provider/machinelearning"
 	"vauban.dev/provider/privatelink"
 	"vauban.dev/provider/storage"
+	"vauban.dev/store"
 )
 
 // The places on the internet that are no service: where `exec --from internet` stands, and a web server that
@@ -139,19 +141,25 @@ func workspaceByLabel(tx *rp.Tx, label string) (arm.ID, error) {
 	return r.ID, nil
 }
 
+// published is what DNS knows of a service's resource.
+type published struct{ exists, private bool }
+
 // resource asks the store whether a label's resource exists and has a private endpoint connection.
 func (p *publicNames) resource(find func(*rp.Tx, string) (arm.ID, error)) func(string) (exists, private bool) {
+	known := rp.NewMemo(p.engine, func(tx *rp.Tx, label string) (published, error) {
+		id, err := find(tx, label)
+		if errors.Is(err, store.ErrNotFound) || isStatus(err, http.StatusNotFound) {
+			return published{}, nil
+		}
+		if err != nil {
+			return published{}, err
+		}
+		private, err := p.links.Connected(tx, id)
+		return published{true, private}, err
+	})
 	return func(label string) (exists, private bool) {
-		err := p.engine.View(context.Background(), func(tx *rp.Tx) error {
-			id, err := find(tx, label)
-			if err != nil {
-				return err
-			}
-			exists = true
-			private, err = p.links.Connected(tx, id)
-			return err
-		})
-		return exists && err == nil, private
+		r, err := known.Get(context.Background(), strings.ToLower(label))
+		return r.exists && err == nil, r.private
 	}
 }
 

@@ -135,41 +135,52 @@ func (w *world) serviceFirewall(ctx context.Context, host string, o origin.Origi
 }
 
 // mlWorkspaces answers dataplane/runhistory from provider/machinelearning.
-type mlWorkspaces struct{ engine *rp.Engine }
+type mlWorkspaces struct {
+	byID, byGUID *rp.Memo[runhistory.Workspace]
+} // by lower-case id
 
-func (m mlWorkspaces) find(ctx context.Context, get func(*rp.Tx) (*rp.Resource[machinelearning.Workspace], error)) (out runhistory.Workspace, err error) {
-	err = m.engine.View(ctx, func(tx *rp.Tx) error {
-		w, err := get(tx)
-		if errors.Is(err, store.ErrNotFound) || isStatus(err, http.StatusNotFound) {
-			return runhistory.ErrNoWorkspace
-		}
-		if err != nil {
-			return err
-		}
-		account, err := arm.ParseID(w.Properties.StorageAccount)
-		if err != nil {
-			return err
-		}
-		out = runhistory.Workspace{
-			ID: w.ID, GUID: w.Properties.WorkspaceID, Location: w.Location, Host: machinelearning.DataHost(w),
-			Firewall: machinelearning.Firewall(w), StorageAccount: accountName(account),
-		}
-		if w.Identity != nil {
-			out.IdentityObjectID = w.Identity.PrincipalID
-		}
-		return nil
-	})
-	return out, err
+func newMLWorkspaces(engine *rp.Engine) mlWorkspaces {
+	return mlWorkspaces{
+		byID: rp.NewMemo(engine, func(tx *rp.Tx, key string) (runhistory.Workspace, error) {
+			id, err := arm.ParseID(key)
+			if err != nil {
+				return runhistory.Workspace{}, err
+			}
+			return mlWorkspace(machinelearning.Get(tx, id))
+		}),
+		byGUID: rp.NewMemo(engine, func(tx *rp.Tx, guid string) (runhistory.Workspace, error) {
+			return mlWorkspace(machinelearning.ByGUID(tx, guid))
+		}),
+	}
+}
+
+func mlWorkspace(w *rp.Resource[machinelearning.Workspace], err error) (out runhistory.Workspace, _ error) {
+	if errors.Is(err, store.ErrNotFound) || isStatus(err, http.StatusNotFound) {
+		return out, runhistory.ErrNoWorkspace
+	}
+	if err != nil {
+		return out, err
+	}
+	account, err := arm.ParseID(w.Properties.StorageAccount)
+	if err != nil {
+		return out, err
+	}
+	out = runhistory.Workspace{
+		ID: w.ID, GUID: w.Properties.WorkspaceID, Location: w.Location, Host: machinelearning.DataHost(w),
+		Firewall: machinelearning.Firewall(w), StorageAccount: accountName(account),
+	}
+	if w.Identity != nil {
+		out.IdentityObjectID = w.Identity.PrincipalID
+	}
+	return out, nil
 }
 
 func (m mlWorkspaces) Lookup(ctx context.Context, id arm.ID) (runhistory.Workspace, error) {
-	return m.find(ctx, func(tx *rp.Tx) (*rp.Resource[machinelearning.Workspace], error) { return machinelearning.Get(tx, id) })
+	return m.byID.Get(ctx, id.Key())
 }
 
 func (m mlWorkspaces) ByGUID(ctx context.Context, guid string) (runhistory.Workspace, error) {
-	return m.find(ctx, func(tx *rp.Tx) (*rp.Resource[machinelearning.Workspace], error) {
-		return machinelearning.ByGUID(tx, guid)
-	})
+	return m.byGUID.Get(ctx, strings.ToLower(guid))
 }
 
 // mlBlobs gives the ML data plane the workspace's files.

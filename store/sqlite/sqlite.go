@@ -181,6 +181,9 @@ func (s *Store) Watch(ctx context.Context, kinds ...string) <-chan []store.Chang
 	return s.watch.watch(ctx, kinds)
 }
 
+// Changed answers from memory.
+func (s *Store) Changed(kinds ...string) int64 { return s.w.latest.of(kinds) }
+
 // Close finishes the transactions that were accepted, ends the watches and closes the file.
 func (s *Store) Close() error {
 	s.mu.Lock()

@@ -37,6 +37,7 @@ type writer struct {
 	tick      *sql.Stmt
 
 	version  int64 // of the latest write
+	latest   latest
 	watch    *hub
 	requests chan *request
 	stopping chan struct{}
@@ -69,6 +70,7 @@ func newWriter(ctx context.Context, conn *sql.Conn, watch *hub) (*writer, error)
 	if err := conn.QueryRowContext(ctx, "SELECT version FROM clock").Scan(&w.version); err != nil {
 		return nil, fmt.Errorf("sqlite: read the version: %w", err)
 	}
+	w.latest.any.Store(w.version)
 	return w, nil
 }
 
@@ -167,6 +169,7 @@ func (w *writer) batch(first *request) {
 			r.err = broken
 		}
 	}
+	w.latest.record(changes)
 	w.watch.publish(changes) // before the answers: who knows of a write finds it in a watch
 	for _, r := range batch {
 		r.done <- r.err

@@ -35,6 +35,7 @@ func Run(t *testing.T, open func(t *testing.T) (reopen func() store.Store)) {
 		"watch order":              watchOrder,
 		"watch slow reader":        watchSlow,
 		"watch ends":               watchEnds,
+		"changed":                  changed,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -448,6 +449,34 @@ func watchEnds(t *testing.T, s store.Store) {
 	}
 	for range s.Watch(ctx, "k") {
 		t.Error("a change after the end")
+	}
+}
+
+func changed(t *testing.T, s store.Store) {
+	want := func(what string, version int64, kinds ...string) {
+		t.Helper()
+		if got := s.Changed(kinds...); got != version {
+			t.Errorf("%s: Changed(%v) = %d, want %d", what, kinds, got, version)
+		}
+	}
+	want("new", 0, "k", "l")
+	k := put(t, s, "k", "a", "1")
+	want("first", k, "k")
+	want("first", 0, "l")
+	l := put(t, s, "l", "a", "1")
+	want("second", k, "k")
+	want("second", l, "l", "k")
+	want("second", l)
+	if err := s.Update(t.Context(), func(tx store.Tx) error {
+		_, err := tx.Put("k", "undone", nil, store.Any)
+		return errors.Join(err, errors.New("no"))
+	}); err == nil {
+		t.Error("no error")
+	}
+	want("undone", k, "k")
+	update(t, s, func(tx store.Tx) error { return tx.Delete("k", "a", store.Any) })
+	if s.Changed("k") <= l || s.Changed() != s.Changed("k") {
+		t.Errorf("a deletion: Changed(k) = %d, Changed() = %d after %d", s.Changed("k"), s.Changed(), l)
 	}
 }
 

@@ -15,3 +15,7 @@ go test -race -timeout 15m $(go list ./... | grep -v '/e2e')
 
 echo "== end to end"
 go test -timeout 15m ./e2e/...
+
+echo "== the demo, with the real clients"
+rm -rf .cache/test-demo
+bin/vauban demo --data .cache/test-demo

@@ -4,10 +4,13 @@ package keyvault
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/netip"
 	"regexp"
 	"strings"
+
+	"github.com/google/uuid"
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
@@ -112,8 +115,8 @@ func (p *Provider) Types() []rp.Registration {
 			Validate:   validate,
 			Admit:      admit,
 			Present:    p.present,
-			Release:    release,
 			Finalize:   p.finalize,
+			Erase:      erase,
 			Actions: map[string]rp.Action[Vault]{
 				"privateLinkResources": {Method: http.MethodGet, Permission: VaultType + "/privateLinkResources/read", Do: p.linkResources},
 			},
@@ -184,11 +187,13 @@ func bad(format string, args ...any) error {
 	return arm.Errorf(http.StatusBadRequest, "BadRequest", format, args...)
 }
 
-func validate(_ rp.Op, new, old *rp.Resource[Vault]) error {
+func validate(_ rp.Op, new, _ *rp.Resource[Vault]) error {
 	v := &new.Properties
 	switch {
-	case v.TenantID == "":
-		return bad("The value of properties.tenantId is missing.")
+	case uuid.Validate(v.TenantID) != nil:
+		return bad("An invalid value was provided for 'tenantId'.")
+	case !strings.EqualFold(v.SKU.Family, "A"):
+		return bad("The parameter sku.family '%s' is not A.", v.SKU.Family)
 	case v.SKU.Name != "standard" && v.SKU.Name != "premium":
 		return bad("The parameter sku.name '%s' is none of standard, premium.", v.SKU.Name)
 	case v.CreateMode != "" && v.CreateMode != "default":
@@ -199,17 +204,38 @@ func validate(_ rp.Op, new, old *rp.Resource[Vault]) error {
 		return bad("The parameter softDeleteRetentionInDays has an invalid value %d. It must be between 7 and 90.", v.RetentionDays)
 	case !*v.SoftDelete:
 		return bad("The property \"enableSoftDelete\" cannot be set to false. Enabling the soft delete for a vault is an irreversible action.")
-	case old != nil && old.Properties.PurgeProtection != nil && *old.Properties.PurgeProtection && (v.PurgeProtection == nil || !*v.PurgeProtection):
+	case v.PurgeProtection != nil && !*v.PurgeProtection:
 		return bad("The property \"enablePurgeProtection\" cannot be set to false. Enabling the purge protection for a vault is an irreversible action.")
 	}
-	if n := v.NetworkACLs; n != nil {
-		if n.DefaultAction != "Allow" && n.DefaultAction != "Deny" {
-			return bad("The parameter networkAcls.defaultAction '%s' is none of Allow, Deny.", n.DefaultAction)
+	for i, p := range v.AccessPolicies {
+		if uuid.Validate(p.TenantID) != nil || p.Application != "" && uuid.Validate(p.Application) != nil {
+			return bad("An invalid value was provided for 'accessPolicies': accessPolicies[%d] needs the ids of a tenant and, if any, of an application.", i)
 		}
-		for i, r := range n.IPRules {
-			if _, err := prefix(r.Value); err != nil {
-				return bad("The parameter networkAcls.ipRules[%d].value '%s' is not an IPv4 address or a CIDR range.", i, r.Value)
-			}
+		if uuid.Validate(p.ObjectID) != nil {
+			return bad("Invalid value found at accessPolicies[%d].ObjectId: %s", i, p.ObjectID)
+		}
+	}
+	return validateACLs(v.NetworkACLs)
+}
+
+func validateACLs(n *NetworkACLs) error {
+	if n == nil {
+		return nil
+	}
+	if n.DefaultAction != "Allow" && n.DefaultAction != "Deny" {
+		return bad("The parameter networkAcls.defaultAction '%s' is none of Allow, Deny.", n.DefaultAction)
+	}
+	if n.Bypass != "AzureServices" && n.Bypass != "None" {
+		return bad("The parameter networkAcls.bypass '%s' is none of AzureServices, None.", n.Bypass)
+	}
+	for i, r := range n.IPRules {
+		if p, err := prefix(r.Value); err != nil || !p.Addr().Is4() {
+			return bad("The parameter networkAcls.ipRules[%d].value '%s' is not an IPv4 address or a CIDR range.", i, r.Value)
+		}
+	}
+	for i, r := range n.VNetRules {
+		if id, err := arm.ParseID(r.ID); err != nil || id.Type().Key() != "microsoft.network/virtualnetworks/subnets" {
+			return bad("The parameter networkAcls.virtualNetworkRules[%d].id '%s' is not the id of a subnet.", i, r.ID)
 		}
 	}
 	return nil
@@ -225,8 +251,12 @@ func prefix(s string) (netip.Prefix, error) {
 // kindName maps a vault's name, unique in the world, to its id.
 const kindName = "keyvault.name"
 
-func admit(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[Vault]) error {
+func admit(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource[Vault]) error {
+	new.Properties.CreateMode = "" // it says how, not what: no answer shows it
 	if op == rp.Update {
+		if new.Properties.PurgeProtection == nil { // once enabled, it stays
+			new.Properties.PurgeProtection = old.Properties.PurgeProtection
+		}
 		return nil
 	}
 	name := strings.ToLower(new.ID.Name())
@@ -234,7 +264,7 @@ func admit(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[Vault]) e
 	if err == nil && !strings.EqualFold(string(d.Value), new.ID.String()) {
 		return arm.Errorf(http.StatusConflict, "VaultAlreadyExists", "The vault name '%s' is already in use. Vault names are globally unique so it is possible that the name is already taken.", name)
 	}
-	if err != nil && err != store.ErrNotFound {
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
 	new.Properties.URI = "https://" + name + ".vault.azure.net/"
@@ -242,7 +272,8 @@ func admit(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[Vault]) e
 	return err
 }
 
-// ByName finds the vault of a host name's first label; store.ErrNotFound without one.
+// ByName finds the vault of a host name's first label; store.ErrNotFound without one, also when it is being
+// deleted.
 func ByName(tx *rp.Tx, name string) (*rp.Resource[Vault], error) {
 	d, err := tx.Get(kindName, strings.ToLower(name))
 	if err != nil {
@@ -252,7 +283,11 @@ func ByName(tx *rp.Tx, name string) (*rp.Resource[Vault], error) {
 	if err != nil {
 		return nil, err
 	}
-	return rp.Get[Vault](tx, id)
+	r, err := rp.Get[Vault](tx, id)
+	if err == nil && r.State == arm.Deleting {
+		return nil, store.ErrNotFound
+	}
+	return r, err
 }
 
 // Names lists the names of all vaults.
@@ -273,8 +308,8 @@ func (p *Provider) finalize(ctx context.Context, r *rp.Resource[Vault]) (rp.Resu
 	return rp.Result{}, p.data.DropVault(ctx, r.ID.String())
 }
 
-// release gives the name back.
-func release(_ context.Context, tx *rp.Tx, r *rp.Resource[Vault]) error {
+// erase gives the name back, once the data are gone: who takes it must not meet them, nor lose its own.
+func erase(_ context.Context, tx *rp.Tx, r *rp.Resource[Vault]) error {
 	return tx.Delete(kindName, strings.ToLower(r.ID.Name()), store.Any)
 }
 

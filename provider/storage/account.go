@@ -6,12 +6,17 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
@@ -142,8 +147,8 @@ func (p *Provider) Types() []rp.Registration {
 			Validate:   validate,
 			Admit:      p.admit,
 			Present:    p.present,
-			Release:    release,
 			Finalize:   p.finalize,
+			Erase:      erase,
 			Actions: map[string]rp.Action[Account]{
 				"listKeys":             {Do: listKeys},
 				"regenerateKey":        {Do: regenerateKey},
@@ -208,6 +213,7 @@ func defaults(version string, r *rp.Resource[Account]) {
 	if a.MinimumTLSVersion == "" {
 		a.MinimumTLSVersion = "TLS1_0"
 	}
+	r.SKU = defaultSKU(r.SKU)
 	if r.Kind == "" {
 		r.Kind = "Storage"
 	}
@@ -244,8 +250,39 @@ func defaults(version string, r *rp.Resource[Account]) {
 	}
 }
 
+// skus are the kinds of redundancy ("Storage SKU types"); the part before the underscore is the tier.
+var skus = []string{
+	"Standard_LRS", "Standard_GRS", "Standard_RAGRS", "Standard_ZRS", "Standard_GZRS", "Standard_RAGZRS", "Premium_LRS", "Premium_ZRS",
+	"StandardV2_LRS", "StandardV2_GRS", "StandardV2_ZRS", "StandardV2_GZRS", "PremiumV2_LRS", "PremiumV2_ZRS",
+}
+
+// defaultSKU adds the tier, which clients may leave out.
+func defaultSKU(raw json.RawMessage) json.RawMessage {
+	var in struct{ Name string }
+	if json.Unmarshal(raw, &in) != nil {
+		return raw // validate says what is wrong
+	}
+	i := slices.IndexFunc(skus, func(s string) bool { return strings.EqualFold(s, in.Name) })
+	if i < 0 {
+		return raw
+	}
+	tier, _, _ := strings.Cut(skus[i], "_")
+	return json.RawMessage(`{"name":"` + skus[i] + `","tier":"` + strings.TrimSuffix(tier, "V2") + `"}`)
+}
+
+func invalid(format string, args ...any) *arm.Error {
+	return arm.Errorf(http.StatusBadRequest, "InvalidValuesForRequestParameters", "Values for request parameters are invalid: "+format, args...)
+}
+
 func validate(_ rp.Op, new, _ *rp.Resource[Account]) error {
 	a := &new.Properties
+	var sku struct{ Name string }
+	if err := json.Unmarshal(new.SKU, &sku); err != nil || !slices.Contains(skus, sku.Name) {
+		return invalid("sku. sku.name '%s' is none of %s.", sku.Name, strings.Join(skus, ", "))
+	}
+	if err := oneOf("kind", new.Kind, "Storage", "StorageV2", "BlobStorage", "BlockBlobStorage", "FileStorage"); err != nil {
+		return err
+	}
 	if err := oneOf("properties.publicNetworkAccess", a.PublicNetworkAccess, "Enabled", "Disabled", "SecuredByPerimeter"); err != nil {
 		return err
 	}
@@ -258,15 +295,33 @@ func validate(_ rp.Op, new, _ *rp.Resource[Account]) error {
 	if a.Encryption.KeySource == "Microsoft.Keyvault" {
 		return arm.NotImplemented("properties.encryption.keySource Microsoft.Keyvault: customer-managed keys are not there yet; accounts are encrypted with the platform's key.")
 	}
-	for i, r := range a.NetworkACLs.IPRules {
-		if _, err := ipRule(r.Value); err != nil {
-			return arm.Errorf(http.StatusBadRequest, "InvalidValuesForRequestParameters", "Values for request parameters are invalid: networkAcls.ipRules[%d].value '%s': %v.", i, r.Value, err)
+	return validateACLs(a.NetworkACLs)
+}
+
+func validateACLs(n *NetworkACLs) error {
+	const more = " For more information, see - https://aka.ms/storagenetworkruleset"
+	for part := range strings.SplitSeq(n.Bypass, ",") {
+		if err := oneOf("networkAcls.bypass", strings.TrimSpace(part), "None", "AzureServices", "Logging", "Metrics"); err != nil {
+			return err
 		}
 	}
-	for i, r := range a.NetworkACLs.VNetRules {
+	for i, r := range n.IPRules {
+		if _, err := ipRule(r.Value); err != nil {
+			return invalid("networkAcls.ipRules[%d].value '%s': %v."+more, i, r.Value, err)
+		}
+	}
+	for i, r := range n.VNetRules {
 		id, err := arm.ParseID(r.ID)
 		if err != nil || id.Type().Key() != "microsoft.network/virtualnetworks/subnets" {
-			return arm.Errorf(http.StatusBadRequest, "InvalidValuesForRequestParameters", "Values for request parameters are invalid: networkAcls.virtualNetworkRules[%d].id '%s' is not the id of a subnet.", i, r.ID)
+			return invalid("networkAcls.virtualNetworkRules[%d].id '%s' is not the id of a subnet."+more, i, r.ID)
+		}
+	}
+	for i, r := range n.ResourceRules {
+		if id, err := arm.ParseID(r.ResourceID); err != nil || id.Namespace() == "" {
+			return invalid("networkAcls.resourceAccessRules[%d].resourceId '%s' is not the id of a resource."+more, i, r.ResourceID)
+		}
+		if uuid.Validate(r.TenantID) != nil {
+			return invalid("networkAcls.resourceAccessRules[%d].tenantId '%s' is not the id of a tenant."+more, i, r.TenantID)
 		}
 	}
 	return nil
@@ -278,7 +333,7 @@ func oneOf(field, value string, allowed ...string) error {
 			return nil
 		}
 	}
-	return arm.Errorf(http.StatusBadRequest, "InvalidValuesForRequestParameters", "Values for request parameters are invalid: %s '%s' is none of %s.", field, value, strings.Join(allowed, ", "))
+	return invalid("%s '%s' is none of %s.", field, value, strings.Join(allowed, ", "))
 }
 
 // ipRule parses a rule of the storage firewall: public IPv4, no /31 and no /32 in CIDR form ("Configure
@@ -350,14 +405,15 @@ func claimName(tx *rp.Tx, id arm.ID) error {
 	if err == nil && !strings.EqualFold(string(d.Value), id.String()) {
 		return arm.Errorf(http.StatusConflict, "StorageAccountAlreadyTaken", "The storage account named %s is already taken.", name)
 	}
-	if err != nil && err != store.ErrNotFound {
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
 	_, err = tx.Put(kindName, name, []byte(id.String()), store.Any)
 	return err
 }
 
-// ByName finds the account of a host name's first label; store.ErrNotFound without one.
+// ByName finds the account of a host name's first label; store.ErrNotFound without one, also when it is being
+// deleted.
 func ByName(tx *rp.Tx, name string) (*rp.Resource[Account], error) {
 	d, err := tx.Get(kindName, strings.ToLower(name))
 	if err != nil {
@@ -367,7 +423,11 @@ func ByName(tx *rp.Tx, name string) (*rp.Resource[Account], error) {
 	if err != nil {
 		return nil, err
 	}
-	return rp.Get[Account](tx, id)
+	r, err := rp.Get[Account](tx, id)
+	if err == nil && r.State == arm.Deleting {
+		return nil, store.ErrNotFound
+	}
+	return r, err
 }
 
 // Names lists the names of all accounts.
@@ -389,8 +449,8 @@ func (p *Provider) finalize(ctx context.Context, r *rp.Resource[Account]) (rp.Re
 	return rp.Result{}, p.containers.DropAccount(ctx, r.ID.String(), strings.ToLower(r.ID.Name()))
 }
 
-// release gives the name back.
-func release(_ context.Context, tx *rp.Tx, r *rp.Resource[Account]) error {
+// erase gives the name back, once the data are gone: who takes it must not meet them, nor lose its own.
+func erase(_ context.Context, tx *rp.Tx, r *rp.Resource[Account]) error {
 	return tx.Delete(kindName, strings.ToLower(r.ID.Name()), store.Any)
 }
 

@@ -45,8 +45,8 @@ func (p *Provider) containerRoutes() rp.Registration {
 	return rp.Routes(
 		rp.Route{Method: http.MethodGet, Pattern: containerPath, Permission: permission + "read", Versions: versions, Do: p.listContainers},
 		rp.Route{Method: http.MethodGet, Pattern: one, Permission: permission + "read", Versions: versions, Do: p.getContainer},
-		rp.Route{Method: http.MethodPut, Pattern: one, Permission: permission + "write", Versions: versions, Do: p.putContainer},
-		rp.Route{Method: http.MethodPatch, Pattern: one, Permission: permission + "write", Versions: versions, Do: p.putContainer},
+		rp.Route{Method: http.MethodPut, Pattern: one, Permission: permission + "write", Versions: versions, Do: p.writeContainer(false)},
+		rp.Route{Method: http.MethodPatch, Pattern: one, Permission: permission + "write", Versions: versions, Do: p.writeContainer(true)},
 		rp.Route{Method: http.MethodDelete, Pattern: one, Permission: permission + "delete", Versions: versions, Do: p.deleteContainer},
 	)
 }
@@ -56,7 +56,11 @@ func accountOf(tx *rp.Tx, path map[string]string) (*rp.Resource[Account], error)
 	if err != nil {
 		return nil, err
 	}
-	return rp.Get[Account](tx, id)
+	a, err := rp.Get[Account](tx, id)
+	if err == nil && a.State == arm.Deleting {
+		return nil, arm.Errorf(http.StatusConflict, "AnotherOperationInProgress", "The storage account '%s' is being deleted.", a.ID)
+	}
+	return a, err
 }
 
 func body(account arm.ID, c Container) map[string]any {
@@ -104,11 +108,43 @@ func (p *Provider) getContainer(_ context.Context, tx *rp.Tx, path, _ map[string
 	return body(a.ID, c), nil
 }
 
-func (p *Provider) putContainer(_ context.Context, tx *rp.Tx, path, _ map[string]string, in []byte) (any, error) {
-	a, err := accountOf(tx, path)
-	if err != nil {
-		return nil, err
+// writeContainer is PUT, or PATCH, which changes a container that is there and keeps what it does not say.
+func (p *Provider) writeContainer(patch bool) func(context.Context, *rp.Tx, map[string]string, map[string]string, []byte) (any, error) {
+	return func(_ context.Context, tx *rp.Tx, path, _ map[string]string, in []byte) (any, error) {
+		a, err := accountOf(tx, path)
+		if err != nil {
+			return nil, err
+		}
+		c, err := containerBody(a, path["container"], in)
+		if err != nil {
+			return nil, err
+		}
+		if patch {
+			old, err := p.containers.Container(tx, a.ID, c.Name)
+			if err != nil {
+				return nil, err
+			}
+			if c.PublicAccess == "" {
+				c.PublicAccess = old.PublicAccess
+			}
+		}
+		created, err := p.containers.PutContainer(tx, a.ID, c)
+		if err != nil {
+			return nil, err
+		}
+		if c, err = p.containers.Container(tx, a.ID, c.Name); err != nil {
+			return nil, err
+		}
+		status := http.StatusOK
+		if created {
+			status = http.StatusCreated
+		}
+		return &rp.Response{Status: status, Body: body(a.ID, c)}, nil
 	}
+}
+
+// containerBody reads what a request wants a container to be. A PublicAccess of "" was not said.
+func containerBody(a *rp.Resource[Account], name string, in []byte) (Container, error) {
 	var req struct {
 		Properties struct {
 			PublicAccess string            `json:"publicAccess"`
@@ -117,31 +153,19 @@ func (p *Provider) putContainer(_ context.Context, tx *rp.Tx, path, _ map[string
 	}
 	if len(in) > 0 {
 		if err := json.Unmarshal(in, &req); err != nil {
-			return nil, arm.Errorf(http.StatusBadRequest, "InvalidRequestContent", "The request content was invalid and could not be deserialized: '%v'.", err)
+			return Container{}, arm.Errorf(http.StatusBadRequest, "InvalidRequestContent", "The request content was invalid and could not be deserialized: '%v'.", err)
 		}
 	}
 	access := req.Properties.PublicAccess
 	if access != "" {
 		if err := oneOf("properties.publicAccess", access, "None", "Blob", "Container"); err != nil {
-			return nil, err
+			return Container{}, err
 		}
 		if access != "None" && !*a.Properties.AllowBlobPublic {
-			return nil, arm.Errorf(http.StatusConflict, "PublicAccessNotPermitted", "Public access is not permitted on this storage account. (allowBlobPublicAccess of '%s' is false.)", a.ID.Name())
+			return Container{}, arm.Errorf(http.StatusConflict, "PublicAccessNotPermitted", "Public access is not permitted on this storage account. (allowBlobPublicAccess of '%s' is false.)", a.ID.Name())
 		}
 	}
-	c := Container{Name: path["container"], PublicAccess: access, Metadata: req.Properties.Metadata}
-	created, err := p.containers.PutContainer(tx, a.ID, c)
-	if err != nil {
-		return nil, err
-	}
-	if c, err = p.containers.Container(tx, a.ID, c.Name); err != nil {
-		return nil, err
-	}
-	status := http.StatusOK
-	if created {
-		status = http.StatusCreated
-	}
-	return &rp.Response{Status: status, Body: body(a.ID, c)}, nil
+	return Container{Name: name, PublicAccess: access, Metadata: req.Properties.Metadata}, nil
 }
 
 func (p *Provider) deleteContainer(_ context.Context, tx *rp.Tx, path, _ map[string]string, _ []byte) (any, error) {

@@ -23,11 +23,14 @@ var (
 )
 
 // supervise is process 1 of a container. The kernel keeps signals without a handler from a process 1, so
-// the command is its child, in a process group of its own that gets SIGTERM; orphans are reaped.
-const supervise = `set -m
-"$@" <&0 &
+// the command is its child, in a process group of its own that gets SIGTERM; orphans are reaped. What the
+// shell has to say of its jobs ("Done") is not the command's output.
+const supervise = `exec 3>&2 2>/dev/null
+set -m
+"$@" <&0 2>&3 3>&- &
 child=$!
 set +m
+exec 3>&-
 trap 'kill -TERM -- -$child 2>/dev/null' TERM
 while :; do
   wait $child 2>/dev/null; rc=$?

@@ -1,6 +1,7 @@
 package storage_test
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"net/netip"
@@ -232,11 +233,7 @@ func TestNames(t *testing.T) {
 	r.Must("PUT", account+api, plain) // its owner may write it
 
 	// The name is free when the data are gone, and not before.
-	r.drop = make(chan struct{})
-	deleting := r.Request("DELETE", account+api, "")
-	if deleting.Status != 202 {
-		t.Fatalf("DELETE: %d %s", deleting.Status, deleting.Text)
-	}
+	answer := r.deleting(t.Context())
 	r.refused(409, "StorageAccountAlreadyTaken", "acct", "PUT", elsewhere+api, plain)
 	r.refused(409, "AnotherOperationInProgress", "being deleted", "PUT", account+api, plain)
 	r.refused(409, "AnotherOperationInProgress", "being deleted", "PUT", account+"/blobServices/default/containers/c"+api, `{}`)
@@ -247,8 +244,8 @@ func TestNames(t *testing.T) {
 		return nil
 	})
 	close(r.drop)
-	if end := r.Wait(deleting); end.String("status") != "Succeeded" {
-		t.Fatal(end.Text)
+	if status := answer(); status != 200 {
+		t.Fatalf("DELETE: %d", status)
 	}
 	if got := r.drops(); !slices.Equal(got, []string{"acct of " + account}) {
 		t.Errorf("dropped: %v", got)
@@ -305,10 +302,10 @@ func TestPrivateLinkResources(t *testing.T) {
 func TestCrashWhileDropping(t *testing.T) {
 	r := newRig(t)
 	r.Must("PUT", account+api, plain)
-	r.drop = make(chan struct{})
-	if a := r.Request("DELETE", account+api, ""); a.Status != 202 {
-		t.Fatal(a.Text)
-	}
+	ctx, hangUp := context.WithCancel(t.Context())
+	answer := r.deleting(ctx)
+	hangUp()
+	answer()
 	r.Stop()
 	r.drop = nil
 	r.Start()

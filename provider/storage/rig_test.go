@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -42,6 +43,7 @@ type data struct {
 	made    map[string]storage.Container // account id/name
 	dropped []string
 	drop    chan struct{} // DropAccount waits for it when it is not nil
+	asked   chan struct{} // and says first that it was called
 }
 
 func key(account arm.ID, name string) string { return account.Key() + "/" + name }
@@ -91,6 +93,7 @@ func (d *data) ListContainers(_ store.Tx, account arm.ID) (out []storage.Contain
 
 func (d *data) DropAccount(ctx context.Context, id, name string) error {
 	if d.drop != nil {
+		d.asked <- struct{}{}
 		select {
 		case <-d.drop:
 		case <-ctx.Done():
@@ -135,6 +138,24 @@ func (r *rig) update(f func(*rp.Tx) error) {
 	r.t.Helper()
 	if err := r.Engine.Update(r.t.Context(), f); err != nil {
 		r.t.Fatal(err)
+	}
+}
+
+// deleting has the account's DELETE come as far as its data, and returns its answer when they are dropped.
+func (r *rig) deleting(ctx context.Context) (answer func() int) {
+	r.t.Helper()
+	r.drop, r.asked = make(chan struct{}), make(chan struct{}, 1)
+	req := httptest.NewRequestWithContext(authz.NewContext(ctx, rptest.Owner), http.MethodDelete, account+api, nil)
+	w := httptest.NewRecorder()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.Handler.ServeHTTP(w, req)
+	}()
+	<-r.asked
+	return func() int {
+		<-done
+		return w.Code
 	}
 }
 

@@ -186,7 +186,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	w.network = network.New(network.Config{Engine: w.engine, Targets: &targets, Sync: w.sync, Tags: w.tags, PublicPool: publicPool})
 	w.sync.network = w.network
 	w.ml = machinelearning.New(machinelearning.Config{
-		Clock: w.clock, Log: w.log, Runs: w.runs, Containers: data, SAS: containerSAS{w.accounts}, Tokens: runTokens{w.entra},
+		Clock: w.clock, Log: w.log, Runs: w.runs, Containers: data, SAS: containerSAS{w.accounts}, Tokens: runTokens{w.entra}, Access: w.access,
 		Network: mlNetwork{w.network, w.sync}, Launcher: w.launcher, TenantID: tenant.ID, Images: images,
 	})
 	w.links = privatelink.New(accounts.Target(), vaults.Target(), w.ml.Target())

@@ -220,6 +220,12 @@ func (c containerSAS) ContainerSAS(tx *rp.Tx, account, container, permissions st
 	return url, armBlobError(err)
 }
 
+func (c containerSAS) KeySAS(account, container string, key []byte, permissions string, expiry time.Time) (string, error) {
+	a := blob.Account{Name: account, Keys: [2][]byte{key}, AllowSharedKeyAccess: true}
+	url, err := blob.SignSAS(a, blob.SASRequest{Account: account, Container: container, Permissions: permissions, Expiry: expiry})
+	return url, armBlobError(err)
+}
+
 // mlNetwork answers provider/machinelearning from provider/network and the running network.
 type mlNetwork struct {
 	network *network.Provider

@@ -13,6 +13,7 @@ import (
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/provider/storage"
+	"vauban.dev/store"
 )
 
 // AssetVersion is the properties of one version of a code, data, model or environment asset.
@@ -197,6 +198,9 @@ func (p *Provider) startPendingUpload(_ context.Context, tx *rp.Tx, path, _ map[
 	}
 	container := uuid.NewString()[:18] + "-" + strings.ReplaceAll(uuid.NewString(), "-", "")
 	if _, err := p.Containers.PutContainer(tx, account, storage.Container{Name: container}); err != nil {
+		return nil, err
+	}
+	if _, err := tx.Put(kindUpload, container, []byte(w.Properties.WorkspaceID), store.Any); err != nil {
 		return nil, err
 	}
 	sas, err := p.SAS.ContainerSAS(tx, account.Name(), container, "rcwl", tx.Now.Add(uploadTime))

@@ -29,7 +29,7 @@ type Datastore struct {
 	Secrets map[string]any `json:"secrets,omitempty" rp:"private"`
 }
 
-func (p *Provider) datastoreType() rp.Registration {
+func datastoreType() rp.Registration {
 	return rp.Of(rp.Type[Datastore]{
 		Name: DatastoreType, Kind: rp.Proxy, Versions: rp.Versions[Datastore](versions...), StateProperty: "-", SyncDelete: true,
 		NamePattern: `^[a-zA-Z0-9_]{1,255}$`,
@@ -59,16 +59,21 @@ func (p *Provider) datastoreType() rp.Registration {
 			}
 			return nil
 		},
-		Actions: map[string]rp.Action[Datastore]{"listSecrets": {Do: p.listSecrets}},
+		Actions: map[string]rp.Action[Datastore]{"listSecrets": {Do: listSecrets}},
 	})
 }
 
-func (p *Provider) listSecrets(_ context.Context, tx *rp.Tx, r *rp.Resource[Datastore], _ []byte) (any, error) {
+func listSecrets(_ context.Context, tx *rp.Tx, r *rp.Resource[Datastore], _ []byte) (any, error) {
 	d := &r.Properties
 	if d.Secrets != nil {
 		return d.Secrets, nil
 	}
-	if d.Credentials["credentialsType"] == "AccountKey" {
+	w, err := Get(tx, r.ID.Parent())
+	if err != nil {
+		return nil, err
+	}
+	// The workspace knows the key of its own account; any other is its owner's to store.
+	if d.Credentials["credentialsType"] == "AccountKey" && ownAccount(w, d.Account) {
 		a, err := storage.ByName(tx, d.Account)
 		if err != nil {
 			return nil, userError("The storage account '%s' of datastore '%s' does not exist.", d.Account, r.ID.Name())
@@ -93,8 +98,12 @@ func saveDefaultDatastores(tx *rp.Tx, w *rp.Resource[Workspace], account arm.ID)
 	return nil
 }
 
-// BlobPath is a place in blob storage.
-type BlobPath struct{ Account, Container, Path string }
+// BlobPath is a place in blob storage, with the secret that a datastore has for it.
+type BlobPath struct {
+	Account, Container, Path string
+
+	key, sas string
+}
 
 // URL of the place.
 func (b BlobPath) URL() string {
@@ -163,7 +172,10 @@ func resolveScheme(tx *rp.Tx, w *rp.Resource[Workspace], uri string, bad func(st
 		if d.Properties.Type != "AzureBlob" {
 			return BlobPath{}, arm.NotImplemented("Datastore '%s' is of type %s: jobs read AzureBlob datastores only, as yet.", parts[i+1], d.Properties.Type)
 		}
-		return BlobPath{d.Properties.Account, d.Properties.Container, strings.Join(parts[j+1:], "/")}, nil
+		at := BlobPath{Account: d.Properties.Account, Container: d.Properties.Container, Path: strings.Join(parts[j+1:], "/")}
+		at.key, _ = d.Properties.Secrets["key"].(string)
+		at.sas, _ = d.Properties.Secrets["sasToken"].(string)
+		return at, nil
 	}
 	// azureml://jobs/{job}/outputs/artifacts/paths/{path}
 	if i, j := at("jobs"), at("paths"); i >= 0 && j == i+4 && strings.EqualFold(parts[i+2], "outputs") {
@@ -174,7 +186,7 @@ func resolveScheme(tx *rp.Tx, w *rp.Resource[Workspace], uri string, bad func(st
 		if !strings.EqualFold(parts[i+3], "artifacts") {
 			return BlobPath{}, arm.NotImplemented("Output '%s' of job '%s': only the artifacts of a job can be named, as yet.", parts[i+3], parts[i+1])
 		}
-		return BlobPath{account.Name(), ArtifactContainer, "ExperimentRun/dcid." + parts[i+1] + "/" + strings.Join(parts[j+1:], "/")}, nil
+		return BlobPath{Account: account.Name(), Container: ArtifactContainer, Path: "ExperimentRun/dcid." + parts[i+1] + "/" + strings.Join(parts[j+1:], "/")}, nil
 	}
 	return BlobPath{}, bad("it names neither a datastore's path nor a job's artifacts")
 }

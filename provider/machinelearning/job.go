@@ -3,7 +3,6 @@ package machinelearning
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
@@ -177,18 +176,9 @@ func (p *Provider) admitJob(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.R
 	if _, err := p.imageOf(tx, w, j); err != nil {
 		return err
 	}
-	if j.CodeID != "" {
-		if _, err := resolveURI(tx, w, j.CodeID); err != nil {
-			return err
-		}
-	}
-	for name, in := range j.Inputs {
-		if in.Type == "literal" {
-			continue
-		}
-		if _, err := resolveURI(tx, w, in.URI); err != nil {
-			return fmt.Errorf("input %s: %w", name, err)
-		}
+	user := ml.User{ObjectID: tx.Caller.ObjectID, TenantID: tx.Caller.TenantID, Name: tx.Caller.Name}
+	if err := p.mayUseData(tx, w, j, user); err != nil {
+		return err
 	}
 	guid := w.Properties.WorkspaceID
 	experiment, err := p.Runs.EnsureExperimentTx(tx, guid, j.Experiment)
@@ -197,7 +187,7 @@ func (p *Provider) admitJob(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.R
 	}
 	run := &ml.Run{
 		ID: new.ID.Name(), ExperimentID: experiment.ID, Name: j.DisplayName, Type: "azureml.commandjob", Target: cluster.Name(), Status: ml.Queued,
-		User: ml.User{ObjectID: tx.Caller.ObjectID, TenantID: tx.Caller.TenantID, Name: tx.Caller.Name}, Tags: j.Tags,
+		User: user, Tags: j.Tags,
 		Properties: map[string]string{"_azureml.ComputeTargetType": "amlctrain", "ContentSnapshotId": j.CodeID, "azureml.jobId": new.ID.String()},
 	}
 	if err := p.Runs.CreateRunTx(tx, guid, run); err != nil {
@@ -211,6 +201,39 @@ func (p *Provider) admitJob(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.R
 		return err
 	}
 	tx.Wake(cluster)
+	return nil
+}
+
+// mayUseData refuses a job whose data do not exist or are not the submitter's to use.
+func (p *Provider) mayUseData(tx *rp.Tx, w *rp.Resource[Workspace], j *Job, user ml.User) error {
+	use := func(field, uri string, write bool) error {
+		if uri == "" {
+			return nil
+		}
+		at, err := resolveURI(tx, w, uri)
+		if err == nil {
+			err = p.mayUse(tx, w, at, user, write)
+		}
+		if e := arm.AsError(err); e != nil {
+			e.Target = field
+		}
+		return err
+	}
+	if err := use("properties.codeId", j.CodeID, false); err != nil {
+		return err
+	}
+	for _, name := range sorted(j.Inputs) {
+		if in := j.Inputs[name]; in.Type != "literal" {
+			if err := use("properties.inputs."+name, in.URI, false); err != nil {
+				return err
+			}
+		}
+	}
+	for _, name := range sorted(j.Outputs) {
+		if err := use("properties.outputs."+name, j.Outputs[name].URI, true); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

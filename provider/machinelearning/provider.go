@@ -12,6 +12,7 @@ import (
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
+	"vauban.dev/authz"
 	"vauban.dev/compute"
 	"vauban.dev/internal/clock"
 	"vauban.dev/ml"
@@ -43,6 +44,8 @@ var versions = []string{
 type SAS interface {
 	// ContainerSAS returns the container's URL with a service SAS of these permissions ("rcwl").
 	ContainerSAS(tx *rp.Tx, account, container, permissions string, expiry time.Time) (string, error)
+	// KeySAS is the same with an account key that the caller has.
+	KeySAS(account, container string, key []byte, permissions string, expiry time.Time) (string, error)
 }
 
 // RunTokens makes the token by which a job speaks to its workspace.
@@ -120,6 +123,7 @@ type Config struct {
 	Containers storage.Containers
 	SAS        SAS
 	Tokens     RunTokens
+	Access     authz.Authorizer // data roles of who submits jobs
 	Network    Network
 	Launcher   Launcher
 	TenantID   string
@@ -145,7 +149,7 @@ func (p *Provider) Attach(e *rp.Engine, l *privatelink.Links) { p.engine, p.link
 
 // Types are the resource types and routes.
 func (p *Provider) Types() []rp.Registration {
-	regs := []rp.Registration{p.workspaceType(), p.computeType(), p.datastoreType(), p.jobType(), p.codeRoutes(), rp.Routes(
+	regs := []rp.Registration{p.workspaceType(), p.computeType(), datastoreType(), p.jobType(), p.codeRoutes(), rp.Routes(
 		rp.Route{Method: http.MethodGet, Pattern: "/subscriptions/{subscription}/providers/" + Namespace + "/locations/{location}/vmSizes",
 			Permission: Namespace + "/locations/vmSizes/read", Versions: versions, Do: listSizes},
 	)}

@@ -14,6 +14,7 @@ import (
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/arm/rp/rptest"
+	"vauban.dev/authz"
 	"vauban.dev/internal/clock"
 	"vauban.dev/ml"
 	"vauban.dev/provider/keyvault"
@@ -67,6 +68,18 @@ func (p *parts) Why(context.Context, string, string, uint16) string           { 
 
 func (p *parts) ContainerSAS(_ *rp.Tx, account, container, permissions string, expiry time.Time) (string, error) {
 	return "https://" + account + ".blob.core.windows.net/" + container + "?sp=" + permissions + "&se=" + expiry.Format("2006-01-02"), nil
+}
+
+func (p *parts) KeySAS(account, container string, key []byte, permissions string, _ time.Time) (string, error) {
+	return "https://" + account + ".blob.core.windows.net/" + container + "?sp=" + permissions + "&key=" + string(key), nil
+}
+
+// Check lets everybody read and write the data of the workspace's own account, and nobody elsewhere.
+func (p *parts) Check(_ context.Context, who authz.Principal, q authz.Request) (authz.Decision, error) {
+	if q.Data && strings.HasPrefix(q.Scope, account+"/") {
+		return authz.Decision{Allowed: true, By: "the test"}, nil
+	}
+	return authz.Decision{By: who.Name + " has no data role there"}, nil
 }
 
 func (p *parts) IssueRun(_ context.Context, r machinelearning.RunScope) (string, time.Time, error) {
@@ -138,7 +151,7 @@ func newRig(t *testing.T) *rig {
 		made: map[string]bool{}, nics: map[string]bool{}, dead: map[string]bool{}, started: make(chan machinelearning.NodeSpec, 8), stopped: make(chan string, 8),
 	}}
 	r.Provider = machinelearning.New(machinelearning.Config{
-		Clock: r.clock, Containers: r.parts, SAS: r.parts, Tokens: r.parts, Network: r.parts, Launcher: r.parts, TenantID: rptest.Owner.TenantID,
+		Clock: r.clock, Containers: r.parts, SAS: r.parts, Tokens: r.parts, Access: r.parts, Network: r.parts, Launcher: r.parts, TenantID: rptest.Owner.TenantID,
 		Images: map[string]bool{image: true},
 	})
 	accounts, vaults := storage.New(r.parts), keyvault.New(r.parts)

@@ -7,15 +7,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/compute"
+	"vauban.dev/ml"
 )
-
-// sasTime is how long the URLs of a task open its data; a job may run as long.
-const sasTime = 7 * 24 * time.Hour
 
 // buildTask makes the document that a node gets for t. It is made at the moment of dispatch, so that its
 // URLs and its token are fresh, and holds the only secrets that a node ever sees.
@@ -36,7 +33,11 @@ func (p *Provider) buildTask(tx *rp.Tx, t *task) (compute.Task, error) {
 	if err != nil {
 		return compute.Task{}, err
 	}
-	b := &builder{p: p, tx: tx, w: w, job: &job.Properties, out: compute.Task{ID: t.ID, Env: map[string]string{}, Secrets: map[string]string{}}}
+	run, err := p.Runs.RunTx(tx, t.GUID, t.Run)
+	if err != nil {
+		return compute.Task{}, err
+	}
+	b := &builder{p: p, tx: tx, w: w, job: &job.Properties, user: run.User, out: compute.Task{ID: t.ID, Env: map[string]string{}, Secrets: map[string]string{}}}
 	for _, step := range []func(*task) error{b.image, b.code, b.inputs, b.outputs, b.command, b.limits, b.environment} {
 		if err := step(t); err != nil {
 			return compute.Task{}, err
@@ -51,22 +52,13 @@ type builder struct {
 	w    *rp.Resource[Workspace]
 	job  *Job
 	out  compute.Task
+	user ml.User           // who submitted the job
 	subs map[string]string // "inputs.x" → what stands for it in the command
 }
 
 func (b *builder) image(*task) (err error) {
 	b.out.Image, err = b.p.imageOf(b.tx, b.w, b.job)
 	return err
-}
-
-// open returns the URL of a place with a SAS for its container.
-func (b *builder) open(at BlobPath, permissions string) (string, error) {
-	sas, err := b.p.SAS.ContainerSAS(b.tx, at.Account, at.Container, permissions, b.tx.Now.Add(sasTime))
-	if err != nil {
-		return "", err
-	}
-	_, query, _ := strings.Cut(sas, "?")
-	return at.URL() + "?" + query, nil
 }
 
 func (b *builder) code(*task) error {
@@ -77,7 +69,7 @@ func (b *builder) code(*task) error {
 	if err != nil {
 		return err
 	}
-	url, err := b.open(at, "rl")
+	url, err := b.p.open(b.tx, b.w, at, b.user, false)
 	if err != nil {
 		return err
 	}
@@ -97,7 +89,7 @@ func (b *builder) inputs(*task) error {
 		if err != nil {
 			return err
 		}
-		url, err := b.open(at, "rl")
+		url, err := b.p.open(b.tx, b.w, at, b.user, false)
 		if err != nil {
 			return err
 		}
@@ -118,27 +110,27 @@ func (b *builder) outputs(t *task) error {
 	if err != nil {
 		return err
 	}
-	artifacts := BlobPath{account.Name(), ArtifactContainer, "ExperimentRun/dcid." + t.Run}
-	if b.out.Logs.URL, err = b.open(artifacts, "rcwl"); err != nil {
+	artifacts := BlobPath{Account: account.Name(), Container: ArtifactContainer, Path: "ExperimentRun/dcid." + t.Run}
+	if b.out.Logs.URL, err = b.p.open(b.tx, b.w, artifacts, b.user, true); err != nil {
 		return err
 	}
 	// ./outputs of the working directory are artifacts of the run, as ever.
 	at := artifacts
 	at.Path += "/outputs"
-	url, err := b.open(at, "rcwl")
+	url, err := b.p.open(b.tx, b.w, at, b.user, true)
 	if err != nil {
 		return err
 	}
 	b.out.Outputs = []compute.Output{{Name: "artifacts", Dir: "outputs", URL: url}}
 	for _, name := range sorted(b.job.Outputs) {
 		o := b.job.Outputs[name]
-		at := BlobPath{account.Name(), BlobContainer(b.w), "azureml/" + t.Run + "/" + name}
+		at := BlobPath{Account: account.Name(), Container: BlobContainer(b.w), Path: "azureml/" + t.Run + "/" + name}
 		if o.URI != "" {
 			if at, err = resolveURI(b.tx, b.w, strings.ReplaceAll(o.URI, "${{name}}", t.Run)); err != nil {
 				return err
 			}
 		}
-		if url, err = b.open(at, "rcwl"); err != nil {
+		if url, err = b.p.open(b.tx, b.w, at, b.user, true); err != nil {
 			return err
 		}
 		b.out.Outputs = append(b.out.Outputs, compute.Output{Name: name, URL: url})

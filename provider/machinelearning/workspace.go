@@ -34,6 +34,9 @@ type Workspace struct {
 	ImageBuildCompute   string `json:"imageBuildCompute,omitempty"`
 	PrimaryIdentity     string `json:"primaryUserAssignedIdentity,omitempty"`
 
+	ManagedNetwork *ManagedNetwork `json:"managedNetwork,omitempty"`
+	Encryption     *Encryption     `json:"encryption,omitempty"`
+
 	WorkspaceID     string    `json:"workspaceId,omitempty" rp:"readonly"`
 	TenantID        string    `json:"tenantId,omitempty" rp:"readonly"`
 	CreationTime    time.Time `json:"creationTime,omitzero" rp:"readonly"`
@@ -45,6 +48,16 @@ type Workspace struct {
 	Connections     []any     `json:"privateEndpointConnections,omitempty" rp:"readonly"`
 	NotebookInfo    *Notebook `json:"notebookInfo,omitempty" rp:"readonly"`
 	ContainerPrefix string    `json:"containerPrefix,omitempty" rp:"private"`
+}
+
+// ManagedNetwork is the network that the service would make for the workspace; only "Disabled" is there.
+type ManagedNetwork struct {
+	IsolationMode string `json:"isolationMode,omitempty"`
+}
+
+// Encryption with a customer's key; only its absence is there.
+type Encryption struct {
+	Status string `json:"status,omitempty"`
 }
 
 // Notebook tells where the workspace's notebooks are.
@@ -76,7 +89,8 @@ func DataHost(w *rp.Resource[Workspace]) string {
 	return w.Location + ".api.azureml.ms"
 }
 
-func notebookHost(w *rp.Resource[Workspace]) string {
+// NotebookHost is where the workspace's notebooks would be.
+func NotebookHost(w *rp.Resource[Workspace]) string {
 	name := strings.ToLower(w.ID.Name())
 	if len(name) > 15 {
 		name = name[:15]
@@ -126,6 +140,13 @@ func validateWorkspace(op rp.Op, new, old *rp.Resource[Workspace]) error {
 	w := &new.Properties
 	if w.PublicNetworkAccess != "Enabled" && w.PublicNetworkAccess != "Disabled" {
 		return userError("properties.publicNetworkAccess '%s' is none of Enabled, Disabled.", w.PublicNetworkAccess)
+	}
+	// What isolates or encrypts is never accepted and left undone.
+	if n := w.ManagedNetwork; n != nil && n.IsolationMode != "" && n.IsolationMode != "Disabled" {
+		return arm.NotImplemented("properties.managedNetwork.isolationMode '%s': managed networks are not there yet; use a virtual network of your own.", n.IsolationMode)
+	}
+	if e := w.Encryption; e != nil && e.Status != "Disabled" {
+		return arm.NotImplemented("properties.encryption: customer-managed keys are not there yet; the workspace's data are encrypted with the platform's key.")
 	}
 	if op == rp.Create {
 		if w.StorageAccount == "" || w.KeyVault == "" {
@@ -203,7 +224,7 @@ func presentWorkspace(_ context.Context, tx *rp.Tx, r *rp.Resource[Workspace]) e
 	host := DataHost(r)
 	w.DiscoveryURL = "https://" + host + "/discovery"
 	w.MLFlowURI = "azureml://" + host + "/mlflow/v1.0" + r.ID.String()
-	w.NotebookInfo = &Notebook{ResourceID: strings.ReplaceAll(w.WorkspaceID, "-", ""), FQDN: notebookHost(r), IsPrivate: w.PrivateLinks > 0}
+	w.NotebookInfo = &Notebook{ResourceID: strings.ReplaceAll(w.WorkspaceID, "-", ""), FQDN: NotebookHost(r), IsPrivate: w.PrivateLinks > 0}
 	return nil
 }
 
@@ -255,9 +276,9 @@ func (p *Provider) Target() privatelink.Target {
 		inference := "*." + guid + ".inference." + w.Location
 		return []privatelink.Group{{ID: "amlworkspace", Zones: []string{apiZone, notebookZone}, Members: []privatelink.Member{
 			{GroupID: "amlworkspace", Name: "default", FQDNs: []string{Host(w), guid + at + ".cert.api.azureml.ms"},
-				Records: []privatelink.Record{{Zone: apiZone, Name: guid + at}, {Zone: apiZone, Name: guid + at + ".cert"}}},
-			{GroupID: "amlworkspace", Name: "notebook", FQDNs: []string{notebookHost(w)},
-				Records: []privatelink.Record{{Zone: notebookZone, Name: strings.TrimSuffix(notebookHost(w), ".notebooks.azure.net")}}},
+				Records: []privatelink.Record{{Zone: apiZone, Name: guid + at}}}, // cert.api is an alias of the same record
+			{GroupID: "amlworkspace", Name: "notebook", FQDNs: []string{NotebookHost(w)},
+				Records: []privatelink.Record{{Zone: notebookZone, Name: strings.TrimSuffix(NotebookHost(w), ".notebooks.azure.net")}}},
 			{GroupID: "amlworkspace", Name: "inference", FQDNs: []string{inference + ".api.azureml.ms"},
 				Records: []privatelink.Record{{Zone: apiZone, Name: inference}}},
 		}}}, nil

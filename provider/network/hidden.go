@@ -93,6 +93,26 @@ func (p *Provider) ReleaseNIC(tx *rp.Tx, owner string) error {
 	return drop(tx, nicKind, owner)
 }
 
+// ExecKind is the Kind of the interfaces that stand in a subnet for commands of the region's owner
+// (`vauban exec --subnet`). They are no resource of a user's: they go with their subnet.
+const ExecKind = "exec"
+
+// releaseExec gives back what stands in the subnet for exec.
+func (p *Provider) releaseExec(tx *rp.Tx, subnet arm.ID) error {
+	nics, err := HiddenNICs(tx)
+	if err != nil {
+		return err
+	}
+	for _, n := range nics {
+		if n.Kind == ExecKind && strings.EqualFold(n.Subnet, subnet.String()) {
+			if err := p.ReleaseNIC(tx, n.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // HiddenNICs lists the interfaces that AllocateNIC gave, in the order of their ids.
 func HiddenNICs(tx store.Tx) ([]NIC, error) { return scan[NIC](tx, nicKind, "") }
 

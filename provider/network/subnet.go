@@ -87,7 +87,7 @@ func (p *Provider) subnetType() rp.Registration {
 		Links:     subnetLinks,
 		Reconcile: applied[Subnet](p),
 		Present:   presentSubnet,
-		Release:   releaseSubnet,
+		Release:   p.releaseSubnet,
 		Finalize:  applied[Subnet](p),
 	})
 }
@@ -291,7 +291,10 @@ func presentSubnet(_ context.Context, tx *rp.Tx, r *rp.Resource[Subnet]) error {
 	return nil
 }
 
-func releaseSubnet(_ context.Context, tx *rp.Tx, r *rp.Resource[Subnet]) error {
+func (p *Provider) releaseSubnet(_ context.Context, tx *rp.Tx, r *rp.Resource[Subnet]) error {
+	if err := p.releaseExec(tx, r.ID); err != nil {
+		return err
+	}
 	held, err := allocations(tx, r.ID)
 	if err != nil || len(held) == 0 {
 		return err

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -135,7 +137,7 @@ func (w *world) inSubnet(ctx context.Context, name string, create bool) (string,
 	if err != nil {
 		return "", fabric.Place{}, err
 	}
-	owner := subnet.Key() + "/exec"
+	owner := subnet.Key() + execSuffix
 	at := fabric.Place{Kind: fabric.AtNIC, ID: owner}
 	title := "subnet " + subnet.Parent().Name() + "/" + subnet.Name()
 	if v := w.sync.current.Load(); v != nil {
@@ -146,16 +148,71 @@ func (w *world) inSubnet(ctx context.Context, name string, create bool) (string,
 		}
 	}
 	if !create {
-		return "", at, notFound("nothing of `vauban exec` stands in %s yet: run `vauban exec --subnet %s -- true` once", title, name)
+		return title, at, nil
 	}
 	err = w.engine.Update(ctx, func(tx *rp.Tx) error {
-		_, err := w.network.AllocateNIC(tx, network.NICRequest{Subnet: subnet, Owner: owner, Kind: "exec"})
+		_, err := w.network.AllocateNIC(tx, network.NICRequest{Subnet: subnet, Owner: owner, Kind: network.ExecKind})
 		return err
 	})
 	if err != nil {
 		return "", at, err
 	}
 	return title, at, w.sync.Sync(ctx)
+}
+
+// execSuffix after a subnet's id is the id of the interface that exec has there.
+const execSuffix = "/exec"
+
+// withGuest is the view with an interface at place, if that is exec's in a subnet where it has none yet: to
+// explain what would be writes nothing.
+func (v *netView) withGuest(at fabric.Place) (*netView, error) {
+	subnetKey, ok := strings.CutSuffix(at.ID, execSuffix)
+	if !ok || at.Kind != fabric.AtNIC {
+		return v, nil
+	}
+	for i, net := range v.topology.VNets {
+		for _, s := range net.Subnets {
+			if !strings.EqualFold(s.ID, subnetKey) {
+				continue
+			}
+			taken := v.nics[net.ID]
+			for _, n := range taken {
+				if n.ID == at.ID {
+					return v, nil
+				}
+			}
+			addr, ok := freeAddress(s.Prefixes, taken)
+			if !ok {
+				return nil, notFound("subnet %s is full: there is no address to explain from", s.ID)
+			}
+			guest := fabric.NIC{ID: at.ID, Subnet: s.ID, Addrs: []netip.Addr{addr}}
+			out := *v
+			t := *v.topology
+			t.VNets = slices.Clone(t.VNets)
+			t.VNets[i].NICs = append(slices.Clone(net.NICs), guest)
+			out.topology, out.nics = &t, maps.Clone(v.nics)
+			out.nics[net.ID] = maps.Clone(taken)
+			out.nics[net.ID][addr] = guest
+			return &out, nil
+		}
+	}
+	return nil, notFound("the network has no subnet %s yet", subnetKey)
+}
+
+// freeAddress is one that a NIC could get: not one of Azure's five, not taken.
+func freeAddress(prefixes []netip.Prefix, taken map[netip.Addr]fabric.NIC) (netip.Addr, bool) {
+	for _, p := range prefixes {
+		a := p.Masked().Addr()
+		for range 4 {
+			a = a.Next()
+		}
+		for ; p.Contains(a.Next()); a = a.Next() {
+			if _, used := taken[a]; !used {
+				return a, true
+			}
+		}
+	}
+	return netip.Addr{}, false
 }
 
 // findSubnet takes VNET/SUBNET, GROUP/VNET/SUBNET or a resource id.
@@ -221,17 +278,20 @@ func (w *world) explain(ctx context.Context, r region.Request) (region.Reply, er
 	if err := r.Decode(&p); err != nil {
 		return region.Reply{}, err
 	}
-	title, at, err := w.where(ctx, p.From, p.From.Subnet != "")
+	title, at, err := w.where(ctx, p.From, false)
 	if err != nil {
 		return region.Reply{}, err
 	}
-	out, err := w.explainFrom(ctx, at, p)
+	v, err := w.sync.current.Load().withGuest(at)
+	if err != nil {
+		return region.Reply{}, err
+	}
+	out, err := w.explainFrom(ctx, v, at, p)
 	out.From = title
 	return region.Reply{Result: out}, err
 }
 
-func (w *world) explainFrom(ctx context.Context, at fabric.Place, p explainParams) (explainResult, error) {
-	v := w.sync.current.Load()
+func (w *world) explainFrom(ctx context.Context, v *netView, at fabric.Place, p explainParams) (explainResult, error) {
 	var out explainResult
 	vnet := ""
 	var nic fabric.NIC
@@ -284,7 +344,7 @@ func (w *world) explainFrom(ctx context.Context, at fabric.Place, p explainParam
 		out.Counter = e.By.Counter()
 		return out, nil
 	}
-	d, known, err := w.serviceFirewall(ctx, p.Host, w.originOf(vnet, nic, e))
+	d, known, err := w.serviceFirewall(ctx, p.Host, originOf(v, vnet, nic, e))
 	if err != nil || !known {
 		return out, err
 	}

@@ -104,6 +104,10 @@ func (p *publicNames) zone() (*dns.PublicZone, error) {
 		{"blob.core.windows.net", "privatelink.blob.core.windows.net", "blob.ams01prdstr01a.store.core.windows.net", p.regional("Storage"), p.resource(storageByName)},
 		{"vault.azure.net", "privatelink.vaultcore.azure.net", "data-prod-" + p.location + ".vaultcore.azure.net", p.regional("AzureKeyVault"), p.resource(vaultByName)},
 		{"workspace." + p.location + ".api.azureml.ms", "workspace." + p.location + ".privatelink.api.azureml.ms", "", p.regional("AzureMachineLearning"), p.resource(workspaceByLabel)},
+		// "How to use your workspace with a custom DNS server": cert shares the api name's record.
+		{"workspace." + p.location + ".cert.api.azureml.ms", "workspace." + p.location + ".privatelink.api.azureml.ms", "", p.regional("AzureMachineLearning"), p.resource(workspaceByLabel)},
+		{"inference." + p.location + ".api.azureml.ms", "inference." + p.location + ".privatelink.api.azureml.ms", "", p.regional("AzureMachineLearning"), p.resource(workspaceByLabel)},
+		{p.location + ".notebooks.azure.net", p.location + ".privatelink.notebooks.azure.net", "", p.regional("AzureMachineLearning"), p.resource(workspaceByLabel)},
 	} {
 		a, err := p.address(f.suffix, f.tags...)
 		if err != nil {
@@ -132,9 +136,11 @@ func vaultByName(tx *rp.Tx, label string) (arm.ID, error) {
 	return r.ID, nil
 }
 
-// workspaceByLabel takes the GUID of a workspace, or GUID.cert.
+// guidLength is that of a workspace's GUID, with which the label of each of its names ends.
+const guidLength = 36
+
 func workspaceByLabel(tx *rp.Tx, label string) (arm.ID, error) {
-	r, err := machinelearning.ByGUID(tx, strings.TrimSuffix(label, ".cert"))
+	r, err := machinelearning.ByGUID(tx, label[max(0, len(label)-guidLength):])
 	if err != nil {
 		return arm.ID{}, err
 	}

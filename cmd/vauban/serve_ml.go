@@ -83,9 +83,9 @@ func (m machines) Instance(ctx context.Context, nic string) (out entra.Instance,
 }
 
 // originOf is the origin that the destination of an explained flow would see.
-func (w *world) originOf(vnet string, nic fabric.NIC, e fabric.Explanation) origin.Origin {
+func originOf(v *netView, vnet string, nic fabric.NIC, e fabric.Explanation) origin.Origin {
 	o := origin.Origin{Kind: origin.Internet, Source: e.Source}
-	for _, n := range w.sync.current.Load().nics[vnet] {
+	for _, n := range v.nics[vnet] {
 		for _, a := range n.Addrs {
 			if a == e.Flow.Dst && n.Kind == fabric.Endpoint && n.Service != nil {
 				return origin.Origin{Kind: origin.PrivateEndpoint, Source: e.Source, VNet: vnet, NIC: nic.ID, Subnet: nic.Subnet,

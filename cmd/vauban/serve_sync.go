@@ -147,10 +147,10 @@ func (s *netSync) apply(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("compile the network: %w", err)
 	}
-	s.current.Store(view)
 	if err := s.driver.Apply(ctx, state); err != nil {
 		return fmt.Errorf("apply the network: %w", err)
 	}
+	s.current.Store(view)
 	return s.listen(ctx, view)
 }
 

@@ -13,7 +13,7 @@ import (
 	"vauban.dev/origin"
 )
 
-// Handler is the batch service's side of the protocol, for the host <region>.service.batch.azure.com. It
+// Handler is the batch service's side of the protocol, for the host azureml.<region>.batch.azure.com. It
 // keeps nothing: everything is the Queue's.
 type Handler struct {
 	queue Queue

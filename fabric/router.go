@@ -15,11 +15,12 @@ const judged = "0x1"
 // router compiles one VNet to its router namespace.
 type router struct {
 	gate
-	t       *Topology
-	v       *VNet
-	plan    *plan
-	subnets map[string]*Subnet
-	roots   map[rootKey]string
+	t          *Topology
+	v          *VNet
+	plan       *plan
+	subnets    map[string]*Subnet
+	roots      map[rootKey]string
+	translates bool // public addresses of NICs
 }
 
 type rootKey struct {
@@ -95,6 +96,7 @@ func (r *router) addresses() {
 			closed = append(closed, fmt.Sprintf("%q", NICNS(n.ID)))
 		}
 	}
+	r.translates = len(snat) > 0 // a NIC with a public address leaves by it as well
 	r.set("sources", "ifname . ipv4_addr", sources)
 	r.set("closed", "ifname", closed)
 	r.set("outbound", "ipv4_addr", outbound)
@@ -236,13 +238,18 @@ func (r *router) raw() {
 		"ip daddr @public accept",
 		r.drop(FabricRule(RuleNoInbound)))
 	r.base("prerouting_raw", "filter hook prerouting priority -300; policy drop;",
+		"iifname . ip saddr @sources accept", // nearly every packet
 		`iifname "lo" accept`,
 		`meta nfproto ipv4 iifname "`+UplinkInterface+`" goto from_uplink`,
-		"iifname . ip saddr @sources accept",
 		r.drop(FabricRule(RuleAntiSpoof)))
 }
 
+// nat translates public addresses. Its hooks cost every connection of the router, also within the VNet, so
+// they stand only where some NIC has one.
 func (r *router) nat() {
+	if !r.translates {
+		return
+	}
 	r.base("prerouting_nat", "nat hook prerouting priority -100; policy accept;",
 		`iifname "`+UplinkInterface+`" dnat ip to ip daddr map @dnat_to`)
 	r.base("postrouting_nat", "nat hook postrouting priority 100; policy accept;",

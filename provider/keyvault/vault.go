@@ -135,7 +135,7 @@ const nameRule = "A vault's name must be between 3-24 alphanumeric characters. T
 // Target tells privatelink how vaults are linked.
 func (p *Provider) Target() privatelink.Target {
 	return privatelink.Target{Type: VaultType, Versions: versions, Groups: func(tx *rp.Tx, id arm.ID) ([]privatelink.Group, error) {
-		if _, err := rp.Get[Vault](tx, id); err != nil {
+		if _, err := privatelink.Live[Vault](tx, id); err != nil {
 			return nil, err
 		}
 		name := strings.ToLower(id.Name())

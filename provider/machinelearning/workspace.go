@@ -267,7 +267,7 @@ func Firewall(w *rp.Resource[Workspace]) firewall.Rules {
 // workspace with a custom DNS server". cert.api is an alias of the api name's record.
 func (p *Provider) Target() privatelink.Target {
 	return privatelink.Target{Type: WorkspaceType, Versions: versions, Groups: func(tx *rp.Tx, id arm.ID) ([]privatelink.Group, error) {
-		w, err := rp.Get[Workspace](tx, id)
+		w, err := privatelink.Live[Workspace](tx, id)
 		if err != nil {
 			return nil, err
 		}

@@ -38,8 +38,18 @@ type Group struct {
 type Target struct {
 	Type     string   // Microsoft.Storage/storageAccounts
 	Versions []string // api-versions of the children
-	// Groups of the resource id, or arm.NotFound.
+	// Groups of the resource id, or arm.NotFound, also for one that is being deleted: a connection that came
+	// under it now would never go.
 	Groups func(tx *rp.Tx, id arm.ID) ([]Group, error)
+}
+
+// Live returns a target's resource for its Groups: arm.NotFound when there is none or it is being deleted.
+func Live[T any](tx *rp.Tx, id arm.ID) (*rp.Resource[T], error) {
+	r, err := rp.Get[T](tx, id)
+	if err == nil && r.State == arm.Deleting {
+		return nil, arm.NotFound(id)
+	}
+	return r, err
 }
 
 // State of a connection, as both sides show it.
@@ -152,8 +162,13 @@ func (l *Links) Names(tx *rp.Tx, target arm.ID, group string) (names []string, e
 // Connected reports whether the target has an approved or pending connection: from then on its public
 // name goes through the privatelink zone.
 func (l *Links) Connected(tx *rp.Tx, target arm.ID) (bool, error) {
+	return anyOf(tx, target, "Approved", "Pending")
+}
+
+// anyOf reports whether the target has a connection in one of these states.
+func anyOf(tx *rp.Tx, target arm.ID, states ...string) (bool, error) {
 	c, err := Connections(tx, target)
-	return len(c) > 0, err
+	return slices.ContainsFunc(c, func(c *rp.Resource[Connection]) bool { return slices.Contains(states, c.Properties.State.Status) }), err
 }
 
 // Connections lists the connections of a target.
@@ -187,6 +202,13 @@ func (l *Links) Types() []rp.Registration {
 			Name:     t.Type + "/privateEndpointConnections",
 			Kind:     rp.Proxy,
 			Versions: rp.Versions[Connection](t.Versions...),
+			// The clients of storage and of machine learning take 200 and 204 for a DELETE, nothing else.
+			SyncDelete: true,
+			Default: func(_ string, r *rp.Resource[Connection]) {
+				if r.Properties.State.ActionsRequired == "" {
+					r.Properties.State.ActionsRequired = "None"
+				}
+			},
 			Validate: validate,
 			Admit: func(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[Connection]) error {
 				if op == rp.Create {
@@ -239,7 +261,7 @@ func (l *Links) Resources(tx *rp.Tx, target arm.ID) (any, error) {
 	value := []resource{}
 	for _, g := range groups {
 		r := resource{ID: target.String() + "/privateLinkResources/" + g.ID, Name: g.ID, Type: target.Type().String() + "/privateLinkResources"}
-		r.Properties = properties{GroupID: g.ID, RequiredZoneNames: g.Zones, RequiredMembers: []string{}}
+		r.Properties = properties{GroupID: g.ID, RequiredZoneNames: slices.Concat([]string{}, g.Zones), RequiredMembers: []string{}}
 		for _, m := range g.Members {
 			r.Properties.RequiredMembers = append(r.Properties.RequiredMembers, m.Name)
 		}

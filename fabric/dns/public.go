@@ -61,7 +61,10 @@ func (p *PublicZone) Service(s Service) error {
 		if suffix == "" {
 			continue
 		}
-		if _, ok := p.services[suffix]; ok {
+		if had, ok := p.services[suffix]; ok {
+			if i == 1 && had.private { // families may lead to the same private names
+				continue
+			}
 			return fmt.Errorf("dns: two services for %s", suffix)
 		}
 		p.services[suffix] = family{Service: &s, private: i == 1}

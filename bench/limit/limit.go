@@ -44,7 +44,7 @@ type Ready struct {
 const (
 	PathBytes = "/bytes/" // GET /bytes/N: N bytes from memory
 	PathFile  = "/file/"  // GET /file/N: N bytes from a file; PUT: a new file with the body, and its fsync
-	PathRow   = "/row/"   // PUT: the body as a row under its path, committed with an fsync
+	PathRow   = "/row/"   // PUT: the body as a row under its path, committed with an fsync; GET: that row
 	PathRows  = "/rows/"  // POST /rows/N: N rows in one such commit
 )
 
@@ -53,8 +53,10 @@ const maxBytes = 16 << 20
 
 type server struct {
 	dir    string
-	db     *sql.DB
+	db     *sql.DB // one connection, which writes
 	put    *sql.Stmt
+	reads  *sql.DB
+	get    *sql.Stmt
 	files  atomic.Int64
 	memory []byte
 }
@@ -70,7 +72,7 @@ func Serve(ctx context.Context, dir string, ready func(Ready) error) (err error)
 	if err := s.open(); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.db.Close()) }()
+	defer func() { err = errors.Join(err, s.close()) }()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -110,13 +112,27 @@ func (s *server) open() (err error) {
 		return err
 	}
 	s.db.SetMaxOpenConns(1)
-	if _, err = s.db.Exec("CREATE TABLE row (key TEXT PRIMARY KEY, value BLOB NOT NULL)"); err == nil {
-		s.put, err = s.db.Prepare("INSERT INTO row VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value")
+	if s.reads, err = sql.Open("sqlite", dsn.String()); err != nil {
+		return errors.Join(err, s.close())
+	}
+	if _, err = s.db.Exec("CREATE TABLE row (key TEXT PRIMARY KEY, value BLOB NOT NULL)"); err != nil {
+		return errors.Join(err, s.close())
+	}
+	if s.put, err = s.db.Prepare("INSERT INTO row VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"); err == nil {
+		s.get, err = s.reads.Prepare("SELECT value FROM row WHERE key = ?")
 	}
 	if err != nil {
-		return errors.Join(err, s.db.Close())
+		return errors.Join(err, s.close())
 	}
 	return nil
+}
+
+func (s *server) close() error {
+	var err error
+	if s.reads != nil {
+		err = s.reads.Close()
+	}
+	return errors.Join(err, s.db.Close())
 }
 
 func (s *server) handler() http.Handler {
@@ -126,6 +142,7 @@ func (s *server) handler() http.Handler {
 		"GET " + PathFile + "{n}":  s.getFile,
 		"PUT " + PathFile:          s.putFile,
 		"PUT " + PathRow:           s.putRow,
+		"GET " + PathRow:           s.getRow,
 		"POST " + PathRows + "{n}": s.postRows,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -209,6 +226,16 @@ func (s *server) putRow(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	w.WriteHeader(http.StatusCreated)
+	return nil
+}
+
+func (s *server) getRow(w http.ResponseWriter, r *http.Request) error {
+	var b []byte
+	if err := s.get.QueryRowContext(r.Context(), r.URL.Path).Scan(&b); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+	w.Write(b)
 	return nil
 }
 

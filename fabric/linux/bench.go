@@ -32,7 +32,7 @@ func (r SetupResult) String() string {
 }
 
 const (
-	benchRounds = 60
+	benchRounds = 120
 	benchBatch  = 150 // connections a round
 	benchPort   = 9443
 )

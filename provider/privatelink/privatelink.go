@@ -261,7 +261,7 @@ func (l *Links) Resources(tx *rp.Tx, target arm.ID) (any, error) {
 	value := []resource{}
 	for _, g := range groups {
 		r := resource{ID: target.String() + "/privateLinkResources/" + g.ID, Name: g.ID, Type: target.Type().String() + "/privateLinkResources"}
-		r.Properties = properties{GroupID: g.ID, RequiredZoneNames: slices.Concat([]string{}, g.Zones), RequiredMembers: []string{}}
+		r.Properties = properties{GroupID: g.ID, RequiredZoneNames: append([]string{}, g.Zones...), RequiredMembers: []string{}}
 		for _, m := range g.Members {
 			r.Properties.RequiredMembers = append(r.Properties.RequiredMembers, m.Name)
 		}

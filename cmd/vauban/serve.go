@@ -257,6 +257,12 @@ func (w *world) openHosts(ctx context.Context) error {
 		"*.blob.core.windows.net":                      w.blobs.Handler(),
 		"*.vault.azure.net":                            w.secrets.Handler(),
 		"*.api.azureml.ms":                             history.Handler(),
+		"*.dfs.core.windows.net":                       notServed("Data Lake Storage Gen2"),
+		"*.file.core.windows.net":                      notServed("Azure Files"),
+		"*.queue.core.windows.net":                     notServed("Queue Storage"),
+		"*.table.core.windows.net":                     notServed("Table Storage"),
+		"*.notebooks.azure.net":                        notServed("the workspace's notebooks"),
+		"graph.windows.net":                            notServed("Azure AD Graph, which Azure has retired,"),
 		machinelearning.BatchHost(w.settings.Location): batch.NewHandler(w.ml.Queue(), w.log),
 	} {
 		if err := w.hosts.Handle(pattern, h); err != nil {

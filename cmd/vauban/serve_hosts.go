@@ -13,6 +13,7 @@ import (
 	"vauban.dev/fabric"
 	"vauban.dev/fabric/dns"
 	"vauban.dev/fabric/servicetags"
+	"vauban.dev/internal/httpx"
 	"vauban.dev/provider/keyvault"
 	"vauban.dev/provider/machinelearning"
 	"vauban.dev/provider/privatelink"
@@ -40,6 +41,14 @@ var strangers = map[string]http.Handler{
 	strangerHost: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "a host on the internet; you came from %s\n", r.RemoteAddr)
 	}),
+}
+
+// notServed answers for hosts that resolve and whose service is not there yet.
+func notServed(what string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("x-ms-error-code", "NotImplemented")
+		httpx.WriteError(w, http.StatusNotImplemented, "NotImplemented", r.Host+": "+what+" is not there yet.")
+	})
 }
 
 // publicNames makes the public side of DNS: every service of the region under Azure's own names, at
@@ -82,7 +91,10 @@ func (p *publicNames) zone() (*dns.PublicZone, error) {
 		{"login.microsoft.com", []string{"AzureActiveDirectory"}},
 		{"sts.windows.net", []string{"AzureActiveDirectory"}},
 		{"graph.microsoft.com", []string{"AzureActiveDirectory"}},
+		{"graph.windows.net", []string{"AzureActiveDirectory"}},
 		{machinelearning.BatchHost(p.location), p.regional("BatchNodeManagement")},
+		{p.location + ".service.batch.azure.com", p.regional("BatchNodeManagement")},
+		{p.location + ".tundra.azureml.ms", p.regional("AzureMachineLearning")},
 		{p.location + ".api.azureml.ms", p.regional("AzureMachineLearning")},
 	} {
 		a, err := p.address(h.name, h.tags...)
@@ -96,28 +108,44 @@ func (p *publicNames) zone() (*dns.PublicZone, error) {
 	if err := z.Host(strangerName, strangerAddr); err != nil {
 		return nil, err
 	}
-	for _, f := range []struct {
-		suffix, private, front string
-		tags                   []string
-		lookup                 func(label string) (exists, private bool)
-	}{
-		{"blob.core.windows.net", "privatelink.blob.core.windows.net", "blob.ams01prdstr01a.store.core.windows.net", p.regional("Storage"), p.resource(storageByName)},
-		{"vault.azure.net", "privatelink.vaultcore.azure.net", "data-prod-" + p.location + ".vaultcore.azure.net", p.regional("AzureKeyVault"), p.resource(vaultByName)},
-		{"workspace." + p.location + ".api.azureml.ms", "workspace." + p.location + ".privatelink.api.azureml.ms", "", p.regional("AzureMachineLearning"), p.resource(workspaceByLabel)},
-		// "How to use your workspace with a custom DNS server": cert shares the api name's record.
-		{"workspace." + p.location + ".cert.api.azureml.ms", "workspace." + p.location + ".privatelink.api.azureml.ms", "", p.regional("AzureMachineLearning"), p.resource(workspaceByLabel)},
-		{"inference." + p.location + ".api.azureml.ms", "inference." + p.location + ".privatelink.api.azureml.ms", "", p.regional("AzureMachineLearning"), p.resource(workspaceByLabel)},
-		{p.location + ".notebooks.azure.net", p.location + ".privatelink.notebooks.azure.net", "", p.regional("AzureMachineLearning"), p.resource(workspaceByLabel)},
+	families := []family{
+		{"vault.azure.net", "privatelink.vaultcore.azure.net", "data-prod-" + p.location + ".vaultcore.azure.net", "AzureKeyVault", "vault", vaultByName},
+	}
+	for _, service := range storageServices {
+		suffix := service + ".core.windows.net"
+		families = append(families, family{suffix, "privatelink." + suffix, service + ".ams01prdstr01a.store.core.windows.net", "Storage", service, storageByName})
+	}
+	// "How to use your workspace with a custom DNS server": cert shares the api name's record.
+	for _, name := range [][2]string{
+		{"workspace." + p.location + ".api.azureml.ms", "workspace." + p.location + ".privatelink.api.azureml.ms"},
+		{"workspace." + p.location + ".cert.api.azureml.ms", "workspace." + p.location + ".privatelink.api.azureml.ms"},
+		{"inference." + p.location + ".api.azureml.ms", "inference." + p.location + ".privatelink.api.azureml.ms"},
+		{p.location + ".notebooks.azure.net", p.location + ".privatelink.notebooks.azure.net"},
 	} {
-		a, err := p.address(f.suffix, f.tags...)
+		families = append(families, family{name[0], name[1], "", "AzureMachineLearning", "amlworkspace", workspaceByLabel})
+	}
+	for _, f := range families {
+		a, err := p.address(f.suffix, p.regional(f.tag)...)
 		if err != nil {
 			return nil, err
 		}
-		if err := z.Service(dns.Service{Suffix: f.suffix, Private: f.private, Front: f.front, Addrs: []netip.Addr{use(a)}, Lookup: f.lookup}); err != nil {
+		if err := z.Service(dns.Service{Suffix: f.suffix, Private: f.private, Front: f.front, Addrs: []netip.Addr{use(a)}, Lookup: p.resource(f.find, f.group)}); err != nil {
 			return nil, err
 		}
 	}
 	return z, nil
+}
+
+// storageServices are the sub-resources of a storage account that have a host name. Blob is served; the
+// others resolve, so that rules and endpoints for them can be tried, and answer 501.
+var storageServices = []string{"blob", "dfs", "file", "queue", "table"}
+
+// family is a family of public names that share a suffix.
+type family struct {
+	suffix, private, front string
+	tag                    string // service tag, whose regional form is preferred
+	group                  string // private link sub-resource
+	find                   func(tx *rp.Tx, label string) (arm.ID, error)
 }
 
 func storageByName(tx *rp.Tx, label string) (arm.ID, error) {
@@ -150,8 +178,9 @@ func workspaceByLabel(tx *rp.Tx, label string) (arm.ID, error) {
 // published is what DNS knows of a service's resource.
 type published struct{ exists, private bool }
 
-// resource asks the store whether a label's resource exists and has a private endpoint connection.
-func (p *publicNames) resource(find func(*rp.Tx, string) (arm.ID, error)) func(string) (exists, private bool) {
+// resource asks the store whether a label's resource exists and its sub-resource has a private endpoint
+// connection.
+func (p *publicNames) resource(find func(*rp.Tx, string) (arm.ID, error), group string) func(string) (exists, private bool) {
 	known := rp.NewMemo(p.engine, func(tx *rp.Tx, label string) (published, error) {
 		id, err := find(tx, label)
 		if errors.Is(err, store.ErrNotFound) || isStatus(err, http.StatusNotFound) {
@@ -160,7 +189,7 @@ func (p *publicNames) resource(find func(*rp.Tx, string) (arm.ID, error)) func(s
 		if err != nil {
 			return published{}, err
 		}
-		private, err := p.links.Connected(tx, id)
+		private, err := p.links.Connected(tx, id, group)
 		return published{true, private}, err
 	})
 	return func(label string) (exists, private bool) {

@@ -159,16 +159,13 @@ func (l *Links) Names(tx *rp.Tx, target arm.ID, group string) (names []string, e
 	return names, err
 }
 
-// Connected reports whether the target has an approved or pending connection: from then on its public
-// name goes through the privatelink zone.
-func (l *Links) Connected(tx *rp.Tx, target arm.ID) (bool, error) {
-	return anyOf(tx, target, "Approved", "Pending")
-}
-
-// anyOf reports whether the target has a connection in one of these states.
-func anyOf(tx *rp.Tx, target arm.ID, states ...string) (bool, error) {
-	c, err := Connections(tx, target)
-	return slices.ContainsFunc(c, func(c *rp.Resource[Connection]) bool { return slices.Contains(states, c.Properties.State.Status) }), err
+// Connected reports whether the sub-resource of target has a connection: from then on its public name goes
+// through the privatelink zone.
+func (l *Links) Connected(tx *rp.Tx, target arm.ID, group string) (bool, error) {
+	cs, err := Connections(tx, target)
+	return slices.ContainsFunc(cs, func(c *rp.Resource[Connection]) bool {
+		return slices.ContainsFunc(c.Properties.GroupIDs, func(g string) bool { return strings.EqualFold(g, group) })
+	}), err
 }
 
 // Connections lists the connections of a target.

@@ -149,7 +149,7 @@ func (r *rig) view(f func(*rp.Tx) error) {
 func (r *rig) linked(endpoint string) (connected, approved bool) {
 	r.t.Helper()
 	r.view(func(tx *rp.Tx) (err error) {
-		if connected, err = r.links.Connected(tx, arm.MustParseID(box)); err != nil {
+		if connected, err = r.links.Connected(tx, arm.MustParseID(box), "lid"); err != nil {
 			return err
 		}
 		approved, err = privatelink.Approved(tx, arm.MustParseID(box), arm.MustParseID(net0+"privateEndpoints/"+endpoint))

@@ -57,7 +57,7 @@ func echo(t testing.TB, l net.Listener) {
 }
 
 func say(c net.Conn, line string) error {
-	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.SetDeadline(time.Now().Add(20 * time.Second))
 	if _, err := fmt.Fprintln(c, line); err != nil {
 		return err
 	}
@@ -80,6 +80,17 @@ func listen(t testing.TB, d *Driver, at fabric.Place, addr string) net.Listener 
 // quick is a dial that gives up soon: for what must be refused without a word.
 func quick(t testing.TB, d *Driver, at fabric.Place, addr string) (net.Conn, error) {
 	t.Helper()
+	return dialWithin(t, d, at, addr, 300*time.Millisecond)
+}
+
+// patient is a dial for what must succeed, also on a machine that has other things to do.
+func patient(t testing.TB, d *Driver, at fabric.Place, addr string) (net.Conn, error) {
+	t.Helper()
+	return dialWithin(t, d, at, addr, 20*time.Second)
+}
+
+func dialWithin(t testing.TB, d *Driver, at fabric.Place, addr string, patience time.Duration) (net.Conn, error) {
+	t.Helper()
 	type result struct {
 		c   net.Conn
 		err error
@@ -88,7 +99,7 @@ func quick(t testing.TB, d *Driver, at fabric.Place, addr string) (net.Conn, err
 	go func() {
 		var c net.Conn
 		err := d.Do(at, func() (err error) {
-			c, err = (&net.Dialer{Timeout: 300 * time.Millisecond}).DialContext(t.Context(), "tcp", addr)
+			c, err = (&net.Dialer{Timeout: patience}).DialContext(t.Context(), "tcp", addr)
 			return err
 		})
 		out <- result{c, err}
@@ -116,7 +127,7 @@ func TestRealConnections(t *testing.T) {
 		{nic(web1), "20.60.1.1:443", ""},
 		{fabric.Place{Kind: fabric.AtHost, ID: attacker}, "20.60.1.1:443", "198.51.100.7"},
 	} {
-		conn, err := quick(t, d, c.from, c.to)
+		conn, err := patient(t, d, c.from, c.to)
 		if err != nil {
 			t.Errorf("%s to %s: %v", c.from.ID, c.to, err)
 			continue
@@ -154,7 +165,7 @@ func TestUDPAndDrops(t *testing.T) {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 100)
-	pc.SetReadDeadline(time.Now().Add(5 * time.Second))
+	pc.SetReadDeadline(time.Now().Add(20 * time.Second))
 	n, from, err := pc.ReadFrom(buf)
 	if err != nil || string(buf[:n]) != "question" {
 		t.Fatalf("%q from %v, %v", buf[:n], from, err)
@@ -169,7 +180,7 @@ func TestUDPAndDrops(t *testing.T) {
 			drop.Src.Addr() != addr("10.0.1.4") || drop.Dst != netip.MustParseAddrPort("10.0.1.5:23") {
 			t.Errorf("dropped %+v, want by %v", drop, want)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Fatal("the drop was not reported")
 	}
 }
@@ -181,7 +192,7 @@ func TestRuleChangeUnderFlow(t *testing.T) {
 	topo := testTopology()
 	apply(t, d, compile(t, topo))
 	echo(t, listen(t, d, nic(web2), "10.0.1.5:80"))
-	running, err := quick(t, d, nic(web1), "10.0.1.5:80")
+	running, err := patient(t, d, nic(web1), "10.0.1.5:80")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +231,7 @@ func TestRuleChangeUnderFlow(t *testing.T) {
 		t.Errorf("the counter of a rule that stayed was %d, is %d", before, now)
 	}
 	apply(t, d, compile(t, testTopology()))
-	if _, err := quick(t, d, nic(web1), "10.0.1.5:80"); err != nil {
+	if _, err := patient(t, d, nic(web1), "10.0.1.5:80"); err != nil {
 		t.Errorf("the rule was removed: %v", err)
 	}
 }
@@ -313,7 +324,7 @@ func TestSwapLosesNothing(t *testing.T) {
 	}
 	close(stop)
 	n := <-sent
-	for deadline := time.Now().Add(5 * time.Second); received.Load() < n && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(20 * time.Second); received.Load() < n && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	pc.Close()
@@ -358,7 +369,7 @@ func TestDeleteVNetWithListeners(t *testing.T) {
 		t.Errorf("listen in a deleted VNet: %v", err)
 	}
 	echo(t, stays)
-	if c, err := quick(t, d, nic(twin2), "10.0.1.4:80"); err != nil {
+	if c, err := patient(t, d, nic(twin2), "10.0.1.4:80"); err != nil {
 		t.Error(err)
 	} else if err := say(c, "still here"); err != nil {
 		t.Error(err)
@@ -366,7 +377,7 @@ func TestDeleteVNetWithListeners(t *testing.T) {
 	// The same VNet again gets fresh namespaces: the old listeners are not taken for its own.
 	apply(t, d, compile(t, testTopology()))
 	echo(t, listen(t, d, router(vnet1), "10.0.3.4:443"))
-	if c, err := quick(t, d, nic(web1), "10.0.3.4:443"); err != nil {
+	if c, err := patient(t, d, nic(web1), "10.0.3.4:443"); err != nil {
 		t.Error(err)
 	} else if err := say(c, "again"); err != nil {
 		t.Error(err)
@@ -380,7 +391,7 @@ func TestListenerOutlivesServer(t *testing.T) {
 	apply(t, d, compile(t, testTopology()))
 	first := listen(t, d, router(vnet1), "10.0.3.4:443")
 	first.Close() // the server ends
-	waiting, err := quick(t, d, nic(web1), "10.0.3.4:443")
+	waiting, err := patient(t, d, nic(web1), "10.0.3.4:443")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -125,7 +125,11 @@ func Inspect(ctx context.Context, dir string) (Status, error) {
 		return s, err
 	}
 	full := s
-	if _, err := Call(ctx, dir, MethodStatus, nil, &full); err != nil {
+	_, err = Call(ctx, dir, MethodStatus, nil, &full)
+	if errors.Is(err, ErrNotRunning) { // the server ended while it was asked
+		return s, nil
+	}
+	if err != nil {
 		return s, err
 	}
 	full.State, full.Dir, full.Kept, full.Holder, full.Server = Running, dir, s.Kept, holder, server

@@ -246,7 +246,9 @@ func TestTwoWriters(t *testing.T) {
 	for i := range status {
 		g := fmt.Sprintf("%s/resourceGroups/g%d", sub, i)
 		r.Must("PUT", g+"?api-version=2024-11-01", `{"location":"westeurope"}`)
-		wg.Go(func() { status[i] = r.Request("PUT", g+"/providers/Microsoft.KeyVault/vaults/shared"+api, body("")).Status })
+		wg.Go(func() {
+			status[i] = r.Request("PUT", g+"/providers/Microsoft.KeyVault/vaults/shared"+api, body("")).Status
+		})
 	}
 	wg.Wait()
 	slices.Sort(status)

@@ -114,3 +114,11 @@ func number(v float64) string {
 	}
 	return strconv.FormatFloat(v, 'g', 3, 64)
 }
+
+// ratio has three decimals where a hundredth decides about a target.
+func ratio(v float64) string {
+	if finite(v) && v >= 0.1 && v < 10 {
+		return strconv.FormatFloat(v, 'f', 3, 64)
+	}
+	return number(v)
+}

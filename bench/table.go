@@ -46,7 +46,7 @@ func (t *Table) Add(f Figure) error {
 		}
 	}
 	return t.row([len(columns)]string{
-		f.Name, number(f.Value), f.Unit, f.Reference.Name, number(f.Reference.Value), number(f.Ratio), f.target(), f.Result(),
+		f.Name, number(f.Value), f.Unit, f.Reference.Name, number(f.Reference.Value), ratio(f.Ratio), f.target(), f.Result(),
 	})
 }
 

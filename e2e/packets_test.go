@@ -88,10 +88,7 @@ func (g *ground) serve(place string) *service {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	g.t.Cleanup(func() {
-		s.stdin.Close()
-		s.Wait()
-	})
+	g.endWithTest(s.Cmd)
 	s.lines = bufio.NewScanner(out)
 	if !s.lines.Scan() {
 		g.t.Fatalf("no echo server at %s", place)

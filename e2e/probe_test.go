@@ -35,9 +35,11 @@ func unanswered() time.Duration {
 //	probe tls HOST:PORT SNI      sends stdin through TLS, prints what comes back
 //	probe spoof SRC DST:PORT     sends a UDP packet from an address that is not its own
 //	probe ping SRC DST           sends an ICMP echo request through a raw socket, waits for the reply
+//	probe gate                   takes one connection: stdin goes to it, what comes from it is printed
+//	probe late ADDR HOST PATH    connects when it reads a line, then asks HOST over TLS
 //	probe address                the address of this place
 func probeProgram(args []string) int {
-	args = append(args, "", "", "")
+	args = append(args, "", "", "", "")
 	var said string
 	var err error
 	switch args[0] {
@@ -53,6 +55,10 @@ func probeProgram(args []string) int {
 		err = spoof(args[1], args[2])
 	case "ping":
 		said, err = ping(args[1], args[2])
+	case "gate":
+		err = passOn()
+	case "late":
+		err = askLate(args[1], args[2], args[3])
 	case "address":
 		var a netip.Addr
 		a, err = ownAddress()
@@ -161,6 +167,48 @@ func hold(addr string) error {
 		fmt.Print(line)
 	}
 	return in.Err()
+}
+
+// passOn prints its address, takes one connection and joins it with stdin and stdout.
+func passOn() error {
+	l, err := net.Listen("tcp4", "0.0.0.0:0")
+	if err != nil {
+		return err
+	}
+	a, err := ownAddress()
+	if err != nil {
+		return err
+	}
+	fmt.Println(netip.AddrPortFrom(a, uint16(l.Addr().(*net.TCPAddr).Port)))
+	c, err := l.Accept()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	go io.Copy(c, os.Stdin)
+	_, err = io.Copy(os.Stdout, c)
+	return err
+}
+
+// askLate is told when to begin, and says how far it has come.
+func askLate(addr, host, target string) error {
+	fmt.Println("ready")
+	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
+		return err
+	}
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	fmt.Println("connected")
+	t := tls.Client(c, &tls.Config{ServerName: host, NextProtos: []string{"http/1.1"}})
+	if _, err := fmt.Fprintf(t, "GET %s HTTP/1.1\r\nHost: %s\r\nx-ms-version: 2023-11-03\r\nConnection: close\r\n\r\n", target, host); err != nil {
+		return err
+	}
+	b, err := io.ReadAll(t)
+	fmt.Println(string(b))
+	return err
 }
 
 // rawTLS says exactly what stdin has.

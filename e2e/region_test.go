@@ -236,3 +236,11 @@ func exitCode(err error) int {
 	}
 	return 0
 }
+
+// endWithTest ends a program that was started, when the test ends.
+func (g *ground) endWithTest(cmd *exec.Cmd) {
+	g.t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait() //nolint:errcheck // it was killed
+	})
+}

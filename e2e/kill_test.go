@@ -218,7 +218,7 @@ func TestAcknowledged(t *testing.T) {
 			func(k string) string { return strings.Repeat(k, 100) },
 		},
 		{
-			func(k string) string {
+			1 << 20, func(k string) string {
 				return "https://" + vaultName + ".vault.azure.net/secrets/" + k + "?api-version=7.4"
 			},
 			func(k string) string { return `{"value":"of ` + k + `"}` },

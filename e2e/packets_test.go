@@ -29,7 +29,6 @@ type explainParams struct {
 type explained struct {
 	Allowed bool     `json:"allowed"`
 	By      string   `json:"by"`
-	Steps   []string `json:"steps"`
 	Rule    *ruleRef `json:"rule"`
 }
 

@@ -60,16 +60,39 @@ func Open(dir string) (*Region, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		defer lock.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, &ErrInUse{Dir: dir, PID: lockedBy(lock)}
-		}
-		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	if err := takeLock(dir, lock); err != nil {
+		return nil, errors.Join(err, lock.Close())
 	}
 	r := &Region{dir: dir, lock: lock, keeper: Dial(dir)}
 	r.sign(os.Getpid())
 	return r, nil
+}
+
+// dyingTime is how long a server that was killed may take to let go of the lock.
+const dyingTime = 3 * time.Second
+
+// takeLock locks the directory, or returns *ErrInUse at once when a living process has it. One that is
+// dying, or left the lock to a child that was about to exec, is waited for.
+func takeLock(dir string, lock *os.File) error {
+	for deadline := time.Now().Add(dyingTime); ; time.Sleep(10 * time.Millisecond) {
+		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("lock %s: %w", dir, err)
+		}
+		pid := lockedBy(lock)
+		if running(pid) || time.Now().After(deadline) {
+			return &ErrInUse{Dir: dir, PID: pid}
+		}
+	}
+}
+
+// running tells whether a process of this id runs; one that has ended and was not reaped does not.
+func running(pid int) bool {
+	_, state, err := readStat(pid)
+	return err == nil && state != 'Z' && state != 'X'
 }
 
 // prepareDir returns dir as a clean path without links: holder and server see it from another mount
@@ -113,7 +136,7 @@ func (r *Region) sign(pid int) {
 }
 
 func lockedBy(lock *os.File) int {
-	b, _ := io.ReadAll(io.LimitReader(lock, 32))
+	b, _ := io.ReadAll(io.NewSectionReader(lock, 0, 32))
 	pid, _ := strconv.Atoi(strings.TrimSpace(string(b)))
 	return pid
 }

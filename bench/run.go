@@ -49,6 +49,9 @@ func (t *Table) Run(ctx context.Context, measurements []Measurement, failed func
 			return failures, context.Cause(ctx)
 		}
 		if err := m.Do(ctx, t.Add); err != nil {
+			if ctx.Err() != nil { // it was ended, it has not failed
+				return failures, context.Cause(ctx)
+			}
 			failures++
 			failed(&Failure{m.Name, err})
 		}

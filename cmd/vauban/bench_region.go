@@ -46,7 +46,7 @@ func (b *benchmark) up(ctx context.Context) (*benchRegion, error) {
 		return nil, err
 	}
 	if err := r.command(ctx, "up", "--detach", "--image", benchImage+"="+image); err != nil {
-		return nil, err
+		return nil, errors.Join(err, r.down()) // interrupted, it may have begun to stand
 	}
 	var ready region.ReadyResult
 	if _, err := region.Call(ctx, dir, region.MethodReady, nil, &ready); err != nil {

@@ -106,7 +106,7 @@ type Run struct {
 	Name         string            `json:"name,omitempty"`    // display name
 	Parent       string            `json:"parent,omitempty"`
 	Creator      string            `json:"creator,omitempty"` // the run whose token made this one
-	Type         string            `json:"type,omitempty"` // run type: azureml.scriptrun …
+	Type         string            `json:"type,omitempty"`    // run type: azureml.scriptrun …
 	Target       string            `json:"target,omitempty"`
 	Status       Status            `json:"status"`
 	Error        *RunError         `json:"error,omitempty"`

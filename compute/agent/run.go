@@ -66,6 +66,9 @@ func (r *run) held() batch.Held {
 func (r *run) stop(why stopReason, grace time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.gone { // told by a poll that crossed the last report
+		return
+	}
 	first := r.j.Stop == ""
 	if !first && why != stopLost || r.j.Phase == phaseDeliver && why != stopLost {
 		return

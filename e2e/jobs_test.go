@@ -12,15 +12,20 @@ import (
 	"strings"
 )
 
-// upWithImage starts a region that has an environment for jobs: an empty directory, since all that jobs need
-// here is in the host's /usr.
+// upWithImage starts a region that has an environment for jobs: beside the host's /usr, this package's own
+// programs.
 func (g *ground) upWithImage() {
 	g.t.Helper()
-	dir := filepath.Join(filepath.Dir(g.dir), "image")
+	dir := filepath.Join(filepath.Dir(g.dir), "image", "bin")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		g.t.Fatal(err)
 	}
-	g.up("--image", imageName+"="+dir)
+	for name := range programs {
+		if err := os.Link(filepath.Join(bin, "e2e"), filepath.Join(dir, name)); err != nil {
+			g.t.Fatal(err)
+		}
+	}
+	g.up("--image", imageName+"="+filepath.Dir(dir))
 }
 
 // environment registers the image in the workspace.

@@ -159,12 +159,13 @@ func (l *Links) Names(tx *rp.Tx, target arm.ID, group string) (names []string, e
 	return names, err
 }
 
-// Connected reports whether the sub-resource of target has a connection: from then on its public name goes
-// through the privatelink zone.
+// Connected reports whether the sub-resource of target has an approved or pending connection: from then on
+// its public name goes through the privatelink zone.
 func (l *Links) Connected(tx *rp.Tx, target arm.ID, group string) (bool, error) {
 	cs, err := Connections(tx, target)
 	return slices.ContainsFunc(cs, func(c *rp.Resource[Connection]) bool {
-		return slices.ContainsFunc(c.Properties.GroupIDs, func(g string) bool { return strings.EqualFold(g, group) })
+		live := c.Properties.State.Status == "Approved" || c.Properties.State.Status == "Pending"
+		return live && slices.ContainsFunc(c.Properties.GroupIDs, func(g string) bool { return strings.EqualFold(g, group) })
 	}), err
 }
 

@@ -58,7 +58,7 @@ type Scale struct {
 type UserAccount struct {
 	Name     string `json:"adminUserName"`
 	Key      string `json:"adminUserSshPublicKey,omitempty"`
-	Password string `json:"adminUserPassword,omitempty"`
+	Password string `json:"adminUserPassword,omitempty" rp:"secret"`
 }
 
 // Reference to a resource.
@@ -86,7 +86,7 @@ const subnetType = "microsoft.network/virtualnetworks/subnets"
 func (p *Provider) computeType() rp.Registration {
 	return rp.Of(rp.Type[Compute]{
 		Name: ComputeType, Kind: rp.Proxy, Versions: rp.Versions[Compute](versions...),
-		NamePattern: `^[a-zA-Z](?:[a-zA-Z0-9-]{0,22}[a-zA-Z0-9])?$`,
+		NamePattern: `^[a-zA-Z][a-zA-Z0-9-]{0,22}[a-zA-Z0-9]$`,
 		NameRule:    "It must be between 2 and 24 characters long, start with a letter, and contain letters, digits and hyphens; it cannot end with a hyphen.",
 		Default:     defaultCompute,
 		Validate:    validateCompute,
@@ -179,13 +179,23 @@ func validateCompute(op rp.Op, new, old *rp.Resource[Compute]) error {
 			return userError("properties.properties.subnet.id '%s' is not the id of a subnet.", a.Subnet.ID)
 		}
 	}
-	if op == rp.Update {
-		o := old.Properties.Aml
-		if subnetID(o) != subnetID(a) || *o.NodePublicIP != *a.NodePublicIP || !strings.EqualFold(o.VMSize, a.VMSize) {
-			return userError("Only scaleSettings, tags and description of a cluster can be changed: delete and recreate it to change its size, subnet or enableNodePublicIp.")
-		}
+	switch {
+	case !slices.Contains([]string{"Enabled", "Disabled", "NotSpecified"}, a.RemoteLogin):
+		return userError("properties.properties.remoteLoginPortPublicAccess '%s' is none of Enabled, Disabled, NotSpecified.", a.RemoteLogin)
+	case op == rp.Update && a.rebuilt(old.Properties.Aml):
+		return userError("Only scaleSettings, tags and description of a cluster can be changed: delete and recreate it to change its size, subnet, enableNodePublicIp, remote login or administrator.")
+	case op == rp.Create && a.Account != nil && (a.Account.Name == "" || a.Account.Key == "" && a.Account.Password == ""):
+		return userError("properties.properties.userAccountCredentials needs adminUserName, and adminUserSshPublicKey or adminUserPassword.")
 	}
 	return nil
+}
+
+// rebuilt reports whether a cluster would have to be made anew to become this one. What an update leaves out stays.
+func (a *AmlCompute) rebuilt(old *AmlCompute) bool {
+	account := a.Account
+	return subnetID(old) != subnetID(a) || *old.NodePublicIP != *a.NodePublicIP || !strings.EqualFold(old.VMSize, a.VMSize) ||
+		a.RemoteLogin != "NotSpecified" && a.RemoteLogin != old.RemoteLogin ||
+		account != nil && (old.Account == nil || account.Name != old.Account.Name || account.Key != "" && account.Key != old.Account.Key)
 }
 
 func subnetID(a *AmlCompute) string {
@@ -199,9 +209,7 @@ func (p *Provider) admitCompute(_ context.Context, tx *rp.Tx, op rp.Op, new, old
 	c, a := &new.Properties, new.Properties.Aml
 	c.ModifiedOn = tx.Now
 	if op == rp.Update {
-		if a.Account == nil {
-			a.Account = old.Properties.Aml.Account
-		}
+		a.Account, a.RemoteLogin = old.Properties.Aml.Account, old.Properties.Aml.RemoteLogin
 		return nil
 	}
 	c.CreatedOn = tx.Now
@@ -242,9 +250,6 @@ func (p *Provider) presentCompute(_ context.Context, tx *rp.Tx, r *rp.Resource[C
 	if a == nil {
 		return nil
 	}
-	if a.Account != nil {
-		a.Account.Password = ""
-	}
 	nodes, err := nodesOf(tx, r.ID)
 	if err != nil {
 		return err
@@ -272,6 +277,9 @@ func (p *Provider) presentCompute(_ context.Context, tx *rp.Tx, r *rp.Resource[C
 		a.AllocationState = "Resizing"
 	}
 	a.TargetNodes = len(nodes) - a.Counts.Leaving
+	if a.Errors, err = noted(tx, r.ID); err != nil {
+		return err
+	}
 	for _, n := range nodes {
 		if n.Error != nil && !slices.ContainsFunc(a.Errors, func(e ErrorBody) bool { return e.Error.Message == n.Error.Message }) {
 			a.Errors = append(a.Errors, ErrorBody{n.Error})

@@ -1,15 +1,17 @@
 package machinelearning
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"regexp"
 	"strings"
-	"time"
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
+	"vauban.dev/compute"
 	"vauban.dev/ml"
 )
 
@@ -45,6 +47,14 @@ type JobInput struct {
 	URI         string `json:"uri,omitempty"`
 	Mode        string `json:"mode,omitempty"`
 	Description string `json:"description,omitempty"`
+}
+
+// assets is the kind of asset that the input means by azureml:NAME:VERSION.
+func (in JobInput) assets() string {
+	if strings.HasSuffix(in.Type, "_model") {
+		return "models"
+	}
+	return "data"
 }
 
 // JobOutput is one output: a directory that is uploaded when the command has ended.
@@ -95,19 +105,27 @@ func (p *Provider) jobType() rp.Registration {
 		Validate: validateJob,
 		Admit:    p.admitJob,
 		Present:  p.presentJob,
-		Release: func(_ context.Context, tx *rp.Tx, r *rp.Resource[Job]) error {
-			w, err := Get(tx, r.ID.Parent())
-			if err != nil {
-				return err
-			}
-			run, err := p.Runs.RunTx(tx, w.Properties.WorkspaceID, r.ID.Name())
-			if err == nil && !run.Status.Terminal() && w.State != arm.Deleting {
+		Release: func(ctx context.Context, tx *rp.Tx, r *rp.Resource[Job]) error {
+			run, err := p.runOf(tx, r.ID)
+			if err == nil && !run.Status.Terminal() && rp.Removing(ctx).Key() == r.ID.Key() { // with its workspace, it goes as it is
 				return arm.Errorf(http.StatusConflict, "UserError", "Job '%s' is %s: cancel it before it is deleted.", r.ID.Name(), run.Status)
 			}
-			return nil
+			if errors.Is(err, ml.ErrNotFound) {
+				return nil
+			}
+			return err
 		},
 		Actions: map[string]rp.Action[Job]{"cancel": {Do: p.cancelJob}},
 	})
+}
+
+// runOf is the run of a job; ml.ErrNotFound.
+func (p *Provider) runOf(tx *rp.Tx, job arm.ID) (*ml.Run, error) {
+	w, err := rp.Get[Workspace](tx, job.Parent())
+	if err != nil {
+		return nil, err
+	}
+	return p.Runs.RunTx(tx, w.Properties.WorkspaceID, job.Name())
 }
 
 var reference = regexp.MustCompile(`\$\{\{\s*(inputs|outputs)\.([A-Za-z0-9_]+)\s*\}\}`)
@@ -115,8 +133,11 @@ var reference = regexp.MustCompile(`\$\{\{\s*(inputs|outputs)\.([A-Za-z0-9_]+)\s
 func validateJob(op rp.Op, new, old *rp.Resource[Job]) error {
 	j := &new.Properties
 	if op == rp.Update {
-		o := &old.Properties
-		if o.Command != j.Command || o.CodeID != j.CodeID || o.ComputeID != j.ComputeID || o.Environment != j.Environment {
+		same, err := sameWork(j, &old.Properties)
+		if err != nil {
+			return err
+		}
+		if !same {
 			return arm.Errorf(http.StatusConflict, "UserError", "A job with this name exists and what it runs is immutable: only displayName, description, tags, properties and isArchived can be changed.")
 		}
 		return nil
@@ -133,6 +154,10 @@ func validateJob(op rp.Op, new, old *rp.Resource[Job]) error {
 	case j.Resources != nil && j.Resources.Instances > 1:
 		return arm.NotImplemented("properties.resources.instanceCount %d: distributed jobs are not there yet.", j.Resources.Instances)
 	}
+	// What is accepted here, the node accepts.
+	if err := j.skeleton().Validate(); err != nil {
+		return userError("The job cannot be run: %s.", strings.TrimPrefix(err.Error(), compute.ErrInvalid.Error()+": "))
+	}
 	for _, m := range reference.FindAllStringSubmatch(j.Command, -1) {
 		_, in := j.Inputs[m[2]]
 		_, out := j.Outputs[m[2]]
@@ -140,8 +165,8 @@ func validateJob(op rp.Op, new, old *rp.Resource[Job]) error {
 			return userError("properties.command names %s, which the job does not have.", m[0])
 		}
 	}
-	for name, in := range j.Inputs {
-		switch in.Type {
+	for _, name := range sorted(j.Inputs) {
+		switch in := j.Inputs[name]; in.Type {
 		case "literal":
 		case "uri_file", "uri_folder", "custom_model", "mlflow_model":
 			if in.URI == "" {
@@ -149,6 +174,13 @@ func validateJob(op rp.Op, new, old *rp.Resource[Job]) error {
 			}
 		default:
 			return arm.NotImplemented("properties.inputs.%s: jobInputType '%s' is not there yet; literal, uri_file, uri_folder, custom_model and mlflow_model are.", name, in.Type)
+		}
+	}
+	for _, name := range sorted(j.Outputs) {
+		switch o := j.Outputs[name]; o.Type {
+		case "uri_file", "uri_folder", "custom_model", "mlflow_model":
+		default:
+			return arm.NotImplemented("properties.outputs.%s: jobOutputType '%s' is not there yet; uri_file, uri_folder, custom_model and mlflow_model are.", name, o.Type)
 		}
 	}
 	if j.Limits != nil && j.Limits.Timeout != "" {
@@ -159,15 +191,43 @@ func validateJob(op rp.Op, new, old *rp.Resource[Job]) error {
 	return nil
 }
 
+// sameWork reports whether two jobs run the same: they differ at most in what says how they are shown.
+func sameWork(a, b *Job) (bool, error) {
+	work := func(j Job) ([]byte, error) {
+		j.DisplayName, j.Description, j.IsArchived, j.Tags, j.Attributes = "", "", false, nil, nil
+		j.Status, j.Services = "", nil
+		return json.Marshal(j)
+	}
+	x, err := work(*a)
+	if err != nil {
+		return false, err
+	}
+	y, err := work(*b)
+	return bytes.Equal(x, y), err
+}
+
+// skeleton is the task of the job as far as its names go.
+func (j *Job) skeleton() *compute.Task {
+	const somewhere = "https://account.blob.core.windows.net/container"
+	t := &compute.Task{ID: "job", Command: j.Command, Env: j.Env}
+	for _, name := range sorted(j.Inputs) {
+		t.Inputs = append(t.Inputs, compute.Input{Name: name, File: compute.File{URL: somewhere, Folder: true}})
+	}
+	for _, name := range sorted(j.Outputs) {
+		t.Outputs = append(t.Outputs, compute.Output{Name: name, URL: somewhere})
+	}
+	return t
+}
+
 // admitJob makes the run and puts the task into its cluster's queue, in the job's own transaction.
 func (p *Provider) admitJob(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[Job]) error {
-	if op == rp.Update {
-		return nil
-	}
 	j := &new.Properties
 	w, err := Get(tx, new.ID.Parent())
 	if err != nil {
 		return err
+	}
+	if op == rp.Update {
+		return p.renameRun(tx, w, new)
 	}
 	cluster, err := p.clusterOf(tx, w, j)
 	if err != nil {
@@ -190,27 +250,47 @@ func (p *Provider) admitJob(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.R
 		User: user, Tags: j.Tags,
 		Properties: map[string]string{"_azureml.ComputeTargetType": "amlctrain", "ContentSnapshotId": j.CodeID, "azureml.jobId": new.ID.String()},
 	}
-	if err := p.Runs.CreateRunTx(tx, guid, run); err != nil {
+	if err := p.Runs.CreateRunTx(tx, guid, run); errors.Is(err, ml.ErrExists) {
+		return arm.Errorf(http.StatusConflict, "UserError", "A run with the id '%s' already exists in the workspace: the name of a job is not used twice.", run.ID)
+	} else if err != nil {
 		return err
 	}
 	t := &task{
-		ID: guid + "." + new.ID.Name(), Workspace: w.ID.String(), GUID: guid, Job: new.ID.String(), Run: run.ID,
-		Cluster: cluster.String(), Submitted: tx.Now, Order: time.Now().UnixNano(),
+		ID: taskID(guid, new.ID.Name()), Workspace: w.ID.String(), GUID: guid, Job: new.ID.String(), Run: run.ID,
+		Cluster: cluster.String(), Submitted: tx.Now,
 	}
-	if err := putDoc(tx, kindTask, t.ID, t); err != nil {
+	if err := enqueue(tx, t); err != nil {
 		return err
 	}
 	tx.Wake(cluster)
 	return nil
 }
 
+// renameRun gives the run of a job its new name and tags; tags of the run's own stay.
+func (p *Provider) renameRun(tx *rp.Tx, w *rp.Resource[Workspace], job *rp.Resource[Job]) error {
+	_, err := p.Runs.UpdateRunTx(tx, w.Properties.WorkspaceID, job.ID.Name(), func(r *ml.Run) error {
+		r.Name = job.Properties.DisplayName
+		for k, v := range job.Properties.Tags {
+			r.SetTag(k, v)
+		}
+		return nil
+	})
+	if errors.Is(err, ml.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
 // mayUseData refuses a job whose data do not exist or are not the submitter's to use.
 func (p *Provider) mayUseData(tx *rp.Tx, w *rp.Resource[Workspace], j *Job, user ml.User) error {
-	use := func(field, uri string, write bool) error {
+	use := func(field, uri, kind string, file, write bool) error {
 		if uri == "" {
 			return nil
 		}
-		at, err := resolveURI(tx, w, uri)
+		at, err := resolveURI(tx, w, uri, kind)
+		if err == nil && file && at.Path == "" {
+			err = userError("The URI '%s' cannot be used: it names a container, no file.", uri)
+		}
 		if err == nil {
 			err = p.mayUse(tx, w, at, user, write)
 		}
@@ -219,18 +299,18 @@ func (p *Provider) mayUseData(tx *rp.Tx, w *rp.Resource[Workspace], j *Job, user
 		}
 		return err
 	}
-	if err := use("properties.codeId", j.CodeID, false); err != nil {
+	if err := use("properties.codeId", j.CodeID, "codes", false, false); err != nil {
 		return err
 	}
 	for _, name := range sorted(j.Inputs) {
 		if in := j.Inputs[name]; in.Type != "literal" {
-			if err := use("properties.inputs."+name, in.URI, false); err != nil {
+			if err := use("properties.inputs."+name, in.URI, in.assets(), in.Type == "uri_file", false); err != nil {
 				return err
 			}
 		}
 	}
 	for _, name := range sorted(j.Outputs) {
-		if err := use("properties.outputs."+name, j.Outputs[name].URI, true); err != nil {
+		if err := use("properties.outputs."+name, outputURI(j.Outputs[name].URI, name, "run"), "data", false, true); err != nil {
 			return err
 		}
 	}
@@ -243,7 +323,7 @@ func (p *Provider) clusterOf(tx *rp.Tx, w *rp.Resource[Workspace], j *Job) (arm.
 	if err != nil {
 		id, err = arm.ParseID(w.ID.String() + "/computes/" + strings.TrimPrefix(j.ComputeID, "azureml:"))
 	}
-	if err != nil || !id.Within(w.ID) {
+	if err != nil || !id.Within(w.ID) || id.Type().Key() != strings.ToLower(ComputeType) {
 		return arm.ID{}, userError("properties.computeId '%s' is not a compute of this workspace.", j.ComputeID)
 	}
 	c, err := rp.Get[Compute](tx, id)
@@ -261,16 +341,12 @@ func (p *Provider) clusterOf(tx *rp.Tx, w *rp.Resource[Workspace], j *Job) (arm.
 
 // imageOf is the image of the job's environment, which the region must have.
 func (p *Provider) imageOf(tx *rp.Tx, w *rp.Resource[Workspace], j *Job) (string, error) {
-	id, err := arm.ParseID(j.Environment)
+	id, err := assetID(w, j.Environment, "environments")
+	if err == nil && !strings.EqualFold(id.Type().Types[1], "environments") {
+		err = reason("it is another kind of asset")
+	}
 	if err != nil {
-		name, version, ok := strings.Cut(strings.TrimPrefix(j.Environment, "azureml:"), ":")
-		if !ok {
-			return "", userError("properties.environmentId '%s' is neither the id of an environment version nor azureml:NAME:VERSION.", j.Environment)
-		}
-		id, err = arm.ParseID(w.ID.String() + "/environments/" + name + "/versions/" + version)
-		if err != nil {
-			return "", userError("properties.environmentId '%s' is not the name of an environment version.", j.Environment)
-		}
+		return "", userError("properties.environmentId '%s' is neither the id of an environment version of the workspace nor azureml:NAME:VERSION: %v.", j.Environment, err)
 	}
 	e, err := rp.Get[AssetVersion](tx, id)
 	if isNotFound(err) {
@@ -297,8 +373,11 @@ func (p *Provider) presentJob(_ context.Context, tx *rp.Tx, r *rp.Resource[Job])
 	j := &r.Properties
 	j.Status = string(ml.NotStarted)
 	run, err := p.Runs.RunTx(tx, w.Properties.WorkspaceID, r.ID.Name())
+	if errors.Is(err, ml.ErrNotFound) {
+		return nil
+	}
 	if err != nil {
-		return nil // the run is younger than the job only inside the job's own transaction
+		return err
 	}
 	j.Status = string(run.Status)
 	j.Services = map[string]Service{
@@ -314,15 +393,13 @@ func (p *Provider) cancelJob(_ context.Context, tx *rp.Tx, r *rp.Resource[Job], 
 	if err != nil {
 		return nil, err
 	}
-	id := w.Properties.WorkspaceID + "." + r.ID.Name()
-	t, err := getDoc[task](tx, kindTask, id)
+	t, err := getDoc[task](tx, kindTask, taskID(w.Properties.WorkspaceID, r.ID.Name()))
 	if isNotFound(err) {
 		return &rp.Response{Status: http.StatusOK}, nil // ended already
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer p.nodes.change()
 	if t.Node == "" {
 		return &rp.Response{Status: http.StatusOK}, (*queue)(p).finish(tx, t, nil, ml.Canceled, nil)
 	}
@@ -330,6 +407,9 @@ func (p *Provider) cancelJob(_ context.Context, tx *rp.Tx, r *rp.Resource[Job], 
 	if err := putDoc(tx, kindTask, t.ID, t); err != nil {
 		return nil, err
 	}
-	_, err = p.Runs.UpdateRunTx(tx, t.GUID, t.Run, func(run *ml.Run) error { return run.SetStatus(ml.CancelRequested, tx.Now) })
-	return &rp.Response{Status: http.StatusOK}, err
+	if err := (*queue)(p).advance(tx, t, ml.CancelRequested); err != nil {
+		return nil, err
+	}
+	// The node is told when this is committed: its cluster's Reconcile wakes who waits.
+	return &rp.Response{Status: http.StatusOK}, wakeCluster(tx, t.Cluster)
 }

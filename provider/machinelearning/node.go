@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,8 +15,10 @@ import (
 
 // Kinds of documents. Nodes and tasks are desired state like any resource; no user writes them.
 const (
-	kindNode = "ml.node" // node id
-	kindTask = "ml.task" // task id
+	kindNode  = "ml.node"    // node id
+	kindTask  = "ml.task"    // task id
+	kindQueue = "ml.queue"   // cluster/time/task id → task id, while it waits
+	kindNote  = "ml.cluster" // cluster → note
 )
 
 // node is one machine of a cluster.
@@ -26,27 +27,12 @@ type node struct {
 	Cluster string            `json:"cluster"` // resource id
 	State   compute.NodeState `json:"state"`
 	NIC     NIC               `json:"nic"`
-	Token   [32]byte          `json:"token"` // SHA-256
-	Task    string            `json:"task,omitempty"`
-	Since   time.Time         `json:"since"` // of the state
+	Token   [32]byte          `json:"token"`           // SHA-256
+	Lease   string            `json:"lease,omitempty"` // the task that it has
+	Task    string            `json:"task,omitempty"`  // the run of that
+	Since   time.Time         `json:"since"`           // of the state
 	Error   *arm.Error        `json:"error,omitempty"`
 	Runs    []string          `json:"isolation,omitempty"` // what holds on it, as its agent reported
-}
-
-// task is a job on its way through the queue of its cluster; it goes when it has ended.
-type task struct {
-	ID        string    `json:"id"`
-	Workspace string    `json:"workspace"` // resource id
-	GUID      string    `json:"guid"`      // of the workspace
-	Job       string    `json:"job"`       // resource id
-	Run       string    `json:"run"`
-	Cluster   string    `json:"cluster"`
-	Submitted time.Time `json:"submitted"`
-	Order     int64     `json:"order"`
-	Node      string    `json:"node,omitempty"` // leased to
-	Attempt   int       `json:"attempt"`
-	Seq       int       `json:"seq"` // of the last report of the attempt
-	Canceled  bool      `json:"canceled,omitempty"`
 }
 
 func getDoc[T any](tx store.Tx, kind, key string) (*T, error) {
@@ -96,13 +82,6 @@ func nodesOf(tx store.Tx, cluster arm.ID) ([]*node, error) {
 	return scanDocs(tx, kindNode, func(n *node) bool { return strings.EqualFold(n.Cluster, cluster.String()) })
 }
 
-// tasksOf returns the tasks of a cluster in the order they were submitted.
-func tasksOf(tx store.Tx, cluster arm.ID) ([]*task, error) {
-	ts, err := scanDocs(tx, kindTask, func(t *task) bool { return strings.EqualFold(t.Cluster, cluster.String()) })
-	slices.SortFunc(ts, func(a, b *task) int { return int(a.Order - b.Order) })
-	return ts, err
-}
-
 func (n *node) enter(s compute.NodeState, now time.Time) {
 	if n.State != s {
 		n.State, n.Since = s, now
@@ -112,26 +91,32 @@ func (n *node) enter(s compute.NodeState, now time.Time) {
 // nodeSet is what is known of nodes that need not outlive the process: when each was last heard, and
 // who waits for the queue to change.
 type nodeSet struct {
+	now     func() time.Time
+	since   time.Time // before it, nobody could be heard
 	mu      sync.Mutex
 	heard   map[string]time.Time
 	changed chan struct{}
 }
 
-func newNodeSet() *nodeSet {
-	return &nodeSet{heard: map[string]time.Time{}, changed: make(chan struct{})}
+func newNodeSet(now func() time.Time) *nodeSet {
+	return &nodeSet{now: now, since: now(), heard: map[string]time.Time{}, changed: make(chan struct{})}
 }
 
-func (s *nodeSet) hear(id string, now time.Time) {
+func (s *nodeSet) hear(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.heard[id] = now
+	s.heard[id] = s.now()
 }
 
-// lastHeard is when the node spoke to this process, or the zero time.
-func (s *nodeSet) lastHeard(id string) time.Time {
+// silent is for how long the node has not spoken to this process, which was there to hear it.
+func (s *nodeSet) silent(id string) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.heard[id]
+	last, ok := s.heard[id]
+	if !ok {
+		last = s.since
+	}
+	return s.now().Sub(last)
 }
 
 func (s *nodeSet) forget(id string) {

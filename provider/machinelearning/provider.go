@@ -5,6 +5,7 @@ package machinelearning
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -117,7 +118,10 @@ type NodeSpec struct {
 
 // Config of the provider.
 type Config struct {
-	Clock      clock.Clock
+	Clock clock.Clock
+	// Steady is the time by which nodes are heard or silent; nil: the machine's. It is not the region's, which
+	// users move forward.
+	Steady     clock.Clock
 	Log        *slog.Logger
 	Runs       *ml.Store
 	Containers storage.Containers
@@ -141,7 +145,13 @@ type Provider struct {
 
 // New returns the provider. Attach must be called before it serves.
 func New(cfg Config) *Provider {
-	return &Provider{Config: cfg, nodes: newNodeSet()}
+	if cfg.Steady == nil {
+		cfg.Steady = new(clock.Region)
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Provider{Config: cfg, nodes: newNodeSet(cfg.Steady.Now)}
 }
 
 // Attach gives the provider the engine that its types were registered with, and the region's links.
@@ -158,7 +168,7 @@ func (p *Provider) Types() []rp.Registration {
 
 func isNotFound(err error) bool {
 	e := arm.AsError(err)
-	return e != nil && e.Status == http.StatusNotFound || err == store.ErrNotFound
+	return e != nil && e.Status == http.StatusNotFound || errors.Is(err, store.ErrNotFound)
 }
 
 // userError is a refusal in the form that the ML service gives its own.

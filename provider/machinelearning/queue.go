@@ -3,7 +3,6 @@ package machinelearning
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
@@ -31,6 +30,9 @@ func (q *queue) Node(ctx context.Context, id string) (out batch.Node, err error)
 			return err
 		}
 		c, err := rp.Get[Compute](tx, cluster)
+		if isNotFound(err) {
+			return batch.ErrNoNode
+		}
 		if err != nil {
 			return err
 		}
@@ -49,7 +51,7 @@ func findNode(tx store.Tx, id string) (*node, error) {
 }
 
 func (q *queue) Registered(ctx context.Context, id string, r batch.Register) error {
-	q.nodes.hear(id, q.Clock.Now())
+	q.nodes.hear(id)
 	return q.engine.Update(ctx, func(tx *rp.Tx) error {
 		n, err := findNode(tx, id)
 		if err != nil {
@@ -59,6 +61,9 @@ func (q *queue) Registered(ctx context.Context, id string, r batch.Register) err
 		if n.State == compute.NodeCreating || n.State == compute.NodeStarting || n.State == compute.NodeUnusable {
 			n.Error = nil
 			n.enter(compute.NodeIdle, tx.Now)
+			if err := dropNote(tx, n.Cluster); err != nil {
+				return err
+			}
 		}
 		if err := putDoc(tx, kindNode, n.ID, n); err != nil {
 			return err
@@ -80,7 +85,7 @@ func (q *queue) Changed(string) <-chan struct{} { return q.nodes.wait() }
 
 // Polled answers from a snapshot when nothing is to be written, which is nearly always.
 func (q *queue) Polled(ctx context.Context, id string, p batch.Poll) (reply batch.Reply, err error) {
-	q.nodes.hear(id, q.Clock.Now())
+	q.nodes.hear(id)
 	write := false
 	err = q.engine.View(ctx, func(tx *rp.Tx) (err error) {
 		reply, write, err = q.poll(tx, id, p, false)
@@ -102,75 +107,66 @@ func (q *queue) poll(tx *rp.Tx, id string, p batch.Poll, write bool) (reply batc
 	if err != nil {
 		return reply, false, err
 	}
-	cluster, err := arm.ParseID(n.Cluster)
-	if err != nil {
-		return reply, false, err
-	}
-	tasks, err := tasksOf(tx, cluster)
-	if err != nil {
-		return reply, false, err
-	}
 	if n.State == compute.NodeLeaving {
 		reply.Signals = append(reply.Signals, batch.Signal{ID: "stop", Kind: batch.Stop})
 	}
-	for _, h := range p.Held {
-		i := slices.IndexFunc(tasks, func(t *task) bool { return t.ID == h.Task && t.Attempt == h.Attempt && t.Node == id })
-		switch {
-		case i < 0:
-			reply.Lost = append(reply.Lost, h)
-		case tasks[i].Canceled:
-			reply.Signals = append(reply.Signals, batch.Signal{ID: "cancel-" + h.Task, Kind: batch.Cancel, Task: h.Task})
-		}
-	}
-	if len(p.Held) > len(reply.Lost) || n.State == compute.NodeLeaving {
-		return reply, false, nil
-	}
-	t := next(tasks, id)
-	if t == nil {
-		return reply, false, nil
-	}
-	if t.Node == "" {
-		if !write {
-			return reply, true, nil
-		}
-		t.Node, t.Attempt, t.Seq = id, t.Attempt+1, 0
-		n.Task = t.Run
-		n.enter(compute.NodeRunning, tx.Now)
-		if err := errors.Join(putDoc(tx, kindTask, t.ID, t), putDoc(tx, kindNode, n.ID, n)); err != nil {
-			return reply, false, err
-		}
-	}
-	doc, err := (*Provider)(q).buildTask(tx, t)
-	if refused := arm.AsError(err); refused != nil {
-		// The task cannot be made (a datastore went): the run fails, with the reason.
-		if !write {
-			return reply, true, nil
-		}
-		return reply, false, q.finish(tx, t, n, ml.Failed, &ml.RunError{Code: "UserError", Message: refused.Message})
-	}
+	t, err := leased(tx, n)
 	if err != nil {
 		return reply, false, err
 	}
-	reply.Assignment = &batch.Assignment{Task: doc, Attempt: t.Attempt}
-	return reply, false, nil
-}
-
-// next is the task leased to the node that it does not hold yet, else the oldest that waits.
-func next(tasks []*task, node string) *task {
-	var oldest *task
-	for _, t := range tasks {
-		switch {
-		case t.Node == node:
-			return t
-		case t.Node == "" && oldest == nil && !t.Canceled:
-			oldest = t
+	has := false
+	for _, h := range p.Held {
+		if t == nil || t.ID != h.Task || t.Attempt != h.Attempt {
+			reply.Lost = append(reply.Lost, h)
+			continue
+		}
+		if has = true; t.Canceled {
+			reply.Signals = append(reply.Signals, batch.Signal{ID: "cancel-" + h.Task, Kind: batch.Cancel, Task: h.Task})
 		}
 	}
-	return oldest
+	if has || n.State != compute.NodeIdle && n.State != compute.NodeRunning {
+		return reply, false, nil
+	}
+	if t == nil {
+		if t, err = oldest(tx, n.Cluster); t == nil || err != nil {
+			return reply, false, err
+		}
+	}
+	reply.Assignment, would, err = q.assign(tx, t, n, write)
+	return reply, would, err
+}
+
+// assign makes the assignment of a task that the node does not hold yet; none when the task turns out to have
+// ended.
+func (q *queue) assign(tx *rp.Tx, t *task, n *node, write bool) (a *batch.Assignment, would bool, err error) {
+	switch {
+	case !write && (t.Node == "" || t.Canceled):
+		return nil, true, nil
+	case t.Canceled: // before the node had it
+		return nil, false, q.finish(tx, t, n, ml.Canceled, nil)
+	case t.Node == "":
+		if err := lease(tx, t, n, tx.Now); err != nil {
+			return nil, false, err
+		}
+	}
+	doc, err := (*Provider)(q).buildTask(tx, t)
+	refused := arm.AsError(err)
+	if errors.Is(err, ml.ErrNotFound) {
+		refused = userError("The run '%s' does not exist any more.", t.Run)
+	}
+	switch {
+	case refused != nil && !write:
+		return nil, true, nil
+	case refused != nil: // the task cannot be made (a datastore went): the run fails, with the reason
+		return nil, false, q.finish(tx, t, n, ml.Failed, &ml.RunError{Code: "UserError", Message: refused.Message})
+	case err != nil:
+		return nil, false, err
+	}
+	return &batch.Assignment{Task: doc, Attempt: t.Attempt}, false, nil
 }
 
 func (q *queue) Report(ctx context.Context, id string, r compute.Report) error {
-	q.nodes.hear(id, q.Clock.Now())
+	q.nodes.hear(id)
 	err := q.engine.Update(ctx, func(tx *rp.Tx) error {
 		t, err := getDoc[task](tx, kindTask, r.Task)
 		if errors.Is(err, store.ErrNotFound) || err == nil && (t.Node != id || t.Attempt != r.Attempt) {
@@ -229,11 +225,14 @@ func outcome(r compute.Report) (ml.Status, *ml.RunError) {
 // advance moves the run of t; a run that waits for its cancellation stays so until it has ended.
 func (q *queue) advance(tx *rp.Tx, t *task, to ml.Status) error {
 	_, err := q.Runs.UpdateRunTx(tx, t.GUID, t.Run, func(r *ml.Run) error {
-		if r.Status == ml.CancelRequested {
+		if r.Status == ml.CancelRequested || r.Status.Terminal() {
 			return nil
 		}
 		return r.SetStatus(to, tx.Now)
 	})
+	if errors.Is(err, ml.ErrNotFound) {
+		return nil
+	}
 	return err
 }
 
@@ -250,7 +249,7 @@ func (q *queue) finish(tx *rp.Tx, t *task, n *node, status ml.Status, failure *m
 		return err
 	}
 	if n != nil {
-		n.Task = ""
+		n.Lease, n.Task = "", ""
 		if n.State == compute.NodeRunning {
 			n.enter(compute.NodeIdle, tx.Now)
 		}
@@ -258,7 +257,7 @@ func (q *queue) finish(tx *rp.Tx, t *task, n *node, status ml.Status, failure *m
 			return err
 		}
 	}
-	if err := deleteDoc(tx, kindTask, t.ID); err != nil {
+	if err := dropTask(tx, t); err != nil {
 		return err
 	}
 	return wakeCluster(tx, t.Cluster)

@@ -65,7 +65,7 @@ func (b *builder) code(*task) error {
 	if b.job.CodeID == "" {
 		return nil
 	}
-	at, err := resolveURI(b.tx, b.w, b.job.CodeID)
+	at, err := resolveURI(b.tx, b.w, b.job.CodeID, "codes")
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (b *builder) inputs(*task) error {
 			b.subs["inputs."+name] = in.Value
 			continue
 		}
-		at, err := resolveURI(b.tx, b.w, in.URI)
+		at, err := resolveURI(b.tx, b.w, in.URI, in.assets())
 		if err != nil {
 			return err
 		}
@@ -126,7 +126,7 @@ func (b *builder) outputs(t *task) error {
 		o := b.job.Outputs[name]
 		at := BlobPath{Account: account.Name(), Container: BlobContainer(b.w), Path: "azureml/" + t.Run + "/" + name}
 		if o.URI != "" {
-			if at, err = resolveURI(b.tx, b.w, strings.ReplaceAll(o.URI, "${{name}}", t.Run)); err != nil {
+			if at, err = resolveURI(b.tx, b.w, outputURI(o.URI, name, t.Run), "data"); err != nil {
 				return err
 			}
 		}
@@ -137,6 +137,12 @@ func (b *builder) outputs(t *task) error {
 		b.subs["outputs."+name] = path.Join(compute.OutputsPath, name)
 	}
 	return nil
+}
+
+// outputURI is the URI of an output with the run's own names in it ("${{name}}": how outputs of a job are kept
+// apart).
+func outputURI(uri, output, run string) string {
+	return strings.NewReplacer("${{name}}", run, "${{output_name}}", output, "${{default_datastore}}", "workspaceblobstore").Replace(uri)
 }
 
 func (b *builder) command(*task) error {

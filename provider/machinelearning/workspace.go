@@ -220,7 +220,9 @@ func presentWorkspace(_ context.Context, tx *rp.Tx, r *rp.Resource[Workspace]) e
 	if w.Connections, err = privatelink.Present(tx, r.ID); err != nil {
 		return err
 	}
-	w.PrivateLinks = len(w.Connections)
+	if w.PrivateLinks, err = privatelink.Approvals(tx, r.ID); err != nil {
+		return err
+	}
 	host := DataHost(r)
 	w.DiscoveryURL = "https://" + host + "/discovery"
 	w.MLFlowURI = "azureml://" + host + "/mlflow/v1.0" + r.ID.String()
@@ -228,9 +230,10 @@ func presentWorkspace(_ context.Context, tx *rp.Tx, r *rp.Resource[Workspace]) e
 	return nil
 }
 
-// releaseWorkspace refuses while computes hold nodes: they go first, as their own deletion does it.
+// releaseWorkspace closes the workspace's hosts. Its computes, jobs and datastores go with it: nodes are stopped and
+// runs are ended before its record goes.
 func releaseWorkspace(_ context.Context, tx *rp.Tx, r *rp.Resource[Workspace]) error {
-	return tx.Delete(kindGUID, r.Properties.WorkspaceID, store.Any)
+	return deleteDoc(tx, kindGUID, r.Properties.WorkspaceID)
 }
 
 // ByGUID finds the workspace of a host name's first label; 404 without one.

@@ -169,6 +169,17 @@ func (l *Links) Connected(tx *rp.Tx, target arm.ID, group string) (bool, error) 
 	}), err
 }
 
+// Approvals counts the approved connections of a target.
+func Approvals(tx *rp.Tx, target arm.ID) (n int, err error) {
+	cs, err := Connections(tx, target)
+	for _, c := range cs {
+		if c.Properties.State.Status == "Approved" {
+			n++
+		}
+	}
+	return n, err
+}
+
 // Connections lists the connections of a target.
 func Connections(tx *rp.Tx, target arm.ID) ([]*rp.Resource[Connection], error) {
 	return rp.List[Connection](tx, target.Type().String()+"/privateEndpointConnections", target)

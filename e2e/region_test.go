@@ -43,6 +43,7 @@ func newGround(t testing.TB, user *syscall.Credential) *ground {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		g.checkLogs()
 		if t.Failed() {
 			g.logs()
 		}
@@ -70,13 +71,30 @@ func (g *ground) with(t testing.TB, env ...string) *ground {
 	return &c
 }
 
-// logs shows what the region wrote.
-func (g *ground) logs() {
+// logFiles are what the region writes for people.
+func (g *ground) logFiles() []string {
 	files := []string{filepath.Join(g.dir, "server.log"), filepath.Join(g.dir, "holder.log")}
 	agents, _ := filepath.Glob(filepath.Join(g.dir, "nodes", "*", "agent.log"))
-	for _, f := range append(files, agents...) {
+	return append(files, agents...)
+}
+
+// logs shows them.
+func (g *ground) logs() {
+	for _, f := range g.logFiles() {
 		if b, err := os.ReadFile(f); err == nil && len(b) > 0 {
 			g.t.Logf("%s:\n%s", f, tail(b, 3<<10))
+		}
+	}
+}
+
+// checkLogs looks for what no test may cause: a panic, a data race (where vauban was built to see them).
+func (g *ground) checkLogs() {
+	for _, f := range g.logFiles() {
+		text := contents(f)
+		for _, bad := range []string{"panic", "DATA RACE", "fatal error"} {
+			if i := strings.Index(text, bad); i >= 0 {
+				g.t.Errorf("%s: %s", f, text[i:min(len(text), i+6<<10)])
+			}
 		}
 	}
 }
@@ -155,13 +173,14 @@ func (g *ground) call(method string, params, result any) {
 	}
 }
 
-// status of the region.
-func (g *ground) status() region.Status {
+// status of the region, as `vauban status` tells it.
+func (g *ground) status() (s region.Status) {
 	g.t.Helper()
-	ctx, cancel := context.WithTimeout(g.t.Context(), patience)
-	defer cancel()
-	s, err := region.Inspect(ctx, g.dir)
-	if err != nil {
+	out, err := g.output(g.command("status", "--json"))
+	if code := exitCode(err); code != 0 && code != 3 {
+		g.t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(out), &s); err != nil {
 		g.t.Fatal(err)
 	}
 	return s

@@ -15,8 +15,8 @@ import (
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/firewall"
+	"vauban.dev/provider/globalname"
 	"vauban.dev/provider/privatelink"
-	"vauban.dev/store"
 )
 
 // VaultType is the resource type of vaults.
@@ -248,8 +248,7 @@ func prefix(s string) (netip.Prefix, error) {
 	return netip.ParsePrefix(s)
 }
 
-// kindName maps a vault's name, unique in the world, to its id.
-const kindName = "keyvault.name"
+const names globalname.Names = "keyvault.name"
 
 func admit(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource[Vault]) error {
 	new.Properties.CreateMode = "" // it says how, not what: no answer shows it
@@ -260,43 +259,18 @@ func admit(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource[Vault])
 		return nil
 	}
 	name := strings.ToLower(new.ID.Name())
-	d, err := tx.Get(kindName, name)
-	if err == nil && !strings.EqualFold(string(d.Value), new.ID.String()) {
+	err := names.Claim(tx, new.ID)
+	if errors.Is(err, globalname.ErrTaken) {
 		return arm.Errorf(http.StatusConflict, "VaultAlreadyExists", "The vault name '%s' is already in use. Vault names are globally unique so it is possible that the name is already taken.", name)
 	}
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return err
-	}
 	new.Properties.URI = "https://" + name + ".vault.azure.net/"
-	_, err = tx.Put(kindName, name, []byte(new.ID.String()), store.Any)
 	return err
 }
 
 // ByName finds the vault of a host name's first label; store.ErrNotFound without one, also when it is being
 // deleted.
 func ByName(tx *rp.Tx, name string) (*rp.Resource[Vault], error) {
-	d, err := tx.Get(kindName, strings.ToLower(name))
-	if err != nil {
-		return nil, err
-	}
-	id, err := arm.ParseID(string(d.Value))
-	if err != nil {
-		return nil, err
-	}
-	r, err := rp.Get[Vault](tx, id)
-	if err == nil && r.State == arm.Deleting {
-		return nil, store.ErrNotFound
-	}
-	return r, err
-}
-
-// Names lists the names of all vaults.
-func Names(tx *rp.Tx) (names []string, err error) {
-	err = tx.Scan(kindName, "", "", func(d store.Doc) bool {
-		names = append(names, d.Key)
-		return true
-	})
-	return names, err
+	return globalname.Find[Vault](tx, names, name)
 }
 
 func (p *Provider) present(_ context.Context, tx *rp.Tx, r *rp.Resource[Vault]) (err error) {
@@ -310,7 +284,7 @@ func (p *Provider) finalize(ctx context.Context, r *rp.Resource[Vault]) (rp.Resu
 
 // erase gives the name back, once the data are gone: who takes it must not meet them, nor lose its own.
 func erase(_ context.Context, tx *rp.Tx, r *rp.Resource[Vault]) error {
-	return tx.Delete(kindName, strings.ToLower(r.ID.Name()), store.Any)
+	return names.Release(tx, r.ID)
 }
 
 func checkName(_ context.Context, tx *rp.Tx, _, _ map[string]string, body []byte) (any, error) {
@@ -321,14 +295,14 @@ func checkName(_ context.Context, tx *rp.Tx, _, _ map[string]string, body []byte
 	if !namePattern.MatchString(in.Name) {
 		return map[string]any{"nameAvailable": false, "reason": "AccountNameInvalid", "message": nameRule}, nil
 	}
-	switch _, err := tx.Get(kindName, strings.ToLower(in.Name)); err {
-	case nil:
-		return map[string]any{"nameAvailable": false, "reason": "AlreadyExists", "message": "The vault name '" + in.Name + "' is already in use."}, nil
-	case store.ErrNotFound:
-		return map[string]any{"nameAvailable": true}, nil
-	default:
+	free, err := names.Free(tx, in.Name)
+	if err != nil {
 		return nil, err
 	}
+	if !free {
+		return map[string]any{"nameAvailable": false, "reason": "AlreadyExists", "message": "The vault name '" + in.Name + "' is already in use."}, nil
+	}
+	return map[string]any{"nameAvailable": true}, nil
 }
 
 // Firewall is the vault's network rules in the form that firewall.Decide takes.

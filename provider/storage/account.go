@@ -21,8 +21,8 @@ import (
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/firewall"
+	"vauban.dev/provider/globalname"
 	"vauban.dev/provider/privatelink"
-	"vauban.dev/store"
 )
 
 // AccountType is the resource type of storage accounts.
@@ -367,10 +367,14 @@ func (p *Provider) admit(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Re
 		}
 		return nil
 	}
-	if err := claimName(tx, new.ID); err != nil {
+	name := strings.ToLower(new.ID.Name())
+	err := names.Claim(tx, new.ID)
+	if errors.Is(err, globalname.ErrTaken) {
+		return arm.Errorf(http.StatusConflict, "StorageAccountAlreadyTaken", "The storage account named %s is already taken.", name)
+	}
+	if err != nil {
 		return err
 	}
-	name := strings.ToLower(new.ID.Name())
 	for range 2 {
 		k, err := newKey()
 		if err != nil {
@@ -396,47 +400,12 @@ func newKey() (string, error) {
 	return base64.StdEncoding.EncodeToString(b), nil
 }
 
-// kindName maps an account's name, unique in the world, to its id.
-const kindName = "storage.name"
-
-func claimName(tx *rp.Tx, id arm.ID) error {
-	name := strings.ToLower(id.Name())
-	d, err := tx.Get(kindName, name)
-	if err == nil && !strings.EqualFold(string(d.Value), id.String()) {
-		return arm.Errorf(http.StatusConflict, "StorageAccountAlreadyTaken", "The storage account named %s is already taken.", name)
-	}
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return err
-	}
-	_, err = tx.Put(kindName, name, []byte(id.String()), store.Any)
-	return err
-}
+const names globalname.Names = "storage.name"
 
 // ByName finds the account of a host name's first label; store.ErrNotFound without one, also when it is being
 // deleted.
 func ByName(tx *rp.Tx, name string) (*rp.Resource[Account], error) {
-	d, err := tx.Get(kindName, strings.ToLower(name))
-	if err != nil {
-		return nil, err
-	}
-	id, err := arm.ParseID(string(d.Value))
-	if err != nil {
-		return nil, err
-	}
-	r, err := rp.Get[Account](tx, id)
-	if err == nil && r.State == arm.Deleting {
-		return nil, store.ErrNotFound
-	}
-	return r, err
-}
-
-// Names lists the names of all accounts.
-func Names(tx *rp.Tx) (names []string, err error) {
-	err = tx.Scan(kindName, "", "", func(d store.Doc) bool {
-		names = append(names, d.Key)
-		return true
-	})
-	return names, err
+	return globalname.Find[Account](tx, names, name)
 }
 
 func (p *Provider) present(_ context.Context, tx *rp.Tx, r *rp.Resource[Account]) (err error) {
@@ -451,7 +420,7 @@ func (p *Provider) finalize(ctx context.Context, r *rp.Resource[Account]) (rp.Re
 
 // erase gives the name back, once the data are gone: who takes it must not meet them, nor lose its own.
 func erase(_ context.Context, tx *rp.Tx, r *rp.Resource[Account]) error {
-	return tx.Delete(kindName, strings.ToLower(r.ID.Name()), store.Any)
+	return names.Release(tx, r.ID)
 }
 
 // Firewall is the account's network rules in the form that firewall.Decide takes, for the service of one

@@ -4,11 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"strings"
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
-	"vauban.dev/store"
 )
 
 type key struct {
@@ -66,12 +64,12 @@ func checkName(_ context.Context, tx *rp.Tx, _, _ map[string]string, body []byte
 	if !namePattern.MatchString(in.Name) {
 		return answer{Reason: "AccountNameInvalid", Message: in.Name + " is not a valid storage account name. " + nameRule}, nil
 	}
-	_, err := tx.Get(kindName, strings.ToLower(in.Name))
-	switch err {
-	case nil:
-		return answer{Reason: "AlreadyExists", Message: "The storage account named " + in.Name + " is already taken."}, nil
-	case store.ErrNotFound:
-		return answer{NameAvailable: true}, nil
+	free, err := names.Free(tx, in.Name)
+	if err != nil {
+		return nil, err
 	}
-	return nil, err
+	if !free {
+		return answer{Reason: "AlreadyExists", Message: "The storage account named " + in.Name + " is already taken."}, nil
+	}
+	return answer{NameAvailable: true}, nil
 }

@@ -295,13 +295,21 @@ func (p *Provider) listNodes(_ context.Context, tx *rp.Tx, r *rp.Resource[Comput
 	}
 	list := []map[string]any{}
 	for _, n := range nodes {
-		e := map[string]any{"nodeId": n.ID, "nodeState": string(n.State), "privateIpAddress": n.NIC.Private, "runId": n.Task, "port": 22}
+		e := map[string]any{"nodeId": n.ID, "nodeState": shownState(n.State), "privateIpAddress": n.NIC.Private, "runId": n.Task, "port": 22}
 		if n.NIC.Public != "" {
 			e["publicIpAddress"] = n.NIC.Public
 		}
 		list = append(list, e)
 	}
 	return map[string]any{"nodes": list}, nil
+}
+
+// shownState is a state as Azure names it: idle, running, preparing, unusable, leaving, preempted.
+func shownState(s compute.NodeState) string {
+	if s == compute.NodeCreating || s == compute.NodeStarting {
+		return "preparing"
+	}
+	return string(s)
 }
 
 // Size is a virtual machine size that nodes can have.

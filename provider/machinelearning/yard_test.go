@@ -15,9 +15,12 @@ import (
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
+	"vauban.dev/authz"
 	"vauban.dev/compute"
 	"vauban.dev/compute/batch"
 	"vauban.dev/ml"
+	"vauban.dev/provider/privatelink"
+	"vauban.dev/provider/storage"
 	"vauban.dev/store"
 	"vauban.dev/store/sqlite"
 )
@@ -86,6 +89,7 @@ type yard struct {
 	stuck    map[string]bool // nodes that cannot be stopped
 	ends     map[string]int  // job → how often its process ended
 	gone     bool            // the subnet was removed
+	tx       *rp.Tx          // of what is being set up
 }
 
 func newYard(t testing.TB, scale Scale, crashAt int) *yard {
@@ -129,7 +133,10 @@ func (y *yard) boot() {
 	if err := y.engine.Register(y.p.Types()...); err != nil {
 		y.t.Fatal(err)
 	}
-	links := rp.Of(rp.Type[struct{}]{Name: WorkspaceType + "/privateEndpointConnections", Kind: rp.Proxy, Versions: rp.Versions[struct{}]("2024-10-01")})
+	if err := y.engine.Register(storage.New(nil).Types()...); err != nil {
+		y.t.Fatal(err)
+	}
+	links := rp.Of(rp.Type[privatelink.Connection]{Name: WorkspaceType + "/privateEndpointConnections", Kind: rp.Proxy, Versions: rp.Versions[privatelink.Connection]("2024-10-01")})
 	if err := y.engine.Register(links); err != nil {
 		y.t.Fatal(err)
 	}
@@ -513,4 +520,11 @@ func (yardSAS) KeySAS(account, container string, _ []byte, permissions string, _
 
 func (yardSAS) IssueRun(context.Context, RunScope) (string, time.Time, error) {
 	return "token", time.Unix(2e9, 0), nil
+}
+
+// everything is an authorizer for tests that are not of roles.
+type everything struct{}
+
+func (everything) Check(context.Context, authz.Principal, authz.Request) (authz.Decision, error) {
+	return authz.Decision{Allowed: true}, nil
 }

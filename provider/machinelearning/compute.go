@@ -116,9 +116,6 @@ func defaultCompute(_ string, r *rp.Resource[Compute]) {
 	if c.ComputeLocation == "" {
 		c.ComputeLocation = r.Location
 	}
-	if c.Errors == nil {
-		c.Errors = []any{}
-	}
 	a := c.Aml
 	if a == nil {
 		return
@@ -141,9 +138,6 @@ func defaultCompute(_ string, r *rp.Resource[Compute]) {
 	}
 	if a.Scale.Idle == "" {
 		a.Scale.Idle = "PT120S"
-	}
-	if a.Errors == nil {
-		a.Errors = []ErrorBody{}
 	}
 }
 

@@ -142,6 +142,7 @@ type rig struct {
 	t     testing.TB
 	runs  *ml.Store
 	clock *clock.Region
+	links *privatelink.Links
 	guid  string
 }
 
@@ -158,6 +159,7 @@ func newRig(t *testing.T) *rig {
 	links := privatelink.New(accounts.Target(), vaults.Target(), r.Target())
 	accounts.Use(links)
 	vaults.Use(links)
+	r.links = links
 	regs := append(accounts.Types(), vaults.Types()...)
 	regs = append(regs, links.Types()...)
 	r.Region = rptest.New(t, rp.Config{Clock: r.clock, Locations: []string{"westeurope"}}, append(regs, r.Types()...)...)

@@ -22,7 +22,9 @@ func isoDuration(s string) (time.Duration, error) {
 			if err != nil {
 				return 0, err
 			}
-			d += time.Duration(n) * unit
+			if d += time.Duration(n) * unit; d < 0 { // each part alone fits
+				return 0, fmt.Errorf("%q is too long a duration", s)
+			}
 		}
 	}
 	return d, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 
@@ -29,6 +30,9 @@ func newEnvCmd(a *app) *cobra.Command {
 			var ready region.ReadyResult
 			if _, err := region.Call(c.Context(), dir, region.MethodReady, nil, &ready); err != nil {
 				return err
+			}
+			if dir := azExtensions(os.Getenv); dir != "" {
+				ready.Env["AZURE_EXTENSION_DIR"] = dir
 			}
 			return printEnv(a.stdout, shell, ready.Env)
 		},

@@ -36,7 +36,11 @@ Commands can reach the region's addresses only. sudo and other set-uid programs 
 			if err != nil {
 				return &execError{err}
 			}
-			end, err := region.Exec(c.Context(), dir, place, args, os.Environ())
+			environ := os.Environ()
+			if dir := azExtensions(os.Getenv); dir != "" {
+				environ = append(environ, "AZURE_EXTENSION_DIR="+dir)
+			}
+			end, err := region.Exec(c.Context(), dir, place, args, environ)
 			if err != nil {
 				return &execError{err}
 			}

@@ -94,6 +94,7 @@ func runServe(ctx context.Context, s *region.Server, log *slog.Logger) error {
 		{"services", w.openServices},
 		{"resource providers", w.openProviders},
 		{"first credentials", w.bootstrap},
+		{"the sign-in of az", func(context.Context) error { return signAzIn(w.region.Dir, w.first) }},
 		{"network", w.openNetwork},
 		{"hosts", w.openHosts},
 	} {

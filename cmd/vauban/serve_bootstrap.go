@@ -30,7 +30,11 @@ type credentials struct {
 	Partner        string `json:"partnerSubscriptionId"` // of somebody else's, for exfiltration tests
 }
 
-const credentialsFile = "credentials.json"
+const (
+	credentialsFile     = "credentials.json"
+	mainSubscription    = "Vauban"
+	partnerSubscription = "Partner"
+)
 
 func readCredentials(dir string) (c credentials, err error) {
 	b, err := os.ReadFile(dir + "/" + credentialsFile)
@@ -40,10 +44,12 @@ func readCredentials(dir string) (c credentials, err error) {
 	return c, json.Unmarshal(b, &c)
 }
 
-// env is what Azure's SDKs take credentials from.
-func (c credentials) env() map[string]string {
+// env is what Azure's SDKs and az take credentials from.
+func (w *world) env() map[string]string {
+	c := w.first
 	return map[string]string{
-		"AZURE_TENANT_ID": c.TenantID, "AZURE_CLIENT_ID": c.ClientID, "AZURE_CLIENT_SECRET": c.ClientSecret, "AZURE_SUBSCRIPTION_ID": c.SubscriptionID,
+		"AZURE_CONFIG_DIR": w.path(azDir),
+		"AZURE_TENANT_ID":  c.TenantID, "AZURE_CLIENT_ID": c.ClientID, "AZURE_CLIENT_SECRET": c.ClientSecret, "AZURE_SUBSCRIPTION_ID": c.SubscriptionID,
 	}
 }
 
@@ -73,7 +79,7 @@ func (w *world) bootstrap(ctx context.Context) error {
 		if err := w.entra.GrantGraph(tx, sp.ObjectID, "Directory.Read.All"); err != nil {
 			return err
 		}
-		for name, sub := range map[string]string{"Vauban": c.SubscriptionID, "Partner": c.Partner} {
+		for name, sub := range map[string]string{mainSubscription: c.SubscriptionID, partnerSubscription: c.Partner} {
 			if err := resources.Ensure(tx, sub, name); err != nil {
 				return err
 			}
@@ -81,22 +87,22 @@ func (w *world) bootstrap(ctx context.Context) error {
 				return err
 			}
 		}
-		return writeCredentials(w.region.Dir, c)
+		return writeJSON(w.path(credentialsFile), c)
 	})
 	w.first = c
 	return err
 }
 
-func writeCredentials(dir string, c credentials) error {
-	b, err := json.MarshalIndent(c, "", "  ")
+// writeJSON writes a file that only its owner reads, whole or not at all.
+func writeJSON(path string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	tmp := dir + "/" + credentialsFile + ".tmp"
-	if err := os.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
+	if err := os.WriteFile(path+".tmp", append(b, '\n'), 0o600); err != nil {
 		return err
 	}
-	return os.Rename(tmp, dir+"/"+credentialsFile)
+	return os.Rename(path+".tmp", path)
 }
 
 // displayName of a location: "westeurope" is West Europe.

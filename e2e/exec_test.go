@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bufio"
 	"os"
 	"os/exec"
 	"strconv"
@@ -14,15 +13,7 @@ import (
 // started runs a command until it has printed its first line, which is returned.
 func (g *ground) started(cmd *exec.Cmd) string {
 	g.t.Helper()
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	g.endWithTest(cmd)
-	lines := bufio.NewScanner(out)
+	lines := g.start(cmd)
 	if !lines.Scan() {
 		g.t.Fatalf("%v says nothing", cmd.Args)
 	}

@@ -102,19 +102,11 @@ type gate struct {
 func (w *world) gate() *gate {
 	w.t.Helper()
 	cmd := w.at("hub/jumpbox", "probe", "gate")
-	out, err := cmd.StdoutPipe()
-	g := &gate{w: w}
-	if err == nil {
-		g.stdin, err = cmd.StdinPipe()
-	}
-	if err == nil {
-		err = cmd.Start()
-	}
+	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.endWithTest(cmd)
-	g.lines = bufio.NewScanner(out)
+	g := &gate{w: w, stdin: stdin, lines: w.start(cmd)}
 	g.addr = g.hear()
 	return g
 }

@@ -44,18 +44,11 @@ type late struct {
 func (g *ground) late(place, addr, host, target string) *late {
 	g.t.Helper()
 	l := &late{Cmd: g.at(place, "probe", "late", addr, host, target)}
-	out, err := l.StdoutPipe()
-	if err == nil {
-		l.stdin, err = l.StdinPipe()
-	}
-	if err == nil {
-		err = l.Start()
-	}
-	if err != nil {
+	var err error
+	if l.stdin, err = l.StdinPipe(); err != nil {
 		g.t.Fatal(err)
 	}
-	g.endWithTest(l.Cmd)
-	l.lines = bufio.NewScanner(out)
+	l.lines = g.start(l.Cmd)
 	l.expect(g.t, "ready")
 	return l
 }
@@ -277,6 +270,11 @@ func TestAcknowledged(t *testing.T) {
 			a := g.send(request{Method: "GET", URL: planes[plane].url(key)})
 			if !a.ok() || !strings.Contains(string(a.Body), planes[plane].find(key)) {
 				t.Errorf("round %d: %s was acknowledged and is %s", round, key, a)
+			}
+		}
+		for key, plane := range acknowledged {
+			if plane == 1 { // what was begun is ended
+				g.settled(path.Dir(w.vnet)+"/"+key, vNetwork)
 			}
 		}
 		for key, plane := range deleted {

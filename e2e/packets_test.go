@@ -77,18 +77,11 @@ type service struct {
 func (g *ground) serve(place string) *service {
 	g.t.Helper()
 	s := &service{Cmd: g.at(place, "probe", "serve")}
-	out, err := s.StdoutPipe()
-	if err == nil {
-		s.stdin, err = s.StdinPipe()
-	}
-	if err == nil {
-		err = s.Start()
-	}
-	if err != nil {
+	var err error
+	if s.stdin, err = s.StdinPipe(); err != nil {
 		g.t.Fatal(err)
 	}
-	g.endWithTest(s.Cmd)
-	s.lines = bufio.NewScanner(out)
+	s.lines = g.start(s.Cmd)
 	if !s.lines.Scan() {
 		g.t.Fatalf("no echo server at %s", place)
 	}

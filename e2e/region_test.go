@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -24,6 +25,7 @@ type ground struct {
 	dir  string
 	user *syscall.Credential // nil: the test's own
 	env  []string            // of commands, added to the bare minimum
+	exe  string              // vauban
 	*client
 	sub, partner, tenant string
 }
@@ -35,7 +37,7 @@ func newGround(t testing.TB, user *syscall.Credential) *ground {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &ground{t: t, dir: filepath.Join(base, "d"), user: user}
+	g := &ground{t: t, dir: filepath.Join(base, "d"), user: user, exe: filepath.Join(bin, "vauban")}
 	if user != nil {
 		err = os.Chown(base, int(user.Uid), int(user.Gid))
 	}
@@ -103,7 +105,7 @@ func tail(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
 
 // command is a vauban command line on the ground's data.
 func (g *ground) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(bin, "vauban"), args...)
+	cmd := exec.Command(g.exe, args...)
 	cmd.Env = append([]string{"VAUBAN_DATA=" + g.dir, "PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + filepath.Dir(g.dir), "LANG=C.UTF-8"}, g.env...)
 	cmd.Dir = filepath.Dir(g.dir)
 	if g.user != nil {
@@ -256,10 +258,19 @@ func exitCode(err error) int {
 	return 0
 }
 
-// endWithTest ends a program that was started, when the test ends.
-func (g *ground) endWithTest(cmd *exec.Cmd) {
+// start starts a program, which ends with the test, and returns the lines that it prints.
+func (g *ground) start(cmd *exec.Cmd) *bufio.Scanner {
+	g.t.Helper()
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		g.t.Fatal(err)
+	}
 	g.t.Cleanup(func() {
 		cmd.Process.Kill()
 		cmd.Wait() //nolint:errcheck // it was killed
 	})
+	return bufio.NewScanner(out)
 }

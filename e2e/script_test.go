@@ -59,7 +59,7 @@ func setupScript(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
-	s := &script{ground: &ground{dir: filepath.Join(base, "d")}}
+	s := &script{ground: &ground{dir: filepath.Join(base, "d"), exe: filepath.Join(bin, "vauban")}}
 	env.Values[scriptKey{}] = s
 	env.Setenv("VAUBAN_DATA", s.dir)
 	env.Setenv("PATH", bin+":"+os.Getenv("PATH"))

@@ -109,8 +109,10 @@ func (p *Provider) workspaceType() rp.Registration {
 			w := &r.Properties
 			if w.PublicNetworkAccess == "" {
 				w.PublicNetworkAccess = "Enabled"
-				if w.AllowPublicBehind != nil && !*w.AllowPublicBehind {
-					w.PublicNetworkAccess = "Enabled" // the old flag matters only beside a private endpoint
+			}
+			for _, flag := range []**bool{&w.AllowPublicBehind, &w.V1Legacy} {
+				if *flag == nil {
+					*flag = new(bool)
 				}
 			}
 			if w.FriendlyName == "" {

@@ -37,6 +37,7 @@ type Account struct {
 	HTTPSOnly           *bool        `json:"supportsHttpsTrafficOnly,omitempty"`
 	NetworkACLs         *NetworkACLs `json:"networkAcls,omitempty"`
 	AccessTier          string       `json:"accessTier,omitempty"`
+	DNSEndpointType     string       `json:"dnsEndpointType,omitempty"`
 	Encryption          *Encryption  `json:"encryption,omitempty"`
 
 	CreationTime     time.Time  `json:"creationTime,omitzero" rp:"readonly"`
@@ -82,6 +83,21 @@ type ResourceRule struct {
 type Encryption struct {
 	KeySource string                       `json:"keySource,omitempty"`
 	Services  map[string]EncryptionService `json:"services,omitempty"`
+}
+
+// enable notes since when each service is encrypted.
+func (e *Encryption) enable(was map[string]EncryptionService, now time.Time) {
+	for name, s := range e.Services {
+		switch {
+		case !s.Enabled:
+			s.LastEnabledTime = time.Time{}
+		case was[name].Enabled:
+			s.LastEnabledTime = was[name].LastEnabledTime
+		default:
+			s.LastEnabledTime = now
+		}
+		e.Services[name] = s
+	}
 }
 
 // EncryptionService is one service's part of Encryption.
@@ -292,6 +308,9 @@ func validate(_ rp.Op, new, _ *rp.Resource[Account]) error {
 	if err := oneOf("properties.networkAcls.defaultAction", a.NetworkACLs.DefaultAction, "Allow", "Deny"); err != nil {
 		return err
 	}
+	if a.DNSEndpointType != "" && a.DNSEndpointType != "Standard" {
+		return arm.NotImplemented("properties.dnsEndpointType '%s': endpoints in DNS zones of their own are not there yet.", a.DNSEndpointType)
+	}
 	if a.Encryption.KeySource == "Microsoft.Keyvault" {
 		return arm.NotImplemented("properties.encryption.keySource Microsoft.Keyvault: customer-managed keys are not there yet; accounts are encrypted with the platform's key.")
 	}
@@ -361,6 +380,11 @@ func privateRange(a netip.Addr) error {
 
 func (p *Provider) admit(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource[Account]) error {
 	a := &new.Properties
+	var was map[string]EncryptionService
+	if old != nil && old.Properties.Encryption != nil {
+		was = old.Properties.Encryption.Services
+	}
+	a.Encryption.enable(was, tx.Now)
 	if op == rp.Update {
 		if old.Kind != "" && new.Kind != "" && !strings.EqualFold(old.Kind, new.Kind) && !(old.Kind != "StorageV2" && new.Kind == "StorageV2") {
 			return arm.Errorf(http.StatusBadRequest, "AccountPropertyCannotBeUpdated", "The property 'kind' was specified in the input, but it cannot be updated from %s to %s.", old.Kind, new.Kind)

@@ -27,7 +27,7 @@ func TestAccountShape(t *testing.T) {
 		t.Fatalf("PUT: %d %s", a.Status, a.Text)
 	}
 	at := func(service string) string { return "https://acct." + service + ".core.windows.net/" }
-	service := map[string]any{"enabled": true, "keyType": "Account"}
+	service := map[string]any{"enabled": true, "keyType": "Account", "lastEnabledTime": "2026-11-22T12:00:00Z"}
 	want := map[string]any{
 		"id": account, "name": "acct", "type": storage.AccountType, "location": "westeurope", "kind": "StorageV2",
 		"sku": map[string]any{"name": "Standard_LRS", "tier": "Standard"}, "tags": map[string]any{"a": "b"}, "systemData": a.At("systemData"),
@@ -160,6 +160,7 @@ func TestAccountRefusals(t *testing.T) {
 		r.refused(400, c.code, c.says, "PUT", group+"/providers/Microsoft.Storage/storageAccounts/"+c.name+api, c.body)
 	}
 	r.refused(501, "NotImplemented", "customer-managed keys", "PUT", account+api, body("StorageV2", "Standard_LRS", `"encryption":{"keySource":"Microsoft.Keyvault"}`))
+	r.refused(501, "NotImplemented", "dnsEndpointType 'AzureDnsZone'", "PUT", account+api, body("StorageV2", "Standard_LRS", `"dnsEndpointType":"AzureDnsZone"`))
 	r.refused(404, "ResourceGroupNotFound", "none", "PUT", strings.Replace(account, "/rg/", "/none/", 1)+api, plain)
 	r.refused(404, "ResourceNotFound", "none", "PATCH", account[:len(account)-4]+"none"+api, `{"tags":{}}`)
 }

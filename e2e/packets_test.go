@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os/exec"
@@ -12,20 +13,10 @@ import (
 	"vauban.dev/region"
 )
 
-// Methods of the control socket beside those of package region, and what they take and give.
-const (
-	methodExplain  = "explain"
-	methodCounters = "counters"
-)
+// methodCounters of the control socket: how many packets each rule has met.
+const methodCounters = "counters"
 
-type explainParams struct {
-	From region.PlaceParams `json:"from"`
-	Host string             `json:"host"`
-	Port uint16             `json:"port"`
-	UDP  bool               `json:"udp,omitempty"`
-	ICMP bool               `json:"icmp,omitempty"`
-}
-
+// explained is what `vauban explain --json` says.
 type explained struct {
 	Allowed bool     `json:"allowed"`
 	By      string   `json:"by"`
@@ -39,6 +30,23 @@ type ruleRef struct {
 }
 
 func (r ruleRef) String() string { return r.Owner + " " + r.Direction + " " + r.Rule }
+
+// explain asks what would become of a connection; its exit status says whether it is allowed.
+func (g *ground) explain(from, protocol, to string) (e explained) {
+	g.t.Helper()
+	args := []string{"explain", "--json", "--from", from, "--to", to}
+	if protocol != "tcp" {
+		args = append(args, "--"+protocol)
+	}
+	out, err := g.output(g.command(args...))
+	if jsonErr := json.Unmarshal([]byte(out), &e); jsonErr != nil {
+		g.t.Fatalf("%v: %v %s", args, err, out)
+	}
+	if code := exitCode(err); code != map[bool]int{true: 0, false: 1}[e.Allowed] {
+		g.t.Errorf("%v: exit status %d: %s", args, code, out)
+	}
+	return e
+}
 
 // counters of every rule that met a packet.
 func (g *ground) counters() map[ruleRef]uint64 {
@@ -153,10 +161,8 @@ func TestPackets(t *testing.T) {
 			if c.want != "" {
 				g = g.with(t, "PROBE_WAIT=300ms")
 			}
-			host, port, _ := strings.Cut(c.to, ":")
-			n, _ := strconv.Atoi(port)
-			var e explained
-			g.call(methodExplain, explainParams{From: placeOf(c.from), Host: host, Port: uint16(n), UDP: c.protocol == "udp", ICMP: c.protocol == "icmp"}, &e)
+			host, _, _ := strings.Cut(c.to, ":")
+			e := g.explain(c.from, c.protocol, c.to)
 			if e.Allowed != (c.want == "") {
 				t.Fatalf("explain says %+v, want %q", e, c.want)
 			}

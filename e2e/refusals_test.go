@@ -141,6 +141,13 @@ func TestInternet(t *testing.T) {
 		}
 	}
 	for _, s := range services {
+		host, _, _ := strings.Cut(strings.TrimPrefix(s.url, "https://"), "/")
+		if e := w.explain("internet", "tcp", host+":443"); e.Allowed || !strings.Contains(e.By, "publicNetworkAccess is Disabled") {
+			t.Errorf("explain of %s from the internet: %+v", host, e)
+		}
+		if e := w.explain("hub/jumpbox", "tcp", host+":443"); !e.Allowed {
+			t.Errorf("explain of %s from the jump box: %+v", host, e)
+		}
 		a, err := w.sendFrom("hub/jumpbox", "GET", s.url)
 		if err != nil || !a.ok() {
 			t.Errorf("through the private endpoint, %s: %v %v", s.url, a, err)

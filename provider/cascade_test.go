@@ -54,6 +54,7 @@ func (r *region) secured() (node, task string) {
 	}
 	r.Must("PUT", workspace+"/computes/cpu"+mlAPI, `{"location":"westeurope","properties":{"computeType":"AmlCompute","properties":{"vmSize":"Standard_DS3_v2","enableNodePublicIp":false,"subnet":{"id":"`+vnet+`/subnets/training"},"scaleSettings":{"minNodeCount":0,"maxNodeCount":2}}}}`)
 	r.Must("PUT", workspace+"/environments/py/versions/1"+mlAPI, `{"properties":{"image":"`+image+`"}}`)
+	r.Must("POST", workspace+"/codes/c/versions/1/startPendingUpload"+mlAPI, `{"pendingUploadType":"TemporaryBlobReference"}`)
 	for _, job := range []string{"runs", "waits"} {
 		r.Must("PUT", workspace+"/jobs/"+job+mlAPI, `{"properties":{"jobType":"Command","command":"true","environmentId":"azureml:py:1","computeId":"`+workspace+`/computes/cpu"}}`)
 	}
@@ -83,7 +84,7 @@ func (r *region) left() []string {
 	var out []string
 	err := r.Engine.View(r.t.Context(), func(tx *rp.Tx) error {
 		for _, kind := range []string{
-			"ml.node", "ml.task", "ml.queue", "ml.cluster", "ml.guid", "storage.name", "keyvault.name", "network/address", "network/public",
+			"ml.node", "ml.task", "ml.queue", "ml.cluster", "ml.guid", "ml.upload", "storage.name", "keyvault.name", "network/address", "network/public",
 			rp.StoreKind("Microsoft.Network/virtualNetworks"), rp.StoreKind("Microsoft.Network/virtualNetworks/subnets"), rp.StoreKind("Microsoft.Network/networkInterfaces"),
 			rp.StoreKind("Microsoft.Network/privateEndpoints"), rp.StoreKind("Microsoft.Network/privateDnsZones"), rp.StoreKind("Microsoft.Network/privateDnsZones/A"),
 			rp.StoreKind("Microsoft.Storage/storageAccounts"), rp.StoreKind("Microsoft.Storage/storageAccounts/privateEndpointConnections"),

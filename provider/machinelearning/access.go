@@ -22,8 +22,24 @@ const (
 	writeBlobs = storage.AccountType + "/blobServices/containers/blobs/write"
 )
 
-// kindUpload notes the containers that startPendingUpload made: they are the workspace's.
+// kindUpload notes, by workspace's GUID and name, the containers that startPendingUpload made: they are the
+// workspace's.
 const kindUpload = "ml.upload"
+
+func uploadKey(guid, container string) string { return guid + "/" + container }
+
+// dropUploads forgets the uploads of a workspace that goes.
+func dropUploads(tx store.Tx, guid string) error {
+	var keys []string
+	err := tx.Scan(kindUpload, uploadKey(guid, ""), "", func(d store.Doc) bool {
+		keys = append(keys, d.Key)
+		return true
+	})
+	for _, k := range keys {
+		err = errors.Join(err, deleteDoc(tx, kindUpload, k))
+	}
+	return err
+}
 
 // open returns the URL of a place with a signature for its container. The service holds the keys of all
 // accounts, so it must know by whose right it signs:
@@ -79,11 +95,11 @@ func ownContainer(tx store.Tx, w *rp.Resource[Workspace], at BlobPath) (bool, er
 	if at.Container == ArtifactContainer || at.Container == BlobContainer(w) {
 		return true, nil
 	}
-	d, err := tx.Get(kindUpload, at.Container)
+	_, err := tx.Get(kindUpload, uploadKey(w.Properties.WorkspaceID, at.Container))
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil
 	}
-	return err == nil && string(d.Value) == w.Properties.WorkspaceID, err
+	return err == nil, err
 }
 
 // allowed asks the user's data role on the container: 403 with which assignment is missing.

@@ -200,7 +200,7 @@ func (p *Provider) startPendingUpload(_ context.Context, tx *rp.Tx, path, _ map[
 	if _, err := p.Containers.PutContainer(tx, account, storage.Container{Name: container}); err != nil {
 		return nil, err
 	}
-	if _, err := tx.Put(kindUpload, container, []byte(w.Properties.WorkspaceID), store.Any); err != nil {
+	if _, err := tx.Put(kindUpload, uploadKey(w.Properties.WorkspaceID, container), []byte("{}"), store.Any); err != nil {
 		return nil, err
 	}
 	sas, err := p.SAS.ContainerSAS(tx, account.Name(), container, "rcwl", tx.Now.Add(uploadTime))

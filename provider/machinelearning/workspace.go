@@ -2,6 +2,7 @@ package machinelearning
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -235,7 +236,7 @@ func presentWorkspace(_ context.Context, tx *rp.Tx, r *rp.Resource[Workspace]) e
 // releaseWorkspace closes the workspace's hosts. Its computes, jobs and datastores go with it: nodes are stopped and
 // runs are ended before its record goes.
 func releaseWorkspace(_ context.Context, tx *rp.Tx, r *rp.Resource[Workspace]) error {
-	return deleteDoc(tx, kindGUID, r.Properties.WorkspaceID)
+	return errors.Join(deleteDoc(tx, kindGUID, r.Properties.WorkspaceID), dropUploads(tx, r.Properties.WorkspaceID))
 }
 
 // ByGUID finds the workspace of a host name's first label; 404 without one.

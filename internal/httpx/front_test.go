@@ -319,6 +319,47 @@ func TestBodyDeadlineEnds(t *testing.T) {
 	}
 }
 
+// A client that sends all of its body before it looks sees the refusal, not a reset, and goes on.
+func TestRefusalOfAnUnreadBody(t *testing.T) {
+	r := newRig(t, Limits{}, map[string]http.HandlerFunc{"a.test": func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "POST" {
+			http.Error(w, "no", http.StatusForbidden)
+		}
+	}})
+	at := r.listen(Listener{ID: "plain"})
+	nc, err := net.Dial("tcp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if err := nc.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	const size = 32 << 20 // more than the sockets hold
+	fmt.Fprintf(nc, "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: %d\r\n\r\n", size)
+	if _, err := nc.Write(make([]byte, size)); err != nil {
+		t.Fatal(err)
+	}
+	answers := bufio.NewReader(nc)
+	answer := func(want int) {
+		t.Helper()
+		resp, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != want {
+			t.Errorf("%d, want %d; %v", resp.StatusCode, want, err)
+		}
+	}
+	answer(403)
+	io.WriteString(nc, "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+	answer(200)
+
+	// Who asks first is answered without being asked for the body.
+	io.WriteString(nc, "POST / HTTP/1.1\r\nHost: a.test\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n")
+	answer(403)
+}
+
 func TestHeaderLimit(t *testing.T) {
 	r := newRig(t, Limits{HeaderBytes: 1 << 10}, map[string]http.HandlerFunc{"a.test": func(http.ResponseWriter, *http.Request) {}})
 	at := r.listen(Listener{ID: "plain"})

@@ -15,11 +15,14 @@ func (f *Front) handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		rec := &recorder{ResponseWriter: w}
+		var body *pacedBody
 		if r.Body != nil && r.Body != http.NoBody {
-			body := &pacedBody{ReadCloser: r.Body, ctl: http.NewResponseController(w), idle: f.cfg.Limits.BodyIdle}
+			body = &pacedBody{ReadCloser: r.Body, ctl: http.NewResponseController(w), idle: f.cfg.Limits.BodyIdle}
 			if err := body.arm(); err != nil {
 				f.cfg.Log.DebugContext(r.Context(), "no read deadline", "err", err) // the connection is closing
 			}
+			// In a copy: net/http looks at its own request's body to tell who still waits to be asked for it.
+			r = r.WithContext(r.Context())
 			r.Body = body
 		}
 		defer func() {
@@ -39,6 +42,9 @@ func (f *Front) handler() http.Handler {
 			}
 		}()
 		f.dispatch(rec, r)
+		if body != nil && r.ProtoMajor == 1 {
+			body.drain(r.Header.Get("Expect") != "")
+		}
 	})
 }
 
@@ -122,27 +128,55 @@ func (w *recorder) Flush() {
 // Unwrap serves http.ResponseController.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+// What is read of a body that no handler wanted.
+const (
+	drainBytes = 128 << 20
+	drainTime  = 30 * time.Second
+)
+
 // pacedBody gives a client BodyIdle for each piece of its body, so that a slow upload may take long but
 // a silent one ends. At the body's end the deadline goes: net/http then reads the connection to see
 // whether the client is still there, for as long as the handler works. Before it, the deadline also
 // bounds what net/http reads to discard a body that the handler did not want.
 type pacedBody struct {
 	io.ReadCloser
-	ctl  *http.ResponseController
-	idle time.Duration
+	ctl   *http.ResponseController
+	idle  time.Duration
+	until time.Time // zero: no end to all pieces together
+	begun bool      // read at least once
+	ended bool      // read to its end, or to an error
 }
 
-func (b *pacedBody) arm() error { return b.ctl.SetReadDeadline(time.Now().Add(b.idle)) }
+func (b *pacedBody) arm() error {
+	at := time.Now().Add(b.idle)
+	if !b.until.IsZero() && b.until.Before(at) {
+		at = b.until
+	}
+	return b.ctl.SetReadDeadline(at)
+}
 
 func (b *pacedBody) Read(p []byte) (int, error) {
+	b.begun = true
 	if err := b.arm(); err != nil {
 		return 0, err
 	}
 	n, err := b.ReadCloser.Read(p)
+	b.ended = err != nil
 	if err == io.EOF {
 		if err := b.ctl.SetReadDeadline(time.Time{}); err != nil {
 			return n, err
 		}
 	}
 	return n, err
+}
+
+// drain reads what the handler left. Most HTTP/1.1 clients send a whole body before they look at the answer:
+// on a connection that is closed under them they see a reset instead of the refusal, and try again. net/http
+// itself reads 256 KiB. A client that expects to be asked for its body, and was not, sends none.
+func (b *pacedBody) drain(expects bool) {
+	if b.ended || expects && !b.begun {
+		return
+	}
+	b.until = time.Now().Add(drainTime)
+	_, _ = io.CopyN(io.Discard, b, drainBytes) // the answer is the handler's, whatever comes of this
 }

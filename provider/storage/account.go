@@ -33,6 +33,7 @@ type Account struct {
 	NetworkACLs         *NetworkACLs `json:"networkAcls,omitempty"`
 	AccessTier          string       `json:"accessTier,omitempty"`
 	DNSEndpointType     string       `json:"dnsEndpointType,omitempty"`
+	Immutable           *Immutable   `json:"immutableStorageWithVersioning,omitempty"`
 	Encryption          *Encryption  `json:"encryption,omitempty"`
 
 	CreationTime     time.Time  `json:"creationTime,omitzero" rp:"readonly"`
@@ -44,6 +45,11 @@ type Account struct {
 
 	// Keys are the two account keys, base64; no answer shows them but listKeys.
 	Keys []string `json:"keys,omitempty" rp:"private"`
+}
+
+// Immutable asks that blobs cannot be changed; only its absence is there.
+type Immutable struct {
+	Enabled bool `json:"enabled"`
 }
 
 // Encryption says how data at rest is encrypted; this version has platform keys only.
@@ -277,6 +283,10 @@ func validate(_ rp.Op, new, _ *rp.Resource[Account]) error {
 	}
 	if a.DNSEndpointType != "" && a.DNSEndpointType != "Standard" {
 		return arm.NotImplemented("properties.dnsEndpointType '%s': endpoints in DNS zones of their own are not there yet.", a.DNSEndpointType)
+	}
+	// What protects is never accepted and left undone.
+	if a.Immutable != nil && a.Immutable.Enabled {
+		return arm.NotImplemented("properties.immutableStorageWithVersioning: immutable storage is not there yet; blobs could be changed all the same.")
 	}
 	if a.Encryption.KeySource == "Microsoft.Keyvault" {
 		return arm.NotImplemented("properties.encryption.keySource Microsoft.Keyvault: customer-managed keys are not there yet; accounts are encrypted with the platform's key.")

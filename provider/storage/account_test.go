@@ -160,6 +160,7 @@ func TestAccountRefusals(t *testing.T) {
 		r.refused(400, c.code, c.says, "PUT", group+"/providers/Microsoft.Storage/storageAccounts/"+c.name+api, c.body)
 	}
 	r.refused(501, "NotImplemented", "customer-managed keys", "PUT", account+api, body("StorageV2", "Standard_LRS", `"encryption":{"keySource":"Microsoft.Keyvault"}`))
+	r.refused(501, "NotImplemented", "immutable storage", "PUT", account+api, body("StorageV2", "Standard_LRS", `"immutableStorageWithVersioning":{"enabled":true}`))
 	r.refused(501, "NotImplemented", "dnsEndpointType 'AzureDnsZone'", "PUT", account+api, body("StorageV2", "Standard_LRS", `"dnsEndpointType":"AzureDnsZone"`))
 	r.refused(404, "ResourceGroupNotFound", "none", "PUT", strings.Replace(account, "/rg/", "/none/", 1)+api, plain)
 	r.refused(404, "ResourceNotFound", "none", "PATCH", account[:len(account)-4]+"none"+api, `{"tags":{}}`)

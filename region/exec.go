@@ -180,6 +180,11 @@ func placeEnv(env []string, where PlaceResult, binds []bind) []string {
 	}
 	if !hasAny(env, where.Env) {
 		maps.Copy(set, where.Env)
+		for name, value := range where.Defaults {
+			if one := map[string]string{name: value}; !hasAny(env, one) {
+				maps.Copy(set, one)
+			}
+		}
 	}
 	return setEnv(env, set, proxies)
 }

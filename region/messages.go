@@ -28,6 +28,8 @@ type PlaceResult struct {
 	// Env are variables that a process there gets unless its caller has set any of them: whom the region's
 	// own credentials belong to.
 	Env map[string]string `json:"env,omitempty"`
+	// Defaults go with Env, each unless the caller has set it: where clients keep what they make of Env.
+	Defaults map[string]string `json:"defaults,omitempty"`
 }
 
 // ClockParams move the region's clock; it never goes back.

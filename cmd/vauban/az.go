@@ -50,6 +50,11 @@ func signAzIn(dir string, c credentials) error {
 	return writeJSON(secrets, []map[string]string{{"client_id": c.ClientID, "tenant": c.TenantID, "client_secret": c.ClientSecret}})
 }
 
+// azEnv leads az to that sign-in.
+func (w *world) azEnv() map[string]string {
+	return map[string]string{"AZURE_CONFIG_DIR": w.path(azDir)}
+}
+
 // azExtensions is the folder of az's extensions that the user has in this environment: az looks for them
 // beside its sign-in. It is empty when the environment names one already.
 func azExtensions(getenv func(string) string) string {

@@ -200,7 +200,7 @@ func (d *demoRun) runner(dir string, account *demo.Account) (*demo.Runner, error
 		Python: filepath.Join(d.envs, "sdk/bin/python"), AZ: filepath.Join(d.envs, "az/bin/az"),
 		Env: map[string]string{
 			"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1",
-			"AZURE_CONFIG_DIR": filepath.Join(work, "azure"), "AZURE_CORE_NO_COLOR": "true", "AZURE_CORE_COLLECT_TELEMETRY": "false",
+			"AZURE_CORE_NO_COLOR": "true", "AZURE_CORE_COLLECT_TELEMETRY": "false",
 		},
 		Settle: d.idle + 2*time.Minute,
 	}, nil
@@ -308,10 +308,9 @@ func (d *demoRun) goOn(w io.Writer, dir string) error {
 	from := "internet"
 	if slices.Contains(d.modes, reach.Secured) {
 		from = demo.JumpboxSubnet
-		signedIn := "AZURE_CONFIG_DIR=" + fromHere(filepath.Join(dir, "demo/azure")) + " "
 		hints = append(hints,
 			hint{v + " exec --subnet " + from + " -- bash", "a shell on the jump box"},
-			hint{signedIn + v + " exec -- " + fromHere(filepath.Join(d.envs, "az/bin/az")) + " resource list --output table", "a client on the region's internet"})
+			hint{v + " exec -- " + fromHere(filepath.Join(d.envs, "az/bin/az")) + " resource list --output table", "a client on the region's internet"})
 	}
 	hints = append(hints,
 		hint{v + " explain --from " + from + " --to " + strangerName + ":443", "what becomes of a connection, and why"},

@@ -44,12 +44,10 @@ func readCredentials(dir string) (c credentials, err error) {
 	return c, json.Unmarshal(b, &c)
 }
 
-// env is what Azure's SDKs and az take credentials from.
-func (w *world) env() map[string]string {
-	c := w.first
+// env is what Azure's SDKs take credentials from.
+func (c credentials) env() map[string]string {
 	return map[string]string{
-		"AZURE_CONFIG_DIR": w.path(azDir),
-		"AZURE_TENANT_ID":  c.TenantID, "AZURE_CLIENT_ID": c.ClientID, "AZURE_CLIENT_SECRET": c.ClientSecret, "AZURE_SUBSCRIPTION_ID": c.SubscriptionID,
+		"AZURE_TENANT_ID": c.TenantID, "AZURE_CLIENT_ID": c.ClientID, "AZURE_CLIENT_SECRET": c.ClientSecret, "AZURE_SUBSCRIPTION_ID": c.SubscriptionID,
 	}
 }
 

@@ -257,7 +257,7 @@ func (w *world) place(ctx context.Context, r region.Request) (region.Reply, erro
 	files, err := region.PlaceFiles(ns)
 	return region.Reply{Files: files, Result: region.PlaceResult{
 		Title: title, NetNS: ns, ResolvConf: w.path("exec", "resolv.conf"), Bundle: w.path("exec", "ca-certificates.crt"),
-		Env: w.env(),
+		Env: w.first.env(), Defaults: w.azEnv(),
 	}}, err
 }
 
@@ -416,8 +416,7 @@ func (w *world) environment() map[string]string {
 	for _, k := range []string{"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"} {
 		env[k] = bundle
 	}
-	for k, v := range w.env() {
-		env[k] = v
-	}
+	maps.Copy(env, w.first.env())
+	maps.Copy(env, w.azEnv())
 	return env
 }

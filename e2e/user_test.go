@@ -86,10 +86,8 @@ func TestOrdinaryUser(t *testing.T) {
 	if !strings.Contains(out, "The region is down") {
 		t.Errorf("down says %s", out)
 	}
-	if g.user != nil {
-		for _, p := range processesOf(g.user.Uid) {
-			t.Errorf("a process is left: %s", p)
-		}
+	if g.user != nil { // the holder's process may linger after its answer
+		g.eventually("no process is left", func() bool { return len(processesOf(g.user.Uid)) == 0 })
 	}
 }
 

@@ -191,8 +191,14 @@ func TestPackets(t *testing.T) {
 			if e.Rule == nil {
 				return
 			}
-			if was, is := before[*e.Rule], g.counters()[*e.Rule]; is <= was {
+			after := g.counters()
+			if was, is := before[*e.Rule], after[*e.Rule]; is <= was {
 				t.Errorf("the counter of %s was %d and is %d", e.Rule, was, is)
+				for r, n := range after {
+					if n > before[r] {
+						t.Errorf("the counter of %s rose from %d to %d", r, before[r], n)
+					}
+				}
 			}
 		})
 	}

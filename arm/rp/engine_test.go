@@ -562,7 +562,12 @@ func TestLinkedAuthorization(t *testing.T) {
 		t.Errorf("message: %s", a.Text)
 	}
 	r.Must("PUT", widgetPath("w1")+v1, body)
-	wantCode(t, "PATCH", r.As(stranger, "PATCH", widgetPath("w1")+v1, `{"tags":{"a":"b"}}`), 403, "LinkedAuthorizationFailed")
+	if a := r.As(stranger, "PATCH", widgetPath("w1")+v1, `{"tags":{"a":"b"}}`); a.Status != 200 {
+		t.Errorf("PATCH of what has nothing to do with it: %s", a.Text)
+	}
+	other := `{"properties":{"subnet":{"id":"` + subnet + `2"}}}`
+	wantCode(t, "PATCH", r.As(stranger, "PATCH", widgetPath("w1")+v1, other), 403, "LinkedAuthorizationFailed")
+	wantCode(t, "PUT of what is there", r.As(stranger, "PUT", widgetPath("w1")+v1, body), 403, "LinkedAuthorizationFailed")
 }
 
 func TestProviders(t *testing.T) {

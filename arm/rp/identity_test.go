@@ -2,6 +2,7 @@ package rp_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"vauban.dev/arm"
@@ -71,6 +72,34 @@ func TestIdentity(t *testing.T) {
 	if principals() != 0 {
 		t.Error("the identity outlives its resource")
 	}
+}
+
+// Who gives a resource an identity lets everybody who runs on it act as that identity.
+func TestIdentityOfAnother(t *testing.T) {
+	r := rptest.New(t, rp.Config{Identities: directory{}}, newWorld().types()...)
+	r.Must("PUT", sub+v1, `{}`)
+	r.Must("PUT", grp+v1, `{"location":"westeurope"}`)
+	r.Deny(stranger, "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action", "eve may not assign")
+	p, id := widgetPath("w1")+v1, grp+"/providers/Microsoft.ManagedIdentity/userAssignedIdentities/u1"
+	identity := func(id string) string {
+		return `"identity":{"type":"UserAssigned","userAssignedIdentities":{"` + id + `":{}}}`
+	}
+	body := `{"location":"westeurope",` + identity(id) + `}`
+	a := r.As(stranger, "PUT", p, body)
+	wantCode(t, "PUT", a, 403, "LinkedAuthorizationFailed")
+	if !strings.Contains(a.String("error", "message"), id) {
+		t.Errorf("message: %s", a.Text)
+	}
+	wantCode(t, "in capitals", r.As(stranger, "PUT", p, strings.Replace(body, id, strings.ToUpper(id), 1)), 403, "LinkedAuthorizationFailed")
+	if a := r.As(stranger, "PUT", p, `{"location":"westeurope","identity":{"type":"SystemAssigned"}}`); a.Status != 201 {
+		t.Errorf("its own: %s", a.Text)
+	}
+	wantCode(t, "PATCH", r.As(stranger, "PATCH", p, `{`+identity(id)+`}`), 403, "LinkedAuthorizationFailed")
+	r.Must("PUT", p, body)
+	if a := r.As(stranger, "PATCH", p, `{"tags":{"a":"b"}}`); a.Status != 200 {
+		t.Errorf("PATCH of tags: %s", a.Text)
+	}
+	wantCode(t, "PATCH with another", r.As(stranger, "PATCH", p, `{`+identity(id+"2")+`}`), 403, "LinkedAuthorizationFailed")
 }
 
 func TestImplicitParent(t *testing.T) {

@@ -9,7 +9,12 @@ import (
 	"vauban.dev/authz"
 )
 
-// linked says whether a write of the type may use other resources, itself or in what it embeds.
+// assignIdentity is what a caller needs on each user-assigned identity that a resource is given: whoever runs
+// on the resource acts as it ("Managed identities for Azure resources": Managed Identity Operator).
+const assignIdentity = "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action"
+
+// linked says whether a write of the type may use other resources, itself or in what it embeds, besides the
+// identities that it is given.
 func (d *definition) linked(e *Engine) bool {
 	if d.links != nil {
 		return true
@@ -22,15 +27,20 @@ func (d *definition) linked(e *Engine) bool {
 	return false
 }
 
+// assigns says whether the body gives the resource user-assigned identities.
+func (b *body) assigns() bool { return b.identity != nil && len(b.identity.UserAssignedIdentities) > 0 }
+
 // checkLinks refuses a write that uses resources on which the caller lacks the permission (403
-// LinkedAuthorizationFailed). It runs before the write transaction: a role is looked up in the store.
-func (e *Engine) checkLinks(ctx context.Context, t *Target, r *Request, w *write) error {
+// LinkedAuthorizationFailed). It runs before the write transaction: a role is looked up in the store. A PUT
+// states everything and is checked for everything; of a PATCH what the resource uses already is not: the
+// caller has not asked for it.
+func (e *Engine) checkLinks(ctx context.Context, t *Target, r *Request, w *write, patch bool) error {
 	links, err := w.collectLinks(ctx)
 	if err != nil {
 		return err
 	}
 	for _, l := range links {
-		if l.ID.IsZero() {
+		if l.ID.IsZero() || patch && l.kept {
 			continue
 		}
 		if r.Check == nil {
@@ -41,7 +51,7 @@ func (e *Engine) checkLinks(ctx context.Context, t *Target, r *Request, w *write
 			return err
 		}
 		if !decision.Allowed {
-			return linkRefused(ctx, t, l, decision)
+			return linkRefused(ctx, t, l.Link, decision)
 		}
 	}
 	return nil
@@ -55,22 +65,56 @@ func linkRefused(ctx context.Context, t *Target, l Link, decision authz.Decision
 	return e
 }
 
+// usedLink is a Link, and whether the resource had it before.
+type usedLink struct {
+	Link
+	kept bool
+}
+
+// usedLinks marks those of links that are among old.
+func usedLinks(links, old []Link) (out []usedLink) {
+	for _, l := range links {
+		kept := slices.ContainsFunc(old, func(o Link) bool { return o.Action == l.Action && o.ID.Key() == l.ID.Key() })
+		out = append(out, usedLink{l, kept})
+	}
+	return out
+}
+
+// identityLinks are those of an identity block. What is no id is refused later.
+func identityLinks(i *arm.Identity) (links []Link) {
+	if i == nil {
+		return nil
+	}
+	for text := range i.UserAssignedIdentities {
+		if id, err := arm.ParseID(text); err == nil {
+			links = append(links, Link{Action: assignIdentity, ID: id})
+		}
+	}
+	return links
+}
+
 // collectLinks decodes the body as far as its links need, also those of embedded children.
-func (w *write) collectLinks(ctx context.Context) ([]Link, error) {
+func (w *write) collectLinks(ctx context.Context) ([]usedLink, error) {
 	w.rec = &record{ID: w.id.String(), id: w.id}
-	if old, err := w.tx.read(w.d, w.id); err == nil { // not there yet: nothing to keep
+	var before []Link // nothing when it is not there yet
+	if old, err := w.tx.read(w.d, w.id); err == nil {
 		if w.oldRes, err = w.d.load(old); err != nil {
 			return nil, err
+		}
+		before = identityLinks(old.Identity)
+		if w.d.links != nil {
+			before = append(before, w.d.links(w.oldRes)...)
 		}
 	}
 	inline := w.body.inline
 	if err := w.interpret(ctx); err != nil {
 		return nil, err
 	}
-	var links []Link
+	now := identityLinks(w.body.identity)
 	if w.d.links != nil {
-		links = w.d.links(w.res)
+		now = append(now, w.d.links(w.res)...)
 	}
+	links := usedLinks(now, before)
 	for property, list := range inline {
 		d, err := w.tx.engine.definition(arm.ParseTypeName(w.d.inline[property]))
 		if err != nil {

@@ -79,9 +79,9 @@ func (e *Engine) put(d *definition) serveFunc {
 		if err != nil {
 			return nil, err
 		}
-		if d.linked(e) {
+		if d.linked(e) || b.assigns() {
 			if err := e.View(ctx, func(tx *Tx) error {
-				return e.checkLinks(ctx, t, r, &write{tx: tx, d: d, id: t.ID, version: t.Version, body: b})
+				return e.checkLinks(ctx, t, r, &write{tx: tx, d: d, id: t.ID, version: t.Version, body: b}, false)
 			}); err != nil {
 				return nil, err
 			}
@@ -107,16 +107,14 @@ func (e *Engine) patch(d *definition) serveFunc {
 			}
 			return parseBody(d, t.ID, data)
 		}
-		if d.linked(e) {
-			if err := e.View(ctx, func(tx *Tx) error {
-				b, err := merged(tx)
-				if err != nil {
-					return err
-				}
-				return e.checkLinks(ctx, t, r, &write{tx: tx, d: d, id: t.ID, version: t.Version, body: b})
-			}); err != nil {
-				return nil, err
+		if err := e.View(ctx, func(tx *Tx) error {
+			b, err := merged(tx)
+			if err != nil || !d.linked(e) && !b.assigns() {
+				return err
 			}
+			return e.checkLinks(ctx, t, r, &write{tx: tx, d: d, id: t.ID, version: t.Version, body: b}, true)
+		}); err != nil {
+			return nil, err
 		}
 		return e.write(ctx, t, r, d, merged)
 	}

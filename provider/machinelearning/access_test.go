@@ -4,6 +4,11 @@ import (
 	"encoding/base64"
 	"strings"
 	"testing"
+
+	"vauban.dev/arm/rp/rptest"
+	"vauban.dev/authz"
+	"vauban.dev/provider/keyvault"
+	"vauban.dev/provider/storage"
 )
 
 const foreign = "/subscriptions/33333333-3333-3333-3333-333333333333/resourceGroups/partner/providers/Microsoft.Storage/storageAccounts/stforeign"
@@ -43,4 +48,26 @@ func TestKeysOfOthers(t *testing.T) {
 		t.Error("an answer shows the stored key")
 	}
 	r.Must("PUT", mlw+"/jobs/j-stored"+api, job(`"inputs":{"x":{"jobInputType":"uri_folder","uri":"azureml://datastores/theirs/paths/a"}}`))
+}
+
+// TestWorkspaceOnOthers: the service writes into the account and the vault of a workspace by its own powers, so
+// who makes a workspace needs the right to write them.
+func TestWorkspaceOnOthers(t *testing.T) {
+	r := newRig(t)
+	guest := authz.Principal{ObjectID: "guest", Name: "guest", TenantID: rptest.Owner.TenantID}
+	body := `{"location":"westeurope","properties":{"storageAccount":"` + account + `","keyVault":"` + vault + `"}}`
+	for _, action := range []string{storage.AccountType + "/write", keyvault.VaultType + "/write"} {
+		r := newRig(t)
+		r.Deny(guest, action, "guest may not write it")
+		a := r.As(guest, "PUT", strings.Replace(mlw, "/mlw", "/mine", 1)+api, body)
+		if a.Status != 403 || a.Code() != "LinkedAuthorizationFailed" || !strings.Contains(a.Text, action) {
+			t.Errorf("%s: %d %s", action, a.Status, a.Text)
+		}
+		if a := r.As(guest, "PATCH", mlw+api, `{"tags":{"a":"b"}}`); a.Status != 200 {
+			t.Errorf("tags of a workspace that has them: %d %s", a.Status, a.Text)
+		}
+	}
+	if a := r.As(guest, "PUT", strings.Replace(mlw, "/mlw", "/mine", 1)+api, body); a.Status != 201 {
+		t.Errorf("with the right: %d %s", a.Status, a.Text)
+	}
 }

@@ -124,6 +124,7 @@ func (p *Provider) workspaceType() rp.Registration {
 			}
 		},
 		Validate:  validateWorkspace,
+		Links:     workspaceLinks,
 		Admit:     p.admitWorkspace,
 		Reconcile: func(ctx context.Context, _ *rp.Resource[Workspace]) (rp.Result, error) { return rp.Result{}, nil },
 		Present:   presentWorkspace,
@@ -137,6 +138,20 @@ func (p *Provider) workspaceType() rp.Registration {
 				}},
 		},
 	})
+}
+
+// workspaceLinks are the account and the vault that the service will keep the workspace's files and secrets in,
+// by its own powers: who makes the workspace must have the right to write them ("Manage access to Azure Machine
+// Learning workspaces": creating a workspace takes the write permissions of what it depends on).
+func workspaceLinks(r *rp.Resource[Workspace]) (links []rp.Link) {
+	w := &r.Properties
+	for typ, text := range map[string]string{storage.AccountType: w.StorageAccount, keyvault.VaultType: w.KeyVault} {
+		// What is no id of such a resource is refused later.
+		if id, err := arm.ParseID(text); err == nil && strings.EqualFold(id.Type().String(), typ) {
+			links = append(links, rp.Link{Action: typ + "/write", ID: id})
+		}
+	}
+	return links
 }
 
 func validateWorkspace(op rp.Op, new, old *rp.Resource[Workspace]) error {

@@ -114,12 +114,45 @@ func TestNeighbours(t *testing.T) {
 			t.Errorf("somebody answers at %s: %q %v", ip, out, err)
 		}
 	}
-	// A datastore or a job that names the account of another gets nothing from the service's own powers.
-	if a := as("PUT", ml+"own/datastores/stolen", vML, obj{"properties": obj{"datastoreType": "AzureBlob", "accountName": accountName, "containerName": "data",
-		"credentials": obj{"credentialsType": "None"}}}); a.ok() {
-		read := as("POST", ml+"own/datastores/stolen/listSecrets", vML, nil)
-		if read.ok() && strings.Contains(string(read.Body), `"key"`) {
-			t.Errorf("the secrets of another's account: %s", read)
+	// The service holds the keys of all accounts, and lends none to who names an account of another.
+	mine(ml+"own/datastores/theirs", vML, obj{"properties": obj{"datastoreType": "AzureBlob", "accountName": accountName, "containerName": "azureml",
+		"credentials": obj{"credentialsType": "AccountKey"}}})
+	if a := as("POST", ml+"own/datastores/theirs/listSecrets", vML, nil); a.ok() {
+		t.Errorf("the secrets of another's account: %s", a)
+	}
+	mine(ml+"own/environments/e2e/versions/1", vML, obj{"properties": obj{"image": imageName}})
+	mine(ml+"own/computes/mine", vML, obj{"location": location, "properties": obj{"computeType": "AmlCompute", "properties": obj{
+		"vmSize": "STANDARD_DS3_V2", "scaleSettings": obj{"minNodeCount": 0, "maxNodeCount": 1}}}})
+	job := func(more obj) obj {
+		p := obj{"jobType": "Command", "command": "cat", "computeId": ml + "own/computes/mine", "environmentId": ml + "own/environments/e2e/versions/1"}
+		for k, v := range more {
+			p[k] = v
 		}
+		return obj{"properties": p}
+	}
+	input := func(uri string) obj {
+		return obj{"inputs": obj{"x": obj{"jobInputType": "uri_folder", "uri": uri}}}
+	}
+	output := func(uri string) obj {
+		return obj{"outputs": obj{"x": obj{"jobOutputType": "uri_folder", "uri": uri}}}
+	}
+	for name, more := range map[string]obj{
+		"an input by URL":                       input("https://" + blobHost + "/azureml/ExperimentRun/"),
+		"an input by datastore":                 input("azureml://datastores/theirs/paths/ExperimentRun"),
+		"an input by another's workspace":       input("azureml:/" + w.workspace + "/datastores/workspaceblobstore/paths/x"),
+		"an input by another's workspace, long": input("azureml://subscriptions/" + g.sub + "/resourcegroups/e2e/workspaces/work/datastores/workspaceblobstore/paths/x"),
+		"an input with dots":                    input("azureml://datastores/workspaceblobstore/paths/../../azureml/x"),
+		"an output by URL":                      output("https://" + blobHost + "/data/"),
+		"the code of another":                   {"codeId": w.workspace + "/codes/c/versions/1"},
+		"the cluster of another":                {"computeId": w.cluster},
+		"the environment of another":            {"environmentId": w.workspace + "/environments/e2e/versions/1"},
+	} {
+		a := as("PUT", ml+"own/jobs/"+guidOf(name), vML, job(more))
+		if a.ok() {
+			t.Errorf("a job with %s: %s", name, a)
+		}
+	}
+	if names := as("PUT", own+"/providers/Microsoft.Storage/storageAccounts/"+accountName, vStorage, closedAccount()); names.Status != http.StatusConflict {
+		t.Errorf("an account of the same name: %s", names)
 	}
 }

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -292,5 +293,62 @@ func TestAcknowledged(t *testing.T) {
 	t.Logf("%d acknowledged writes", total)
 	if total < 100 {
 		t.Errorf("only %d writes were acknowledged", total)
+	}
+}
+
+// TestKillAnywhere: the server is killed again and again while the whole scenario is made, by a client that only
+// repeats what was not answered. In the end everything stands as if nothing had happened.
+func TestKillAnywhere(t *testing.T) {
+	g := newGround(t, nil)
+	g.upWithImage()
+	g.stubborn = true
+	made := make(chan struct{})
+	var wg sync.WaitGroup
+	kills := 0
+	wg.Go(func() {
+		for {
+			select {
+			case <-made:
+				return
+			case <-time.After(time.Duration(30+rand.IntN(170)) * time.Millisecond): // anywhere
+			}
+			var s region.Status
+			out, _ := g.output(g.command("status", "--json")) // a status of 3 says that it is away
+			if err := json.Unmarshal([]byte(out), &s); err != nil || s.Server == 0 {
+				continue
+			}
+			if syscall.Kill(s.Server, syscall.SIGKILL) == nil {
+				kills++
+			}
+			for range 100 { // at first the lock of the one that dies is in the way
+				if _, err := g.output(g.command("up", "-d")); err == nil {
+					break
+				}
+			}
+		}
+	})
+	w := g.network()
+	w.services("Disabled")
+	w.endpoints()
+	w.nodes(0, 2)
+	w.environment()
+	close(made)
+	wg.Wait()
+	t.Logf("killed %d times", kills)
+	if kills < 3 {
+		t.Errorf("killed only %d times", kills)
+	}
+	w.submit("job", "mkdir -p outputs; echo done >outputs/x.txt", nil)
+	w.completed("job")
+	if got := w.artifact("job", "outputs/x.txt"); got != "done\n" {
+		t.Errorf("the job's output: %q", got)
+	}
+	a, err := w.sendFrom("internet", "GET", "https://"+blobHost+"/data?restype=container&comp=list")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused(t, a, http.StatusForbidden, "AuthorizationFailure", "publicNetworkAccess is Disabled")
+	if out, err := w.output(w.with(t, "PROBE_WAIT=300ms").at("hub/training", "probe", "tcp", "198.51.100.80:443")); err != nil || strings.TrimSpace(out) != "dropped" {
+		t.Errorf("the internet from the training subnet: %q %v", out, err)
 	}
 }

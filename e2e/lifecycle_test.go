@@ -47,16 +47,9 @@ func TestPowerCut(t *testing.T) {
 	}
 	w.submit("after", "true", nil)
 	w.completed("after")
-	refusedBy := func(place, addr, want string) {
-		t.Helper()
-		env := map[string]string{"dropped": "PROBE_WAIT=300ms", "answered": ""}[want]
-		if out, err := w.output(w.with(t, env).at(place, "probe", "tcp", addr)); err != nil || strings.TrimSpace(out) != want {
-			t.Errorf("%s from %s: %q %v, want %s", addr, place, out, err, want)
-		}
-	}
-	refusedBy("hub/training", "198.51.100.80:443", "dropped")
-	refusedBy("hub/jumpbox", blobHost+":443", "answered")
-	refusedBy("other/default", "198.51.100.80:443", "answered")
+	g.reaches("hub/training", "tcp", "198.51.100.80:443", "dropped")
+	g.reaches("hub/jumpbox", "tcp", blobHost+":443", "answered")
+	g.reaches("other/default", "tcp", "198.51.100.80:443", "answered")
 }
 
 // alive are the processes of this machine with a mark in their command line.
@@ -164,9 +157,7 @@ func TestDeleteGroup(t *testing.T) {
 			t.Errorf("%s of the resource that was deleted: %s", url, a)
 		}
 	}
-	if out, err := g.output(g.with(t, "PROBE_WAIT=300ms").at("hub/training", "probe", "tcp", "198.51.100.80:443")); err != nil || strings.TrimSpace(out) != "dropped" {
-		t.Errorf("from the network that was made again: %q %v", out, err)
-	}
+	g.reaches("hub/training", "tcp", "198.51.100.80:443", "dropped")
 }
 
 // TestRules: a change of rules holds for new connections; those that stand are not judged again.
@@ -185,17 +176,13 @@ func TestRules(t *testing.T) {
 	said.hear()
 	deny := w.group + "/providers/Microsoft.Network/networkSecurityGroups/endpoints/securityRules/DenyAll"
 	w.put(deny, vNetwork, rule("DenyAll", 100, "Inbound", "Deny", "*", "10.20.2.0/24", "*", "*"))
-	if out, err := g.output(g.with(t, "PROBE_WAIT=300ms").at("hub/jumpbox", "probe", "tcp", server.addr)); err != nil || strings.TrimSpace(out) != "dropped" {
-		t.Errorf("a new connection, when the rule is acknowledged: %q %v", out, err)
-	}
+	g.reaches("hub/jumpbox", "tcp", server.addr, "dropped")
 	said.say("after")
 	if got := said.hear(); got != "after" {
 		t.Errorf("the connection that stands: %q", got)
 	}
 	w.gone(deny, vNetwork)
-	if out, err := g.output(g.at("hub/jumpbox", "probe", "tcp", server.addr)); err != nil || strings.TrimSpace(out) != "answered" {
-		t.Errorf("when the rule is gone: %q %v", out, err)
-	}
+	g.reaches("hub/jumpbox", "tcp", server.addr, "answered")
 }
 
 // TestOtherUsers: the region of one user is closed to another: its sockets, its files, its programs' powers.

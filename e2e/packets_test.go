@@ -99,6 +99,29 @@ func (g *ground) serve(place string) *service {
 
 func (s *service) host() string { host, _, _ := strings.Cut(s.addr, ":"); return host }
 
+// standing waits until the interface of a place carries packets: that of a new one comes up soon after, and
+// what is sent before is lost without a trace.
+func (g *ground) standing(place string) {
+	g.t.Helper()
+	g.eventually("the interface at "+place+" is up", func() bool {
+		out, err := g.output(g.at(place, "ip", "-o", "link", "show", "dev", "eth0"))
+		return err == nil && strings.Contains(out, "state UP")
+	})
+}
+
+// reaches makes a connection from a place and checks what comes of it: answered, refused or dropped.
+func (g *ground) reaches(place, protocol, addr, want string) {
+	g.t.Helper()
+	g.standing(place)
+	ground := g
+	if want == "dropped" {
+		ground = g.with(g.t, "PROBE_WAIT=300ms")
+	}
+	if out, err := g.output(ground.at(place, "probe", protocol, addr)); err != nil || strings.TrimSpace(out) != want {
+		g.t.Errorf("%s %s from %s: %q %v, want %s", protocol, addr, place, out, err, want)
+	}
+}
+
 // inside is a program with the region's own powers in the network of a place: what an attacker would have who
 // broke out of everything but the network.
 func (g *ground) inside(place string, argv ...string) *exec.Cmd {
@@ -163,6 +186,7 @@ func TestPackets(t *testing.T) {
 			}
 			host, _, _ := strings.Cut(c.to, ":")
 			e := g.explain(c.from, c.protocol, c.to)
+			g.standing(c.from)
 			if e.Allowed != (c.want == "") {
 				t.Fatalf("explain says %+v, want %q", e, c.want)
 			}

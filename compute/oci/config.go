@@ -24,18 +24,17 @@ var (
 
 // supervise is process 1 of a container. The kernel keeps signals without a handler from a process 1, so
 // the command is its child, in a process group of its own that gets SIGTERM; orphans are reaped. What the
-// shell has to say of its jobs ("Done") is not the command's output.
+// shell has to say of its jobs ("Done") is not the command's output. A wait that a signal cut short says
+// nothing of the command, even if it has ended meanwhile: waiting again does, the shell remembers its status.
 const supervise = `exec 3>&2 2>/dev/null
 set -m
 "$@" <&0 2>&3 3>&- &
 child=$!
 set +m
 exec 3>&-
-trap 'kill -TERM -- -$child 2>/dev/null' TERM
-while :; do
-  wait $child 2>/dev/null; rc=$?
-  kill -0 $child 2>/dev/null || exit $rc
-done`
+trap 'told=1; kill -TERM -- -$child 2>/dev/null' TERM
+until told=; wait $child 2>/dev/null; rc=$?; [ -z "$told" ]; do :; done
+exit $rc`
 
 // config is the bundle's config.json. addressSpace (bytes) limits that of each process, for memory limits
 // without a control group; 0 does not.

@@ -16,8 +16,11 @@ var (
 // Topology is the whole desired network of a region. Compile and Explain are functions of it alone.
 type Topology struct {
 	VNets []VNet
-	// NSGs by id.
-	NSGs map[string]*NSG
+	// NSGs, RouteTables and NATGateways by id.
+	NSGs          map[string]*NSG
+	RouteTables   map[string]*RouteTable
+	NATGateways   map[string]*NATGateway
+	LoadBalancers []LoadBalancer
 	// Tags gives the prefixes of a service tag as it stands in a rule ("Storage.WestEurope"), in any
 	// letter case; ok is false for a tag that does not exist. VirtualNetwork, Internet and
 	// AzureLoadBalancer are computed and not asked.
@@ -37,19 +40,30 @@ type VNet struct {
 	Prefixes []netip.Prefix // address space
 	Subnets  []Subnet
 	NICs     []NIC
+	// Peerings of this VNet that are connected: the other side has its own.
+	Peerings []Peering
+	// GatewayRoutes are what the VNet's gateway learned from what it is connected to.
+	GatewayRoutes []GatewayRoute
 }
 
 // Subnet of a VNet.
 type Subnet struct {
-	ID       string
-	Prefixes []netip.Prefix
-	NSG      string // id, "" for none
+	ID         string
+	Prefixes   []netip.Prefix
+	NSG        string // id, "" for none
+	RouteTable string // id, "" for none
+	NATGateway string // id, "" for none
 	// DefaultOutbound: NICs without a public address reach the internet by Azure's default outbound
 	// access.
 	DefaultOutbound bool
+	// ServiceEndpoints are the services that the subnet reaches as itself.
+	ServiceEndpoints []ServiceEndpoint
 	// EndpointPolicies: does this subnet's NSG judge traffic to its private endpoints
 	// (privateEndpointNetworkPolicies Enabled or NetworkSecurityGroupEnabled).
 	EndpointPolicies bool
+	// EndpointRoutes: do routes broader than /32 reach its private endpoints' addresses
+	// (privateEndpointNetworkPolicies Enabled or RouteTableEnabled).
+	EndpointRoutes bool
 }
 
 // NICKind tells what has the address.
@@ -70,6 +84,9 @@ type NIC struct {
 	Public  netip.Addr   // its public address, zero for none
 	ASGs    []string     // application security groups
 	Service *Service     // Endpoint: what answers behind it
+	// Forwarding: it may send and take packets of others (enableIPForwarding), and its namespace passes
+	// them on.
+	Forwarding bool
 }
 
 // Service is what a private endpoint leads to.
@@ -77,6 +94,137 @@ type Service struct {
 	Target  string   // resource id
 	GroupID string   // blob, vault, amlworkspace …
 	Ports   []uint16 // TCP ports that listen, usually 443
+}
+
+// HopType is where a route leads (Microsoft.Network routes, nextHopType).
+type HopType uint8
+
+const (
+	HopNone      HopType = iota // packets are dropped
+	HopVNet                     // VnetLocal: the VNet's own space
+	HopPeering                  // VNetPeering, VNetGlobalPeering
+	HopGateway                  // VirtualNetworkGateway
+	HopInternet                 // Internet
+	HopAppliance                // VirtualAppliance: the NIC that has UserRoute.Appliance
+	HopService                  // VirtualNetworkServiceEndpoint
+	HopEndpoint                 // InterfaceEndpoint: a private endpoint's address
+)
+
+// RouteTable holds user-defined routes of the subnets that name it.
+type RouteTable struct {
+	ID     string
+	Routes []UserRoute
+	// IgnoreGateway: routes learned by a gateway do not reach the table's subnets
+	// (disableBgpRoutePropagation).
+	IgnoreGateway bool
+}
+
+// UserRoute of a RouteTable.
+type UserRoute struct {
+	Name   string
+	Prefix string // a CIDR or a service tag
+	Hop    HopType
+	// Appliance is the next hop's address where Hop is HopAppliance.
+	Appliance netip.Addr
+}
+
+// GatewayRoute is a prefix that lies behind a gateway of the VNet.
+type GatewayRoute struct {
+	Prefix netip.Prefix
+	NIC    string // the gateway's NIC, of kind Guest and Forwarding
+}
+
+// Peering is one side of two peered VNets (Microsoft.Network virtualNetworkPeerings), both connected.
+type Peering struct {
+	ID     string
+	Remote string // id of the other VNet
+	// Prefixes are the other's address space as this side knows it: it is taken over when the peering is
+	// made or synchronised.
+	Prefixes       []netip.Prefix
+	Access         bool // allowVirtualNetworkAccess: the other's space is in VirtualNetwork
+	Forwarded      bool // allowForwardedTraffic: takes packets that the other did not begin
+	GatewayTransit bool // allowGatewayTransit: the other may use this VNet's gateway
+	RemoteGateways bool // useRemoteGateways: this VNet uses the other's gateway
+}
+
+// NATGateway gives its subnets public addresses to leave by.
+type NATGateway struct {
+	ID        string
+	Addresses []netip.Addr // in the order of the resource; at least one
+}
+
+// ServiceEndpoint of a subnet: packets to Prefixes reach the region's services with their private source.
+type ServiceEndpoint struct {
+	Service  string // Microsoft.Storage, Microsoft.KeyVault …
+	Prefixes []netip.Prefix
+}
+
+// LoadBalancer of SKU Standard (Microsoft.Network loadBalancers).
+type LoadBalancer struct {
+	ID        string
+	VNet      string // id of the VNet that has its backends and private frontends
+	Frontends []Frontend
+	Rules     []BalancingRule
+	NATRules  []InboundNATRule
+	Outbound  []OutboundRule
+}
+
+// Frontend of a load balancer: a private address in a subnet, or a public one.
+type Frontend struct {
+	ID     string
+	Subnet string // id; "" for a public frontend
+	Addr   netip.Addr
+}
+
+// Backend is one member of a pool.
+type Backend struct {
+	NIC  string
+	Addr netip.Addr // one of the NIC's
+	// Down: the rule's probe found it unhealthy.
+	Down bool
+}
+
+// BalancingRule spreads a frontend's connections over backends.
+type BalancingRule struct {
+	ID       string
+	Frontend string   // id
+	Protocol Protocol // TCP, UDP, or AnyProtocol with port 0: HA ports
+	Port     uint16
+	// BackendPort; equal to Port for a floating IP, where the destination stays the frontend.
+	BackendPort uint16
+	FloatingIP  bool
+	Affinity    Affinity
+	Backends    []Backend
+	// ImplicitOutbound: backends leave by the frontend (disableOutboundSnat false), if it is public.
+	ImplicitOutbound bool
+}
+
+// Affinity is a rule's loadDistribution: what of a connection chooses its backend.
+type Affinity uint8
+
+const (
+	FiveTuple      Affinity = iota // Default
+	SourceIP                       // SourceIP: source and destination address
+	SourceProtocol                 // SourceIPProtocol: and the protocol
+)
+
+// InboundNATRule leads one port of a frontend to one backend.
+type InboundNATRule struct {
+	ID          string
+	Frontend    string // id
+	Protocol    Protocol
+	Port        uint16
+	BackendPort uint16
+	FloatingIP  bool
+	Backend     Backend
+}
+
+// OutboundRule lets backends leave by public frontends.
+type OutboundRule struct {
+	ID        string
+	Frontends []string // ids
+	Protocol  Protocol // TCP, UDP or AnyProtocol
+	Backends  []Backend
 }
 
 // Internet is the outside that the region plays: the public prefixes of its services, the places that

@@ -53,10 +53,22 @@ func releaseASG(_ context.Context, tx *rp.Tx, r *rp.Resource[ASG]) error {
 		return err
 	}
 	for _, n := range nics {
+		if n.Properties.PrivateEndpoint != nil { // told by its endpoint
+			continue
+		}
 		for _, c := range n.Properties.IPConfigurations {
 			if n.State != arm.Deleting && names(c.Properties.ASGs) {
 				users = append(users, configID(n.ID, c.Name))
 			}
+		}
+	}
+	endpoints, err := rp.List[Endpoint](tx, EndpointType, root)
+	if err != nil {
+		return err
+	}
+	for _, e := range endpoints {
+		if e.State != arm.Deleting && names(e.Properties.ASGs) {
+			users = append(users, e.ID.String())
 		}
 	}
 	if len(users) == 0 {

@@ -25,6 +25,9 @@ type Endpoint struct {
 	NetworkInterfaces []Ref        `json:"networkInterfaces" rp:"readonly"`
 	CustomDNS         []CustomDNS  `json:"customDnsConfigs" rp:"readonly"`
 
+	// IPVersion is ipVersionType: IPv4.
+	IPVersion string `json:"ipVersionType,omitempty"`
+
 	// Members are what was connected, each with its address.
 	Members []EndpointMember `json:"members,omitempty" rp:"private"`
 	// ConnectionName is that of the target's privateEndpointConnections resource.
@@ -88,8 +91,14 @@ func (p *Provider) endpointType() rp.Registration {
 	})
 }
 
-func defaultEndpoint(_ string, r *rp.Resource[Endpoint]) {
+// ipVersionSince is the first api-version that shows ipVersionType.
+const ipVersionSince = "2024-10-01"
+
+func defaultEndpoint(version string, r *rp.Resource[Endpoint]) {
 	v := &r.Properties
+	if v.IPVersion == "" && version >= ipVersionSince {
+		v.IPVersion = "IPv4"
+	}
 	for _, list := range []*[]Connection{&v.Connections, &v.Manual} {
 		if *list == nil {
 			*list = []Connection{}
@@ -134,15 +143,17 @@ func validateEndpoint(op rp.Op, new, old *rp.Resource[Endpoint]) error {
 	if len(v.Connections)+len(v.Manual) != 1 {
 		return bad("InvalidRequestFormat", "Private endpoint %s must have exactly one element in privateLinkServiceConnections or manualPrivateLinkServiceConnections.", new.ID)
 	}
-	c, manual := v.connection()
-	if _, err := arm.ParseID(c.Properties.ServiceID); err != nil {
-		return bad("InvalidReferenceId", "Value for reference id is not valid. Property privateLinkServiceId of resource %s is '%s'.", new.ID, clip(c.Properties.ServiceID))
+	if err := validateConnection(new); err != nil {
+		return err
 	}
 	if v.Subnet == nil {
 		return bad("SubnetNotSpecified", "Private endpoint %s must have a subnet.", new.ID)
 	}
 	if _, err := parseRef(v.Subnet, SubnetType, "subnet", new.ID); err != nil {
 		return err
+	}
+	if v.IPVersion != "" && !strings.EqualFold(v.IPVersion, "IPv4") {
+		return arm.NotImplemented("Private endpoint %s: ipVersionType %s is not implemented.", new.ID, clip(v.IPVersion))
 	}
 	for _, ref := range v.ASGs {
 		if _, err := parseRef(&ref, ASGType, "applicationSecurityGroups", new.ID); err != nil {
@@ -154,15 +165,54 @@ func validateEndpoint(op rp.Op, new, old *rp.Resource[Endpoint]) error {
 			return bad("InvalidIPAddressFormat", "IP configuration %s of private endpoint %s needs an IPv4 address in privateIPAddress, not '%s'.", ip.Name, new.ID, clip(ip.Properties.Address))
 		}
 	}
-	if op == rp.Create {
-		return nil
+	if op == rp.Update {
+		return endpointStays(new, &old.Properties)
 	}
-	was, wasManual := old.Properties.connection()
+	return nil
+}
+
+// validateConnection checks what the one connection asks for. A first-party resource is connected by one of
+// its sub-resources.
+func validateConnection(r *rp.Resource[Endpoint]) error {
+	c, manual := r.Properties.connection()
+	target, err := arm.ParseID(c.Properties.ServiceID)
+	if err != nil {
+		return bad("InvalidReferenceId", "Value for reference id is not valid. Property privateLinkServiceId of resource %s is '%s'.", r.ID, clip(c.Properties.ServiceID))
+	}
+	id := connectionID(r.ID, c.Name, manual)
+	switch {
+	case len(c.Properties.GroupIDs) == 0:
+		return bad("MissingParameterOnPrivateLinkServiceConnection", "Private link service connection %s is missing required parameter 'group Id'.", id)
+	case len(c.Properties.GroupIDs) > 1:
+		return bad("OnlyOneGroupIdPermitted", "Private link service connection %s has the following group Ids: %s. Only one group Id is permitted when connecting to a first-party resource (%s).", id, strings.Join(c.Properties.GroupIDs, ", "), target)
+	}
+	return nil
+}
+
+// connectionID is the id under which an endpoint shows its connection.
+func connectionID(endpoint arm.ID, name string, manual bool) string {
+	return endpoint.String() + "/" + connectionKind(manual) + "/" + name
+}
+
+func connectionKind(manual bool) string {
+	if manual {
+		return "manualPrivateLinkServiceConnections"
+	}
+	return "privateLinkServiceConnections"
+}
+
+// endpointStays refuses a change of what is settled when an endpoint is made. An absent name of the interface
+// says nothing.
+func endpointStays(new *rp.Resource[Endpoint], old *Endpoint) error {
+	v := &new.Properties
+	c, manual := v.connection()
+	was, wasManual := old.connection()
 	same := wasManual == manual && strings.EqualFold(was.Properties.ServiceID, c.Properties.ServiceID) &&
 		slices.EqualFunc(was.Properties.GroupIDs, c.Properties.GroupIDs, strings.EqualFold) &&
-		strings.EqualFold(old.Properties.Subnet.ID, v.Subnet.ID) && slices.Equal(old.Properties.IPConfigurations, v.IPConfigurations)
+		strings.EqualFold(old.Subnet.ID, v.Subnet.ID) && slices.Equal(old.IPConfigurations, v.IPConfigurations) &&
+		(v.CustomNICName == "" || strings.EqualFold(v.CustomNICName, old.CustomNICName))
 	if !same {
-		return bad("PropertyChangeNotAllowed", "The subnet, the connection and the IP configurations of private endpoint %s cannot be changed after it was created.", new.ID)
+		return bad("PropertyChangeNotAllowed", "The subnet, the connection, the IP configurations and the name of the network interface of private endpoint %s cannot be changed after it was created.", new.ID)
 	}
 	return nil
 }
@@ -174,6 +224,11 @@ func endpointLinks(r *rp.Resource[Endpoint]) []rp.Link {
 			links = append(links, rp.Link{Action: SubnetType + "/join/action", ID: id})
 		}
 	}
+	for _, ref := range r.Properties.ASGs {
+		if id, err := arm.ParseID(ref.ID); err == nil {
+			links = append(links, rp.Link{Action: ASGType + "/joinIpConfiguration/action", ID: id})
+		}
+	}
 	if c, manual := r.Properties.connection(); c != nil && !manual {
 		if id, err := arm.ParseID(c.Properties.ServiceID); err == nil {
 			links = append(links, rp.Link{Action: id.Type().String() + "/PrivateEndpointConnectionsApproval/action", ID: id})
@@ -182,7 +237,7 @@ func endpointLinks(r *rp.Resource[Endpoint]) []rp.Link {
 	return links
 }
 
-func (p *Provider) admitEndpoint(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[Endpoint]) error {
+func (p *Provider) admitEndpoint(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource[Endpoint]) error {
 	v := &new.Properties
 	for _, ref := range v.ASGs {
 		if err := mustExist[ASG](tx, &ref, new.ID); err != nil {
@@ -190,7 +245,8 @@ func (p *Provider) admitEndpoint(_ context.Context, tx *rp.Tx, op rp.Op, new, _ 
 		}
 	}
 	if op == rp.Update {
-		return nil
+		v.CustomNICName = old.Properties.CustomNICName
+		return regroup(tx, v)
 	}
 	subnet, err := p.endpointSubnet(tx, new)
 	if err != nil {
@@ -236,165 +292,8 @@ func (p *Provider) endpointSubnet(tx *rp.Tx, r *rp.Resource[Endpoint]) (*rp.Reso
 	if vnet.Location != r.Location {
 		return nil, missing(id, r.ID) // whose text says that both must be in one region
 	}
-	return s, s.Properties.notDelegated(s.ID, r.ID.String())
-}
-
-// endpointNIC makes the interface of a new endpoint, with an address for each member.
-func (p *Provider) endpointNIC(tx *rp.Tx, r *rp.Resource[Endpoint], subnet *rp.Resource[Subnet], members []privatelink.Member) (arm.ID, error) {
-	v := &r.Properties
-	name := v.CustomNICName
-	if name == "" {
-		name = r.ID.Name() + ".nic." + uuid.NewString()
+	if len(s.Properties.Delegations) > 0 {
+		return nil, bad("PrivateEndpointCreationNotAllowedAsSubnetIsDelegated", "Private endpoint %s cannot be created as subnet %s is delegated.", r.ID, s.ID)
 	}
-	id, err := arm.ParseID(r.ID.Scope().String() + "/providers/" + NICType + "/" + name)
-	if err != nil {
-		return arm.ID{}, err
-	}
-	switch _, err := rp.Get[Interface](tx, id); {
-	case err == nil:
-		return arm.ID{}, bad("NetworkInterfaceAlreadyExists", "Private endpoint %s cannot have the network interface %s: it exists already.", r.ID, id)
-	case !notFound(err):
-		return arm.ID{}, err
-	}
-	wanted, err := static(v.IPConfigurations, members)
-	if err != nil {
-		return arm.ID{}, err
-	}
-	taken := map[netip.Addr]bool{}
-	for _, a := range wanted {
-		taken[a] = true
-	}
-	nic := &rp.Resource[Interface]{ID: id, Location: r.Location, Properties: Interface{
-		ResourceGUID: uuid.NewString(), NICType: "Standard", HostedWorkloads: []string{}, TapConfigurations: []any{},
-		DNS: DNSSettings{Servers: []string{}, AppliedServers: []string{}}, PrivateEndpoint: &Ref{ID: r.ID.String()},
-	}}
-	for i, m := range members {
-		config := IPConfig{Name: "privateEndpointIpConfig." + uuid.NewString()}
-		a, err := take(tx, subnet, wanted[i], allocation{Owner: configID(id, config.Name), Endpoint: r.ID.String()}, taken)
-		if err != nil {
-			return arm.ID{}, err
-		}
-		config.Properties = IPConfigFields{
-			Address: a.String(), Allocation: "Dynamic", Subnet: &Ref{ID: subnet.ID.String()}, Primary: i == 0, Version: "IPv4",
-			ASGs: v.ASGs, Link: &LinkDetails{GroupID: m.GroupID, MemberName: m.Name, FQDNs: m.FQDNs},
-		}
-		if wanted[i].IsValid() {
-			config.Properties.Allocation = "Static"
-		}
-		nic.Properties.IPConfigurations = append(nic.Properties.IPConfigurations, config)
-		v.Members = append(v.Members, EndpointMember{Member: m, Addr: a})
-	}
-	return id, rp.Save(tx, nic)
-}
-
-// static finds the address that each member was asked to have, by index; invalid for a dynamic one.
-func static(configs []EndpointIP, members []privatelink.Member) (map[int]netip.Addr, error) {
-	wanted := map[int]netip.Addr{}
-	for _, c := range configs {
-		i := slices.IndexFunc(members, func(m privatelink.Member) bool {
-			return strings.EqualFold(m.GroupID, c.Properties.GroupID) && strings.EqualFold(m.Name, c.Properties.MemberName)
-		})
-		a, err := netip.ParseAddr(c.Properties.Address)
-		if i < 0 || err != nil || wanted[i].IsValid() {
-			return nil, bad("InvalidPrivateEndpointIpConfiguration", "IP configuration %s names member '%s' of group '%s', which the target does not have, or names it twice.", c.Name, clip(c.Properties.MemberName), clip(c.Properties.GroupID))
-		}
-		wanted[i] = a
-	}
-	return wanted, nil
-}
-
-// connectionState is what the target says of the connection now.
-func connectionState(tx *rp.Tx, v *Endpoint) (privatelink.State, error) {
-	target, err := v.target()
-	if err != nil {
-		return privatelink.State{}, err
-	}
-	c, err := rp.Get[privatelink.Connection](tx, target.Child("privateEndpointConnections", v.ConnectionName))
-	if notFound(err) || (err == nil && c.State == arm.Deleting) {
-		return privatelink.State{Status: "Disconnected", Description: "The connection was removed by the resource that it led to.", ActionsRequired: "None"}, nil
-	}
-	if err != nil {
-		return privatelink.State{}, err
-	}
-	return c.Properties.State, nil
-}
-
-// reconcileEndpoint follows the connection's state: only an approved one has DNS records and answers.
-func (p *Provider) reconcileEndpoint(ctx context.Context, r *rp.Resource[Endpoint]) (rp.Result, error) {
-	err := p.cfg.Engine.Update(ctx, func(tx *rp.Tx) error {
-		e, err := rp.Get[Endpoint](tx, r.ID)
-		if notFound(err) || (err == nil && e.State == arm.Deleting) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		return publishAll(tx, e)
-	})
-	if err != nil {
-		return rp.Result{}, err
-	}
-	return rp.Result{}, p.cfg.Sync.Sync(ctx)
-}
-
-func presentEndpoint(_ context.Context, tx *rp.Tx, r *rp.Resource[Endpoint]) error {
-	v := &r.Properties
-	c, manual := v.connection()
-	if c == nil {
-		return nil
-	}
-	state, err := connectionState(tx, v)
-	if err != nil {
-		return err
-	}
-	kind := "privateLinkServiceConnections"
-	if manual {
-		kind = "manualPrivateLinkServiceConnections"
-	}
-	c.ID, c.ETag, c.Type = r.ID.String()+"/"+kind+"/"+c.Name, r.ETag, EndpointType+"/"+kind
-	c.Properties.ProvisioningState, c.Properties.State = string(arm.Succeeded), &state
-	v.CustomDNS = []CustomDNS{}
-	groups, err := rp.List[ZoneGroup](tx, ZoneGroupType, r.ID)
-	if err != nil || len(groups) > 0 { // with a zone group, DNS is Azure's business
-		return err
-	}
-	for _, m := range v.Members {
-		for _, name := range m.FQDNs {
-			v.CustomDNS = append(v.CustomDNS, CustomDNS{FQDN: name, Addresses: []string{m.Addr.String()}})
-		}
-	}
-	return nil
-}
-
-// releaseEndpoint takes back the connection and the interface; zone groups, which are children, have
-// gone before.
-func (p *Provider) releaseEndpoint(_ context.Context, tx *rp.Tx, r *rp.Resource[Endpoint]) error {
-	target, err := r.Properties.target()
-	if err != nil {
-		return err
-	}
-	if err := p.cfg.Targets.Disconnect(tx, target, r.ID); err != nil {
-		return err
-	}
-	for _, ref := range r.Properties.NetworkInterfaces {
-		id, err := arm.ParseID(ref.ID)
-		if err != nil {
-			return err
-		}
-		nic, err := rp.Get[Interface](tx, id)
-		if notFound(err) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		nic.Properties.PrivateEndpoint = nil // which is what keeps others from deleting it
-		if err := rp.Save(tx, nic); err != nil {
-			return err
-		}
-		if err := rp.Remove(tx, id); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s, nil
 }

@@ -3,6 +3,7 @@ package network_test
 import (
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -133,7 +134,13 @@ func TestEndpointRefusals(t *testing.T) {
 		{strings.Replace(endpointBody("privateLinkServiceConnections", "blob", ""), "subnets/endpoints", "subnets/none", 1), "InvalidResourceReference"},
 		{strings.Replace(endpointBody("privateLinkServiceConnections", "blob", ""), "westeurope", "northeurope", 1), "InvalidResourceReference"},
 		{endpointBody("privateLinkServiceConnections", "none", ""), "InvalidPrivateLinkServiceGroupId"},
-		{endpointBody("privateLinkServiceConnections", "blob", `,"ipConfigurations":[{"name":"i","properties":{"groupId":"blob","memberName":"none","privateIPAddress":"10.20.1.9"}}]`), "InvalidPrivateEndpointIpConfiguration"},
+		{strings.Replace(endpointBody("privateLinkServiceConnections", "blob", ""), `"groupIds":["blob"]`, `"groupIds":[]`, 1), "MissingParameterOnPrivateLinkServiceConnection"},
+		{strings.Replace(endpointBody("privateLinkServiceConnections", "blob", ""), `["blob"]`, `["blob","two"]`, 1), "OnlyOneGroupIdPermitted"},
+		{endpointBody("privateLinkServiceConnections", "blob", `,"ipVersionType":"DualStack"`), "NotImplemented"},
+		{endpointBody("privateLinkServiceConnections", "two", staticConfigs("two", "a", "10.20.1.9")), "PrivateEndpointIpConfigurationMissingMemberNamesRequiredByFps"},
+		{endpointBody("privateLinkServiceConnections", "blob", staticConfigs("blob", "blob", "10.20.1.9", "none", "10.20.1.10")), "InvalidPrivateEndpointIpConfiguration"},
+		{endpointBody("privateLinkServiceConnections", "two", staticConfigs("two", "a", "10.20.1.9", "a", "10.20.1.10")), "InvalidPrivateEndpointIpConfiguration"},
+		{endpointBody("privateLinkServiceConnections", "blob", staticConfigs("blob", "none", "10.20.1.9")), "PrivateEndpointIpConfigurationMissingMemberNamesRequiredByFps"},
 		{endpointBody("privateLinkServiceConnections", "blob", `,"ipConfigurations":[{"name":"i","properties":{"groupId":"blob","memberName":"blob","privateIPAddress":"10.20.2.9"}}]`), "PrivateIPAddressNotInSubnet"},
 	} {
 		r.refused(http.MethodPut, endpoint, c.body, c.code)
@@ -146,13 +153,88 @@ func TestEndpointRefusals(t *testing.T) {
 	r.refused(http.MethodPut, strings.Replace(endpoint, "/pe", "/pe2", 1), endpointBody("privateLinkServiceConnections", "blob", ""), "LinkedAuthorizationFailed")
 }
 
+// staticConfigs is an ipConfigurations property: a group, then members with their addresses.
+func staticConfigs(group string, members ...string) string {
+	var list []string
+	for i := 0; i < len(members); i += 2 {
+		list = append(list, fmt.Sprintf(`{"name":"i%d","properties":{"groupId":%q,"memberName":%q,"privateIPAddress":%q}}`, i, group, members[i], members[i+1]))
+	}
+	return `,"ipConfigurations":[` + strings.Join(list, ",") + "]"
+}
+
 func TestStaticAndSeveralMembers(t *testing.T) {
 	r := secured(t)
-	r.put(endpoint, endpointBody("privateLinkServiceConnections", "two", `,"customNetworkInterfaceName":"mine","ipConfigurations":[{"name":"i","properties":{"groupId":"two","memberName":"b","privateIPAddress":"10.20.1.4"}}]`))
+	r.put(endpoint, endpointBody("privateLinkServiceConnections", "two", `,"customNetworkInterfaceName":"mine"`+staticConfigs("two", "b", "10.20.1.4", "a", "10.20.1.20")))
 	n := r.get(net0 + "networkInterfaces/mine")
-	r.want(n, "properties.ipConfigurations.0.properties.privateIPAddress", "10.20.1.5")
+	r.want(n, "properties.ipConfigurations.0.properties.privateIPAddress", "10.20.1.20")
 	r.want(n, "properties.ipConfigurations.1.properties.privateIPAddress", "10.20.1.4")
 	r.want(n, "properties.ipConfigurations.1.properties.privateIPAllocationMethod", "Static")
+	second := strings.Replace(endpoint, "/pe", "/pe2", 1)
+	r.refused(http.MethodPut, second, endpointBody("privateLinkServiceConnections", "two", `,"customNetworkInterfaceName":"mine"`), "NetworkInterfaceAlreadyExists")
+	r.put(second, endpointBody("privateLinkServiceConnections", "two", ""))
+	if addrs := r.topology().VNets[0].NICs[1].Addrs; len(addrs) != 2 || addrs[0].String() != "10.20.1.5" || addrs[1].String() != "10.20.1.6" {
+		t.Errorf("dynamic addresses: %v", addrs)
+	}
+	r.refused(http.MethodPut, endpoint, endpointBody("privateLinkServiceConnections", "two", `,"customNetworkInterfaceName":"other"`), "PropertyChangeNotAllowed")
+}
+
+// An application security group may be given to an endpoint and taken away at any time. Rules that name it
+// as their destination hit the endpoint where the subnet has network policies for endpoints.
+func TestEndpointGroups(t *testing.T) {
+	r := newRig(t)
+	web := net0 + "applicationSecurityGroups/web"
+	r.put(account, `{"location":"westeurope"}`)
+	r.put(web, `{"location":"westeurope"}`)
+	r.put(nsg, `{"location":"westeurope"}`)
+	r.put(nsg+"/securityRules/r", strings.Replace(strings.Replace(ruleBody(100, "Inbound", ""), `"destinationAddressPrefix":"VirtualNetwork"`, `"destinationApplicationSecurityGroups":[`+ref(web)+`]`, 1), `"allow"`, `"deny"`, 1))
+	r.put(vnet, vnetBody("10.20.0.0/16", subnetBody("endpoints", "10.20.1.0/24", `,"privateEndpointNetworkPolicies":"NetworkSecurityGroupEnabled","networkSecurityGroup":`+ref(nsg)), subnetBody("training", "10.20.2.0/24", "")))
+	r.put(net0+"networkInterfaces/n", nicBody("", config("ip", "training", "")))
+	verdict := func() fabric.Explanation {
+		return fabric.Explain(r.topology(), fabric.Flow{
+			From: fabric.Place{Kind: fabric.AtNIC, ID: net0 + "networkInterfaces/n"}, Dst: netip.MustParseAddr("10.20.1.4"), Protocol: fabric.TCP, SrcPort: 40000, DstPort: 443})
+	}
+	for _, step := range []struct {
+		groups string
+		want   fabric.Verdict
+	}{{"", fabric.Allowed}, {`,"applicationSecurityGroups":[` + ref(web) + `]`, fabric.Denied}, {`,"applicationSecurityGroups":[]`, fabric.Allowed}, {`,"applicationSecurityGroups":[` + ref(web) + `]`, fabric.Denied}} {
+		e := r.put(endpoint, endpointBody("privateLinkServiceConnections", "blob", step.groups))
+		if got := verdict(); got.Verdict != step.want || got.Verdict == fabric.Denied && got.By.Rule != "r" {
+			t.Errorf("with %q: %s", step.groups, got)
+		}
+		nic := r.get(at(e, "properties.networkInterfaces.0.id").(string))
+		if groups, _ := at(nic, "properties.ipConfigurations.0.properties.applicationSecurityGroups").([]any); (len(groups) == 1) != (step.want == fabric.Denied) {
+			t.Errorf("with %q the interface is in %v", step.groups, groups)
+		}
+	}
+	e := r.refused(http.MethodDelete, web, "", "InUseApplicationSecurityGroupCannotBeDeleted")
+	if !strings.Contains(e.Message, endpoint) {
+		t.Error(e.Message)
+	}
+	r.denied = "Microsoft.Network/applicationSecurityGroups/joinIpConfiguration/action"
+	r.refused(http.MethodPut, endpoint, endpointBody("privateLinkServiceConnections", "blob", `,"applicationSecurityGroups":[`+ref(web)+`]`), "LinkedAuthorizationFailed")
+}
+
+// An endpoint may be in another subscription than its target; a subnet of another service takes none.
+func TestEndpointPlaces(t *testing.T) {
+	r := secured(t)
+	far := strings.Replace(endpoint, "11111111-1111", "22222222-2222", 1)
+	e := r.put(far, endpointBody("manualPrivateLinkServiceConnections", "blob", ""))
+	r.want(e, "properties.manualPrivateLinkServiceConnections.0.properties.privateLinkServiceConnectionState.status", "Pending")
+	r.put(vnet+"/subnets/delegated", `{"properties":{"addressPrefix":"10.20.3.0/24","delegations":[{"name":"d","properties":{"serviceName":"Microsoft.ContainerInstance/containerGroups"}}]}}`)
+	r.refused(http.MethodPut, endpoint, strings.Replace(endpointBody("privateLinkServiceConnections", "blob", ""), "subnets/endpoints", "subnets/delegated", 1), "PrivateEndpointCreationNotAllowedAsSubnetIsDelegated")
+}
+
+func TestAvailableEndpointTypes(t *testing.T) {
+	r := newRig(t)
+	for _, scope := range []string{"/subscriptions/11111111-1111-1111-1111-111111111111", group} {
+		list, err := r.do(http.MethodGet, scope+"/providers/Microsoft.Network/locations/westeurope/availablePrivateEndpointTypes", latest, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.want(list, "value.0.resourceName", "Microsoft.Storage/storageAccounts")
+		r.want(list, "value.0.name", "Microsoft.Storage.storageAccounts")
+		r.want(list, "value.0.type", "Microsoft.Network/availablePrivateEndpointTypes")
+	}
 }
 
 // A manual connection has no records and no service until the owner of the target approves it, and loses

@@ -30,6 +30,8 @@ const (
 type Targets interface {
 	Connect(tx *rp.Tx, target arm.ID, groups []string, endpoint arm.ID, message string, manual bool) (privatelink.Link, error)
 	Disconnect(tx *rp.Tx, target, endpoint arm.ID) error
+	// Available are the resource types that can be targets, in order.
+	Available() []string
 }
 
 // Syncer applies the desired state of the store to the running network: topology, listeners, DNS.
@@ -66,7 +68,7 @@ func New(cfg Config) *Provider { return &Provider{cfg: cfg} }
 func (p *Provider) Types() []rp.Registration {
 	return []rp.Registration{
 		p.vnetType(), p.subnetType(), p.nsgType(), p.ruleType(), p.asgType(), p.nicType(), p.publicIPType(),
-		p.endpointType(), p.zoneGroupType(), p.routes(),
+		p.endpointType(), p.zoneGroupType(), p.routes(), p.linkRoutes(),
 	}
 }
 

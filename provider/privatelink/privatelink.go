@@ -83,6 +83,16 @@ func New(targets ...Target) *Links {
 	return l
 }
 
+// Available are the types of all targets, in order.
+func (l *Links) Available() []string {
+	types := make([]string, 0, len(l.targets))
+	for _, t := range l.targets {
+		types = append(types, t.Type)
+	}
+	slices.Sort(types)
+	return types
+}
+
 // Connection of an endpoint to a target, for the endpoint's side.
 type Link struct {
 	Name    string // of the privateEndpointConnections resource
@@ -137,7 +147,7 @@ func (l *Links) members(tx *rp.Tx, target arm.ID, groups []string) ([]Member, er
 		out = append(out, have[i].Members...)
 	}
 	if len(out) == 0 {
-		return nil, arm.Errorf(http.StatusBadRequest, "MissingPrivateLinkServiceGroupId", "A private endpoint to '%s' needs groupIds.", target)
+		return nil, arm.Errorf(http.StatusBadRequest, "MissingParameterOnPrivateLinkServiceConnection", "A private link service connection to '%s' is missing required parameter 'group Id'.", target)
 	}
 	return out, nil
 }

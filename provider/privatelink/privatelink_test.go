@@ -248,7 +248,8 @@ func TestRefusals(t *testing.T) {
 	r := newRig(t)
 	pe := net0 + "privateEndpoints/pe" + api
 	r.refused(400, "InvalidPrivateLinkServiceGroupId", "It has: lid, hinges", "PUT", pe, endpoint(auto, `"wheel"`))
-	r.refused(400, "MissingPrivateLinkServiceGroupId", "needs groupIds", "PUT", pe, endpoint(auto, ""))
+	r.refused(400, "MissingParameterOnPrivateLinkServiceConnection", "privateLinkServiceConnections/c is missing", "PUT", pe, endpoint(auto, ""))
+	r.refused(400, "OnlyOneGroupIdPermitted", "lid, hinges", "PUT", pe, endpoint(auto, `"lid","hinges"`))
 	r.refused(400, "PrivateLinkServiceTypeNotSupported", "Microsoft.Network/virtualNetworks", "PUT", pe, strings.Replace(endpoint(auto, `"lid"`), box, net0+"virtualNetworks/vnet", 1))
 	if a := r.Request("PUT", pe, strings.Replace(endpoint(auto, `"lid"`), box, box+"2", 1)); a.Status/100 != 4 {
 		t.Errorf("a target that is not there: %d %s", a.Status, a.Text)

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -61,6 +62,10 @@ func parseRef(ref *Ref, typ, property string, of arm.ID) (arm.ID, error) {
 func missing(ref, of arm.ID) *arm.Error {
 	return bad("InvalidResourceReference", "Resource %s referenced by resource %s was not found. Please make sure that the referenced resource exists, and that both resources are in the same region.", ref, of)
 }
+
+// absent is a reference in the store to what is not there: an error of the program, which stops the network
+// instead of running it without the rules or routes that it was to have.
+func absent(what, id string) error { return fmt.Errorf("%s %s does not exist", what, id) }
 
 // notFound reports whether err says that a resource does not exist.
 func notFound(err error) bool {

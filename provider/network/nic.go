@@ -210,14 +210,12 @@ func (p *Provider) admitNIC(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp
 	} else {
 		before = old.Properties.IPConfigurations
 	}
-	if err := mustExist[NSG](tx, v.NSG, new.ID); err != nil {
+	if err := inRegion[NSG](tx, v.NSG, new.Location, new.ID); err != nil {
 		return err
 	}
 	for _, c := range v.IPConfigurations {
-		for _, ref := range c.Properties.ASGs {
-			if err := mustExist[ASG](tx, &ref, new.ID); err != nil {
-				return err
-			}
+		if err := c.Properties.inRegion(tx, new); err != nil {
+			return err
 		}
 	}
 	if err := p.assign(tx, new.ID, v.IPConfigurations, before); err != nil {
@@ -225,6 +223,23 @@ func (p *Provider) admitNIC(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp
 	}
 	v.MACAddress = mac(v.primary())
 	return nil
+}
+
+// inRegion refuses a configuration that uses something of another region than its interface's.
+func (c *IPConfigFields) inRegion(tx *rp.Tx, nic *rp.Resource[Interface]) error {
+	for _, ref := range c.ASGs {
+		if err := inRegion[ASG](tx, &ref, nic.Location, nic.ID); err != nil {
+			return err
+		}
+	}
+	if err := inRegion[PublicIP](tx, c.PublicIP, nic.Location, nic.ID); err != nil {
+		return err
+	}
+	subnet, err := live[Subnet](tx, c.Subnet, nic.ID)
+	if err != nil {
+		return err
+	}
+	return inRegion[VNet](tx, &Ref{ID: subnet.ID.Parent().String()}, nic.Location, nic.ID)
 }
 
 // assign gives the configurations their addresses. What they had and no longer have goes back first;
@@ -274,10 +289,7 @@ func (p *Provider) assignOne(tx *rp.Tx, nic arm.ID, c *IPConfig) error {
 	if err != nil {
 		return err
 	}
-	s, err := rp.Get[Subnet](tx, subnetID)
-	if notFound(err) || (err == nil && s.State == arm.Deleting) {
-		return missing(subnetID, nic)
-	}
+	s, err := live[Subnet](tx, c.Properties.Subnet, nic)
 	if err != nil {
 		return err
 	}
@@ -312,14 +324,7 @@ func holds(tx *rp.Tx, subnet arm.ID, a netip.Addr, owner string) bool {
 
 // associate makes a public address the configuration's.
 func (p *Provider) associate(tx *rp.Tx, ref *Ref, owner string, nic arm.ID) error {
-	id, err := arm.ParseID(ref.ID)
-	if err != nil {
-		return err
-	}
-	ip, err := rp.Get[PublicIP](tx, id)
-	if notFound(err) || (err == nil && ip.State == arm.Deleting) {
-		return missing(id, nic)
-	}
+	ip, err := live[PublicIP](tx, ref, nic)
 	if err != nil {
 		return err
 	}

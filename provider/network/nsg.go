@@ -141,11 +141,6 @@ func releaseNSG(_ context.Context, tx *rp.Tx, r *rp.Resource[NSG]) error {
 
 var root = arm.MustParseID("/")
 
-// is reports whether the reference names id.
-func (r *Ref) is(id arm.ID) bool {
-	return r != nil && strings.EqualFold(strings.TrimSuffix(r.ID, "/"), id.String())
-}
-
 func access(allow bool) string {
 	if allow {
 		return "Allow"

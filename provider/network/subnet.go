@@ -159,34 +159,48 @@ func validateSubnet(_ rp.Op, new, _ *rp.Resource[Subnet]) error {
 	}
 	switch {
 	case s.RouteTable != nil:
-		return arm.NotImplemented("Route tables are not implemented: subnet %s names %s.", new.ID, clip(s.RouteTable.ID))
+		return arm.NotImplemented("Routes are not enforced yet: subnet %s names route table %s.", new.ID, clip(s.RouteTable.ID))
 	case s.NATGateway != nil:
 		return arm.NotImplemented("NAT gateways are not implemented: subnet %s names %s.", new.ID, clip(s.NATGateway.ID))
 	}
-	if s.NSG != nil {
-		_, err := parseRef(s.NSG, NSGType, "networkSecurityGroup", new.ID)
-		return err
+	for _, u := range s.uses() {
+		if _, err := parseRef(u.ref, u.typ, u.property, new.ID); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
+// use is a reference of a subnet to something that is in its region.
+type use struct {
+	property, typ string
+	ref           *Ref
+}
+
+// uses are the references that the subnet has.
+func (s *Subnet) uses() []use {
+	return slices.DeleteFunc([]use{
+		{"networkSecurityGroup", NSGType, s.NSG}, {"routeTable", RouteTableType, s.RouteTable},
+	}, func(u use) bool { return u.ref == nil })
+}
+
+// subnetLinks: attaching something to a subnet needs join/action on it.
 func subnetLinks(r *rp.Resource[Subnet]) []rp.Link {
-	if r.Properties.NSG == nil {
-		return nil
+	var links []rp.Link
+	for _, u := range r.Properties.uses() {
+		if id, err := arm.ParseID(u.ref.ID); err == nil { // else Validate has its say
+			links = append(links, rp.Link{Action: u.typ + "/join/action", ID: id})
+		}
 	}
-	id, err := arm.ParseID(r.Properties.NSG.ID)
-	if err != nil { // Validate has its say
-		return nil
-	}
-	return []rp.Link{{Action: NSGType + "/join/action", ID: id}}
+	return links
 }
 
 func admitSubnet(ctx context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource[Subnet]) error {
+	vnet, err := rp.Get[VNet](tx, new.ID.Parent())
+	if err != nil {
+		return err
+	}
 	if !rp.Embedded(ctx) { // else the virtual network's own admission checks all subnets together
-		vnet, err := rp.Get[VNet](tx, new.ID.Parent())
-		if err != nil {
-			return err
-		}
 		if err := fits(vnet, new); err != nil {
 			return err
 		}
@@ -198,7 +212,10 @@ func admitSubnet(ctx context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource
 			return err
 		}
 	}
-	if err := mustExist[NSG](tx, new.Properties.NSG, new.ID); err != nil {
+	if err := inRegion[NSG](tx, new.Properties.NSG, vnet.Location, new.ID); err != nil {
+		return err
+	}
+	if err := inRegion[RouteTable](tx, new.Properties.RouteTable, vnet.Location, new.ID); err != nil {
 		return err
 	}
 	if op == rp.Create {
@@ -258,22 +275,6 @@ func keepsAllocations(tx *rp.Tx, new, old *rp.Resource[Subnet]) error {
 		return err
 	}
 	return bad("InUsePrefixCannotBeDeleted", "IpPrefix %s on Subnet %s has active allocations and cannot be deleted.", strings.Join(old.Properties.prefixes(), ", "), new.ID.Name())
-}
-
-// mustExist checks a reference that Validate has found well-formed.
-func mustExist[T any](tx *rp.Tx, ref *Ref, of arm.ID) error {
-	if ref == nil {
-		return nil
-	}
-	id, err := arm.ParseID(ref.ID)
-	if err != nil {
-		return err
-	}
-	r, err := rp.Get[T](tx, id)
-	if notFound(err) || (err == nil && r.State == arm.Deleting) {
-		return missing(id, of)
-	}
-	return err
 }
 
 func presentSubnet(_ context.Context, tx *rp.Tx, r *rp.Resource[Subnet]) error {

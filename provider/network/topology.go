@@ -19,15 +19,18 @@ var httpsPorts = []uint16{443}
 // spelling that the store has; the NIC of a private endpoint has the endpoint's id, hidden ones their
 // owner's. Resources that are being deleted are not in it. Internet is the caller's to fill in.
 func (p *Provider) Topology(tx *rp.Tx) (*fabric.Topology, error) {
-	b := &builder{tx: tx, vnets: map[string]*fabric.VNet{}, subnets: map[string]string{}, nsgs: map[string]*fabric.NSG{}}
-	for _, step := range []func() error{b.groups, b.networks, b.interfaces, b.endpoints, b.hidden} {
+	b := &builder{tx: tx, vnets: map[string]*fabric.VNet{}, subnets: map[string]string{}, nsgs: map[string]*fabric.NSG{}, tables: map[string]*fabric.RouteTable{}}
+	for _, step := range []func() error{b.groups, b.routeTables, b.networks, b.interfaces, b.endpoints, b.hidden} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("network: topology: %w", err)
 		}
 	}
-	t := &fabric.Topology{NSGs: map[string]*fabric.NSG{}, Tags: p.cfg.Tags}
+	t := &fabric.Topology{NSGs: map[string]*fabric.NSG{}, RouteTables: map[string]*fabric.RouteTable{}, Tags: p.cfg.Tags}
 	for _, g := range b.nsgs {
 		t.NSGs[g.ID] = g
+	}
+	for _, r := range b.tables {
+		t.RouteTables[r.ID] = r
 	}
 	for _, key := range b.order {
 		t.VNets = append(t.VNets, *b.vnets[key])
@@ -43,6 +46,7 @@ type builder struct {
 	vnets   map[string]*fabric.VNet
 	subnets map[string]string // lower-case id to the id as it is stored
 	nsgs    map[string]*fabric.NSG
+	tables  map[string]*fabric.RouteTable
 }
 
 func (b *builder) groups() error {
@@ -78,7 +82,7 @@ func (b *builder) nsg(id string) (string, error) {
 	}
 	g := b.nsgs[strings.ToLower(id)]
 	if g == nil { // in-use checks keep this from happening; never run a network without its rules
-		return "", fmt.Errorf("network security group %s does not exist", id)
+		return "", absent("network security group", id)
 	}
 	return g.ID, nil
 }
@@ -121,6 +125,9 @@ func (b *builder) networks() error {
 				return err
 			}
 		}
+		if out.RouteTable, err = b.table(s.Properties.RouteTable); err != nil {
+			return err
+		}
 		v.Subnets = append(v.Subnets, out)
 		b.subnets[s.ID.Key()] = s.ID.String()
 	}
@@ -152,7 +159,7 @@ func (b *builder) interfaces() error {
 		if r.State == arm.Deleting || v.PrivateEndpoint != nil || len(v.IPConfigurations) == 0 {
 			continue
 		}
-		n := fabric.NIC{ID: r.ID.String(), Kind: fabric.Guest}
+		n := fabric.NIC{ID: r.ID.String(), Kind: fabric.Guest, Forwarding: v.IPForwarding}
 		var subnet string
 		for _, c := range v.IPConfigurations {
 			a, err := netip.ParseAddr(c.Properties.Address)

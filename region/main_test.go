@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 		}
 	case "exec":
 		execTest(ctx, os.Args[2], os.Args[3:])
-	case "ask": // waits for a line, then asks the address and prints the answer
+	case "ask": // says that it runs, waits for a line, then asks the address and prints the answer
 		err = askTest(os.Args[2])
 	default:
 		goleak.VerifyTestMain(m)
@@ -100,6 +100,7 @@ func execTest(ctx context.Context, dir string, argv []string) {
 }
 
 func askTest(addr string) error {
+	fmt.Println("inside")
 	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
 		return err
 	}

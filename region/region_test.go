@@ -138,6 +138,10 @@ func TestServerKilled(t *testing.T) {
 		if err := inside.Start(); err != nil {
 			t.Fatal(err)
 		}
+		answer := bufio.NewReader(stdout)
+		if line, err := answer.ReadString('\n'); err != nil || line != "inside\n" { // only the server lets it in
+			t.Fatalf("before the server is killed: %q, %v", line, err)
+		}
 
 		status := decode[region.Status](g, g.run("inspect", g.dir))
 		if status.State != region.Running {
@@ -153,7 +157,6 @@ func TestServerKilled(t *testing.T) {
 		}
 		defer outside.Close()
 		fmt.Fprintln(stdin)
-		answer := bufio.NewReader(stdout)
 		if line, err := answer.ReadString('\n'); err != nil || line != "connected\n" {
 			t.Fatalf("while the server is away: %q, %v", line, err)
 		}

@@ -159,8 +159,8 @@ func TestPackets(t *testing.T) {
 		want               string // rule that drops, "" if the packet passes
 	}{
 		{"internet", "tcp", stranger + ":443", ""},
-		{"other/default", "tcp", stranger + ":443", ""}, // no group: Azure lets it out
-		{"other/default", "icmp", stranger, ""},
+		{"other/default", "tcp", stranger + ":443", ""},    // no group: Azure lets it out
+		{"other/default", "icmp", stranger, "no-outbound"}, // default outbound access has no ICMP
 		{"hub/training", "tcp", stranger + ":443", "DenyInternet"},
 		{"hub/training", "udp", stranger + ":53", "DenyInternet"},
 		{"hub/training", "icmp", stranger, "DenyInternet"},

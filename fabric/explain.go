@@ -324,12 +324,9 @@ func (w *walk) leave(v *VNet, n *NIC) bool {
 	case !isPublic(w.p.Destination):
 		return w.deny(v.ID, "the system route for this address is None", FabricRule(RuleNoRoute))
 	}
-	public, how := n.Public, "leaves by its public address"
-	if !public.IsValid() && v.subnet(n.Subnet).DefaultOutbound {
-		public, how = w.plan.outbound[v.ID], "leaves by the default outbound address"
-	}
+	public, how := w.exit(v, n)
 	if !public.IsValid() {
-		return w.deny(n.Subnet, "neither a public address nor default outbound access", FabricRule(RuleNoOutbound))
+		return w.deny(n.Subnet, how, FabricRule(RuleNoOutbound))
 	}
 	w.step(n.Subnet, fmt.Sprintf("%s %s", how, public), RuleRef{}, Allowed)
 	w.p.Source = public
@@ -339,18 +336,9 @@ func (w *walk) leave(v *VNet, n *NIC) bool {
 // acrossInternet finds who has a public address.
 func (w *walk) acrossInternet() bool {
 	dst := w.p.Destination
-	for i := range w.t.VNets {
-		v := &w.t.VNets[i]
-		if dst == w.plan.outbound[v.ID] {
-			w.ns = RouterNS(v.ID)
-			return w.fromUplink(v, nil)
-		}
-		for j := range v.NICs {
-			if dst == v.NICs[j].Public {
-				w.ns = RouterNS(v.ID)
-				return w.fromUplink(v, &v.NICs[j])
-			}
-		}
+	if v, to, private, what := w.owner(dst); v != nil {
+		w.ns = RouterNS(v.ID)
+		return w.fromUplink(v, to, private, what)
 	}
 	for _, h := range w.t.Internet.Hosts {
 		if dst == h.Addr {
@@ -364,19 +352,19 @@ func (w *walk) acrossInternet() bool {
 	return w.deny("the internet", "nobody has this address", FabricRule(RuleNoRoute))
 }
 
-// fromUplink is the way from the internet to a NIC with a public address; to is nil for the address
-// that is for going out only.
-func (w *walk) fromUplink(v *VNet, to *NIC) bool {
+// fromUplink is the way from the internet to a NIC with a public address; to is nil for an address that is
+// for going out only.
+func (w *walk) fromUplink(v *VNet, to *NIC, private netip.Addr, what string) bool {
 	switch {
 	case !isPublic(w.p.Source) || v.has(w.p.Source):
 		return w.deny(v.ID, "such an address is not on the internet", FabricRule(RuleAntiSpoof))
 	case to == nil:
-		return w.deny(v.ID, "a default outbound address takes no connections", FabricRule(RuleNoInbound))
+		return w.deny(v.ID, what+" takes no connections", FabricRule(RuleNoInbound))
 	case to.NSG == "" && v.subnet(to.Subnet).NSG == "":
 		return w.deny(to.ID, "a public address without a network security group is closed", FabricRule(RuleNoInbound))
 	}
-	w.step(v.ID, fmt.Sprintf("%s is translated to %s", w.p.Destination, to.Addrs[0]), RuleRef{}, Allowed)
-	w.p.Destination = to.Addrs[0]
+	w.step(v.ID, fmt.Sprintf("%s is translated to %s", w.p.Destination, private), RuleRef{}, Allowed)
+	w.p.Destination = private
 	return w.toNIC(v, to)
 }
 

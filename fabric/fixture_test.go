@@ -61,6 +61,11 @@ func scenario() *Topology {
 				rule("only-training", 100, Inbound, false, TCP, "10.20.3.0/24", "*", "443"),
 			}},
 		},
+		NATGateways: map[string]*NATGateway{"nat": {ID: "nat", Addresses: []netip.Addr{addr("20.61.2.1"), addr("20.61.2.2"), addr("20.61.2.3")}}},
+		LoadBalancers: []LoadBalancer{{
+			ID: "lb", VNet: "hub", Frontends: []Frontend{{ID: "lb/out", Addr: addr("20.61.3.1")}},
+			Outbound: []OutboundRule{{ID: "lb/tcp", Frontends: []string{"lb/out"}, Protocol: TCP, Backends: []Backend{{NIC: "pooled", Addr: addr("10.20.5.6")}}}},
+		}},
 		VNets: []VNet{
 			{
 				ID: "hub", Prefixes: prefixes("10.20.0.0/16"),
@@ -71,16 +76,20 @@ func scenario() *Topology {
 					{ID: "hub/training", Prefixes: prefixes("10.20.4.0/24"), NSG: "nsg-training", DefaultOutbound: true},
 					{ID: "hub/bare", Prefixes: prefixes("10.20.5.0/24"), DefaultOutbound: true},
 					{ID: "hub/closed", Prefixes: prefixes("10.20.6.0/24")},
+					{ID: "hub/natted", Prefixes: prefixes("10.20.7.0/24"), NATGateway: "nat", DefaultOutbound: true},
 				},
 				NICs: []NIC{
 					{ID: "blob", Kind: Endpoint, Subnet: "hub/endpoints", Addrs: []netip.Addr{addr("10.20.1.4")}, Service: blob},
 					{ID: "vault", Kind: Endpoint, Subnet: "hub/judged", Addrs: []netip.Addr{addr("10.20.2.4"), addr("10.20.2.5")}, Service: blob},
-					{ID: "jump", Subnet: "hub/jumpbox", Addrs: []netip.Addr{addr("10.20.3.4")}, Public: addr("20.61.1.1")},
+					{ID: "jump", Subnet: "hub/jumpbox", Addrs: []netip.Addr{addr("10.20.3.4")}, Public: []PublicAddress{{addr("10.20.3.4"), addr("20.61.1.1")}}},
 					{ID: "node0", Subnet: "hub/training", Addrs: []netip.Addr{addr("10.20.4.4")}, ASGs: []string{"workers"}},
 					{ID: "node1", Subnet: "hub/training", Addrs: []netip.Addr{addr("10.20.4.5"), addr("10.20.4.6")}, NSG: "nsg-jumpbox", ASGs: []string{"workers"}},
-					{ID: "bare", Subnet: "hub/bare", Addrs: []netip.Addr{addr("10.20.5.4")}, Public: addr("20.61.1.2")},
+					{ID: "bare", Subnet: "hub/bare", Addrs: []netip.Addr{addr("10.20.5.4")}, Public: []PublicAddress{{addr("10.20.5.4"), addr("20.61.1.2")}}},
 					{ID: "free", Subnet: "hub/bare", Addrs: []netip.Addr{addr("10.20.5.5")}},
 					{ID: "closed", Subnet: "hub/closed", Addrs: []netip.Addr{addr("10.20.6.4")}},
+					{ID: "natted", Subnet: "hub/natted", Addrs: []netip.Addr{addr("10.20.7.4"), addr("10.20.7.5")}, NSG: "nsg-training",
+						Public: []PublicAddress{{addr("10.20.7.4"), addr("20.61.1.3")}}},
+					{ID: "pooled", Subnet: "hub/bare", Addrs: []netip.Addr{addr("10.20.5.6"), addr("10.20.5.7")}},
 				},
 			},
 			{
@@ -129,6 +138,7 @@ func (c *chance) topology() *Topology {
 		ServicePrefixes: prefixes("20.0.0.0/8", "40.0.0.0/12"),
 		Hosts:           []InternetHost{{Name: "h0", Addr: addr("93.184.216.34")}, {Name: "h1", Addr: addr("20.9.9.9")}},
 	}
+	c.outbound(t)
 	return t
 }
 
@@ -150,9 +160,12 @@ func (c *chance) vnet(id string, i int) VNet {
 				nic.Kind = Endpoint
 				nic.Service = &Service{Ports: pick(c, []uint16{443}, []uint16{80, 443}, nil)}
 			case 1:
-				nic.Public = netip.AddrFrom4([4]byte{pick[byte](c, 20, 77), byte(i), byte(s), byte(n)})
+				nic.Public = c.public(nic.Addrs[0], i, s, n)
 			case 2:
 				nic.Addrs = append(nic.Addrs, nic.Addrs[0].Next())
+				if c.IntN(2) == 0 {
+					nic.Public = c.public(pick(c, nic.Addrs...), i, s, n)
+				}
 			}
 			if c.IntN(2) == 0 {
 				nic.ASGs = []string{pick(c, "asg0", "asg1")}
@@ -259,8 +272,13 @@ func (c *chance) destination(t *Topology) netip.Addr {
 	case 0, 1, 2, 3:
 		return n.Addrs[c.IntN(len(n.Addrs))]
 	case 4, 5:
-		if n.Public.IsValid() {
-			return n.Public
+		if len(n.Public) > 0 {
+			return n.Public[0].Public
+		}
+		for a := range v.publicAddresses(t) {
+			if c.IntN(3) == 0 {
+				return a
+			}
 		}
 	case 6:
 		return t.Internet.Hosts[c.IntN(len(t.Internet.Hosts))].Addr

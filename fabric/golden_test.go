@@ -136,6 +136,12 @@ func TestGoldenExplain(t *testing.T) {
 		{From: Place{AtHost, "client"}, Dst: addr("20.61.1.2"), Protocol: TCP, DstPort: 22},
 		{From: Place{AtHost, "client"}, Dst: addr("10.20.4.4"), Protocol: TCP, DstPort: 22},
 		{From: Place{AtHost, "client"}, Dst: addr("20.60.1.1"), Protocol: TCP, DstPort: 443},
+		{From: Place{AtNIC, "natted"}, Dst: addr("20.60.26.9"), Protocol: TCP, DstPort: 443},
+		{From: Place{AtNIC, "natted"}, Dst: addr("20.61.7.7"), Protocol: ICMP},
+		{From: Place{AtNIC, "pooled"}, Dst: addr("93.184.216.34"), Protocol: TCP, DstPort: 443},
+		{From: Place{AtNIC, "pooled"}, Dst: addr("93.184.216.34"), Protocol: UDP, DstPort: 443},
+		{From: Place{AtNIC, "free"}, Dst: addr("93.184.216.34"), Protocol: ICMP},
+		{From: Place{AtHost, "client"}, Dst: addr("20.61.2.1"), Protocol: TCP, DstPort: 22},
 		{From: Place{AtNIC, "nobody"}, Dst: addr("20.60.1.1"), Protocol: TCP, DstPort: 443},
 	}
 	var b strings.Builder

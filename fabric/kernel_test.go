@@ -30,7 +30,7 @@ type table_ struct {
 type outcome struct {
 	namespace string
 	counter   string // "" if it arrived, "policy" if only a policy dropped it
-	dst       netip.Addr
+	src, dst  netip.Addr
 }
 
 func newKernel(s *State) *kernel {
@@ -72,10 +72,10 @@ func (k *kernel) send(from string, p Packet) outcome {
 	f := frame{Packet: p, iif: ""}
 	f.oif, f.local = n.route(p.Destination)
 	if drop := n.hook("output", &f); drop != "" {
-		return outcome{from, drop, p.Destination}
+		return outcome{from, drop, p.Source, p.Destination}
 	}
 	if f.local {
-		return outcome{namespace: from, dst: p.Destination}
+		return outcome{namespace: from, src: p.Source, dst: p.Destination}
 	}
 	return k.transmit(n, f)
 }
@@ -83,7 +83,7 @@ func (k *kernel) send(from string, p Packet) outcome {
 func (k *kernel) transmit(n *table_, f frame) outcome {
 	for range 16 {
 		if drop := n.hook("postrouting", &f); drop != "" {
-			return outcome{n.Name, drop, f.Destination}
+			return outcome{n.Name, drop, f.Source, f.Destination}
 		}
 		to, ok := k.peers[End{n.Name, f.oif}]
 		if !ok {
@@ -92,7 +92,7 @@ func (k *kernel) transmit(n *table_, f frame) outcome {
 		n = k.namespaces[to.Namespace]
 		f = frame{Packet: f.Packet, iif: to.Interface}
 		if drop := n.hook("prerouting", &f); drop != "" {
-			return outcome{n.Name, drop, f.Destination}
+			return outcome{n.Name, drop, f.Source, f.Destination}
 		}
 		f.oif, f.local = n.route(f.Destination)
 		hook := "forward"
@@ -100,10 +100,10 @@ func (k *kernel) transmit(n *table_, f frame) outcome {
 			hook, f.oif = "input", ""
 		}
 		if drop := n.hook(hook, &f); drop != "" {
-			return outcome{n.Name, drop, f.Destination}
+			return outcome{n.Name, drop, f.Source, f.Destination}
 		}
 		if f.local {
-			return outcome{namespace: n.Name, dst: f.Destination}
+			return outcome{namespace: n.Name, src: f.Source, dst: f.Destination}
 		}
 	}
 	panic("a packet goes round in circles")

@@ -23,6 +23,8 @@ func disagreement(k *kernel, s *State, t *Topology, f Flow) string {
 		return fmt.Sprintf("dropped in %s by %s\n%s", got.namespace, s.Counters[got.counter], e)
 	case e.Verdict == Allowed && (got.namespace != where(t, e.Destination, f) || got.dst != e.Destination.Addr):
 		return fmt.Sprintf("arrived in %s at %s\n%s", got.namespace, got.dst, e)
+	case e.Verdict == Allowed && e.Source.IsValid() && got.src != e.Source:
+		return fmt.Sprintf("arrived as %s\n%s", got.src, e)
 	case e.Verdict == Denied && (got.counter != e.By.Counter() || got.namespace != e.Namespace || s.Counters[got.counter] != e.By):
 		return fmt.Sprintf("counted in %s by %q %s\n%s", got.namespace, got.counter, s.Counters[got.counter], e)
 	}

@@ -67,7 +67,7 @@ const FabricOwner = "fabric"
 const (
 	RuleAntiSpoof    = "anti-spoof"    // the source is not an address of the sender
 	RuleNoRoute      = "no-route"      // Azure's system route to None, or an address that no NIC has
-	RuleNoOutbound   = "no-outbound"   // neither a public address nor default outbound access
+	RuleNoOutbound   = "no-outbound"   // no NAT gateway, public address, outbound rule or default outbound access
 	RuleNoInbound    = "no-inbound"    // a public address is closed where no NSG opens it
 	RuleEndpointPort = "endpoint-port" // the private endpoint does not listen there
 	RulePlatform     = "platform"      // the platform's addresses answer on DNS's and HTTP's port only

@@ -44,7 +44,7 @@ func newPlan(t *Topology) (*plan, error) {
 		return nil, err
 	}
 	for _, id := range ids {
-		p.public[id] = publicOf(vnets[id], p.outbound[id])
+		p.public[id] = publicOf(t, vnets[id], p.outbound[id])
 	}
 	return p, nil
 }
@@ -75,8 +75,8 @@ func (p *plan) planOutbound(t *Topology, ids []string, vnets map[string]*VNet) e
 		taken[h.Addr] = true
 	}
 	for _, v := range vnets {
-		for _, n := range v.NICs {
-			taken[n.Public] = true
+		for a := range v.publicAddresses(t) {
+			taken[a] = true
 		}
 	}
 	at := func(i uint64) netip.Addr {
@@ -113,15 +113,13 @@ func probe(id string, slots uint64, taken func(uint64) bool) (uint64, bool) {
 }
 
 // publicOf are the public addresses that the internet namespace routes to a VNet.
-func publicOf(v *VNet, outbound netip.Addr) interval.Set {
+func publicOf(t *Topology, v *VNet, outbound netip.Addr) interval.Set {
 	var in []netip.Prefix
-	for _, n := range v.NICs {
-		if n.Public.IsValid() {
-			in = append(in, netip.PrefixFrom(n.Public, 32))
-		}
+	for a := range v.publicAddresses(t) {
+		in = append(in, host(a))
 	}
 	if outbound.IsValid() {
-		in = append(in, netip.PrefixFrom(outbound, 32))
+		in = append(in, host(outbound))
 	}
 	return interval.Of(in...)
 }

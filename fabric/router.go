@@ -15,12 +15,13 @@ const judged = "0x1"
 // router compiles one VNet to its router namespace.
 type router struct {
 	gate
-	t          *Topology
-	v          *VNet
-	plan       *plan
-	subnets    map[string]*Subnet
-	roots      map[rootKey]string
-	translates bool // public addresses of NICs
+	t       *Topology
+	v       *VNet
+	plan    *plan
+	subnets map[string]*Subnet
+	roots   map[rootKey]string
+	inbound bool     // public addresses of NICs
+	ways    []string // kinds of protocol that some NIC leaves by
 }
 
 type rootKey struct {
@@ -74,7 +75,7 @@ func (r *router) rules() error {
 
 // addresses writes who may send, what is routed nowhere, and what is translated to what.
 func (r *router) addresses() {
-	var sources, outbound, snat, dnat, closed, endpoints, ports []string
+	var sources, dnat, closed, endpoints, ports []string
 	for i := range r.v.NICs {
 		n := &r.v.NICs[i]
 		if n.Kind == Endpoint {
@@ -84,39 +85,23 @@ func (r *router) addresses() {
 		}
 		for _, a := range n.Addrs {
 			sources = append(sources, fmt.Sprintf("%q . %s", NICNS(n.ID), a))
-			if public := r.outboundOf(n); public.IsValid() {
-				outbound = append(outbound, a.String())
-				snat = append(snat, fmt.Sprintf("%s : %s", a, public))
-			}
 		}
-		if n.Public.IsValid() {
-			dnat = append(dnat, fmt.Sprintf("%s : %s", n.Public, n.Addrs[0]))
+		for _, a := range n.Public {
+			dnat = append(dnat, fmt.Sprintf("%s : %s", a.Public, a.Private))
 		}
 		if n.NSG == "" && r.subnets[n.Subnet].NSG == "" {
 			closed = append(closed, fmt.Sprintf("%q", NICNS(n.ID)))
 		}
 	}
-	r.translates = len(snat) > 0 // a NIC with a public address leaves by it as well
+	r.inbound = len(dnat) > 0
 	r.set("sources", "ifname . ipv4_addr", sources)
 	r.set("closed", "ifname", closed)
-	r.set("outbound", "ipv4_addr", outbound)
-	r.mapping("snat_to", "ipv4_addr : ipv4_addr", snat)
+	r.outbound()
 	r.mapping("dnat_to", "ipv4_addr : ipv4_addr", dnat)
 	r.set("endpoints", "ipv4_addr", endpoints)
 	r.set("endpoint_ports", "ipv4_addr . inet_service", ports)
 	r.intervals("public", texts(r.plan.public[r.v.ID]))
 	r.intervals("private", texts(neverPublic().Union(r.scope.space)))
-}
-
-// outboundOf is the address that a NIC reaches the internet by, zero if it does not.
-func (r *router) outboundOf(n *NIC) netip.Addr {
-	switch {
-	case n.Public.IsValid():
-		return n.Public
-	case r.subnets[n.Subnet].DefaultOutbound:
-		return r.plan.outbound[r.v.ID]
-	}
-	return netip.Addr{}
 }
 
 func listens(n *NIC) (out []string) {
@@ -245,15 +230,15 @@ func (r *router) raw() {
 }
 
 // nat translates public addresses. Its hooks cost every connection of the router, also within the VNet, so
-// they stand only where some NIC has one.
+// they stand only where there is one.
 func (r *router) nat() {
-	if !r.translates {
-		return
+	if r.inbound {
+		r.base("prerouting_nat", "nat hook prerouting priority -100; policy accept;",
+			`iifname "`+UplinkInterface+`" dnat ip to ip daddr map @dnat_to`)
 	}
-	r.base("prerouting_nat", "nat hook prerouting priority -100; policy accept;",
-		`iifname "`+UplinkInterface+`" dnat ip to ip daddr map @dnat_to`)
-	r.base("postrouting_nat", "nat hook postrouting priority 100; policy accept;",
-		`oifname "`+UplinkInterface+`" snat ip to ip saddr map @snat_to`)
+	if r.inbound || len(r.ways) > 0 {
+		r.base("postrouting_nat", "nat hook postrouting priority 100; policy accept;", r.leaveBy()...)
+	}
 }
 
 // input is what ends in the router itself: private endpoints and the platform. It never passes the
@@ -293,11 +278,10 @@ func (r *router) known() []string {
 
 // forward is what crosses the router: out of a NIC, then into a NIC or out to the internet.
 func (r *router) forward() {
-	r.chain("leave",
-		`iifname "`+UplinkInterface+`" `+r.drop(FabricRule(RuleNoInbound)),
-		"ip daddr @private "+r.drop(FabricRule(RuleNoRoute)),
-		"ip saddr != @outbound "+r.drop(FabricRule(RuleNoOutbound)),
-		"goto pass")
+	r.chain("leave", append([]string{
+		`iifname "` + UplinkInterface + `" ` + r.drop(FabricRule(RuleNoInbound)),
+		"ip daddr @private " + r.drop(FabricRule(RuleNoRoute)),
+	}, r.mayLeave()...)...)
 	r.base("forward", "filter hook forward priority 0; policy drop;", append(r.known(),
 		"iifname vmap @egress_nic",
 		"iifname vmap @egress_subnet",

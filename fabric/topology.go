@@ -3,7 +3,10 @@
 // what it compiles. Ids are opaque strings to it (provider/network passes ARM ids).
 package fabric
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // Platform addresses: DNS and the load balancer's probe, the instance metadata service, and the
 // gateway that every NIC sees as its next hop (not an Azure address: on-link in every subnet).
@@ -81,13 +84,16 @@ type NIC struct {
 	Subnet  string       // id
 	Addrs   []netip.Addr // IPv4; the first is the primary one
 	NSG     string       // id, "" for none
-	Public  netip.Addr   // its public address, zero for none
-	ASGs    []string     // application security groups
-	Service *Service     // Endpoint: what answers behind it
+	Public  []PublicAddress
+	ASGs    []string // application security groups
+	Service *Service // Endpoint: what answers behind it
 	// Forwarding: it may send and take packets of others (enableIPForwarding), and its namespace passes
 	// them on.
 	Forwarding bool
 }
+
+// PublicAddress is a public address of a NIC's ip configuration, and the private one that it stands for.
+type PublicAddress struct{ Private, Public netip.Addr }
 
 // Service is what a private endpoint leads to.
 type Service struct {
@@ -149,8 +155,9 @@ type Peering struct {
 
 // NATGateway gives its subnets public addresses to leave by.
 type NATGateway struct {
-	ID        string
-	Addresses []netip.Addr // in the order of the resource; at least one
+	ID string
+	// Addresses that flows leave by. A gateway without any does nothing.
+	Addresses []netip.Addr
 }
 
 // ServiceEndpoint of a subnet: packets to Prefixes reach the region's services with their private source.
@@ -167,6 +174,7 @@ type LoadBalancer struct {
 	Rules     []BalancingRule
 	NATRules  []InboundNATRule
 	Outbound  []OutboundRule
+	Probes    []Probe
 }
 
 // Frontend of a load balancer: a private address in a subnet, or a public one.
@@ -195,9 +203,32 @@ type BalancingRule struct {
 	FloatingIP  bool
 	Affinity    Affinity
 	Backends    []Backend
+	Probe       string // id of the one that tells Backend.Down, "" for none
 	// ImplicitOutbound: backends leave by the frontend (disableOutboundSnat false), if it is public.
 	ImplicitOutbound bool
 }
+
+// Probe tells which backends are healthy (Microsoft.Network loadBalancers/probes). It comes from
+// 168.63.129.16 to each backend of the rules that name it.
+type Probe struct {
+	ID       string
+	Protocol ProbeProtocol
+	Port     uint16
+	Path     string        // of ProbeHTTP and ProbeHTTPS: "/health"
+	Interval time.Duration // between two connections
+	// Threshold is how many results in a row, all good or all bad, change a backend's state
+	// (probeThreshold); 0 counts as 1.
+	Threshold int
+}
+
+// ProbeProtocol is how a Probe asks: a TCP connection that is accepted, or a GET that is answered 200.
+type ProbeProtocol uint8
+
+const (
+	ProbeTCP ProbeProtocol = iota
+	ProbeHTTP
+	ProbeHTTPS
+)
 
 // Affinity is a rule's loadDistribution: what of a connection chooses its backend.
 type Affinity uint8

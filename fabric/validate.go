@@ -2,6 +2,7 @@ package fabric
 
 import (
 	"net/netip"
+	"slices"
 
 	"vauban.dev/fabric/internal/interval"
 )
@@ -23,7 +24,7 @@ func validate(t *Topology) error {
 			return err
 		}
 	}
-	return nil
+	return v.outbound(t)
 }
 
 // validator remembers what is taken in the whole topology.
@@ -99,13 +100,18 @@ func (v *validator) nic(t *Topology, n *NIC, subnets map[string]*Subnet, taken m
 		}
 		taken[a] = n.ID
 	}
-	if !n.Public.IsValid() {
-		return nil
-	}
-	if n.Kind == Endpoint {
+	if n.Kind == Endpoint && len(n.Public) > 0 {
 		return invalid(n.ID, "a private endpoint has no public address")
 	}
-	return v.publicAddress(n.ID, n.Public)
+	for _, a := range n.Public {
+		if !slices.Contains(n.Addrs, a.Private) {
+			return invalid(n.ID, "%s stands for %s, which is not one of its addresses", a.Public, a.Private)
+		}
+		if err := v.publicAddress(n.ID, a.Public); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func knownNSG(t *Topology, owner, id string) error {

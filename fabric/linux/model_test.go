@@ -124,7 +124,7 @@ func (g *generator) topology() *fabric.Topology {
 				nic := fabric.NIC{ID: fmt.Sprintf("%s-n%d", subnet, n), Subnet: subnet, NSG: nsg(),
 					Addrs: []netip.Addr{addr(fmt.Sprintf("10.0.%d.%d", s, 4+n))}}
 				if g.chance(30) {
-					nic.Public = addr(fmt.Sprintf("20.50.%d.%d", v, s*10+n+1))
+					nic.Public = []fabric.PublicAddress{{Private: nic.Addrs[0], Public: addr(fmt.Sprintf("20.50.%d.%d", v, s*10+n+1))}}
 				}
 				if g.chance(40) {
 					nic.ASGs = []string{pick(g, "asg-a", "asg-b")}
@@ -140,6 +140,7 @@ func (g *generator) topology() *fabric.Topology {
 		}
 		topo.VNets = append(topo.VNets, vnet)
 	}
+	g.outbound(topo)
 	g.rules(topo)
 	return topo
 }
@@ -196,8 +197,8 @@ func (g *generator) probes(topo *fabric.Topology, n int) []probe {
 	for _, v := range topo.VNets {
 		for _, nic := range v.NICs {
 			targets = append(targets, nic.Addrs...)
-			if nic.Public.IsValid() {
-				targets = append(targets, nic.Public)
+			for _, a := range nic.Public {
+				targets = append(targets, a.Public)
 			}
 			if nic.Kind == fabric.Guest {
 				senders = append(senders, nic)

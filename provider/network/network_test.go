@@ -8,6 +8,7 @@ import (
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
+	"vauban.dev/fabric"
 	"vauban.dev/provider/network"
 )
 
@@ -314,7 +315,7 @@ func TestHiddenNIC(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if n := top.VNets[0].NICs; len(n) != 3 || n[0].ID != "node1" || n[0].Public != first.Public || n[0].Subnet != vnet+"/subnets/a" {
+		if n := top.VNets[0].NICs; len(n) != 3 || n[0].ID != "node1" || len(n[0].Public) != 1 || n[0].Public[0] != (fabric.PublicAddress{Private: first.Addr, Public: first.Public}) || n[0].Subnet != vnet+"/subnets/a" {
 			t.Errorf("NICs %+v", n)
 		}
 		return nil

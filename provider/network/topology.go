@@ -173,10 +173,12 @@ func (b *builder) interfaces() error {
 				n.Addrs = append(n.Addrs, a)
 			}
 			n.ASGs = append(n.ASGs, keys(c.Properties.ASGs)...)
-			if c.Properties.PublicIP != nil && (c.Properties.Primary || !n.Public.IsValid()) {
-				if n.Public, err = b.public(c.Properties.PublicIP.ID); err != nil {
+			if c.Properties.PublicIP != nil {
+				public, err := b.public(c.Properties.PublicIP.ID)
+				if err != nil {
 					return err
 				}
+				n.Public = append(n.Public, fabric.PublicAddress{Private: a, Public: public})
 			}
 		}
 		if v.NSG != nil {
@@ -241,7 +243,10 @@ func (b *builder) hidden() error {
 		return err
 	}
 	for _, h := range nics {
-		n := fabric.NIC{ID: h.ID, Kind: fabric.Guest, Addrs: []netip.Addr{h.Addr}, Public: h.Public}
+		n := fabric.NIC{ID: h.ID, Kind: fabric.Guest, Addrs: []netip.Addr{h.Addr}}
+		if h.Public.IsValid() {
+			n.Public = []fabric.PublicAddress{{Private: h.Addr, Public: h.Public}}
+		}
 		if n.NSG, err = b.nsg(h.NSG); err != nil {
 			return err
 		}

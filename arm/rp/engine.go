@@ -39,9 +39,11 @@ type Config struct {
 	Clock      clock.Clock
 	Log        *slog.Logger // nil: none
 	Identities Identities   // nil: a resource that asks for an identity is refused
-	Locations  []string     // the regions' names ("westeurope"); a location that is not among them is refused
-	TenantID   string
-	Workers    int // reconciles at a time; 0 = 8
+	// Locations are the regions' names ("westeurope"), first the one where the platform itself is; a location
+	// that is not among them is refused.
+	Locations []string
+	TenantID  string
+	Workers   int // reconciles at a time; 0 = 8
 }
 
 // Engine serves the registered resource types.
@@ -140,6 +142,14 @@ func (e *Engine) definition(t arm.TypeName) (*definition, error) {
 		return nil, arm.Errorf(http.StatusNotFound, "InvalidResourceNamespace", "The resource namespace '%s' is invalid.", t.Namespace)
 	}
 	return nil, arm.Errorf(http.StatusNotFound, "InvalidResourceType", "The resource type '%s' could not be found in the namespace '%s'.", strings.Join(t.Types, "/"), t.Namespace)
+}
+
+// locationsOf are the locations in which resources of the type may stand.
+func (e *Engine) locationsOf(d *definition) []string {
+	if d.home && len(e.locations) > 0 {
+		return e.locations[:1:1]
+	}
+	return slices.Clone(e.locations)
 }
 
 // normalLocation is a location as ids and resources spell it: "West Europe" is westeurope.

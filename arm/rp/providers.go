@@ -40,6 +40,7 @@ type TypeInfo struct {
 	Permission string   // the type as RBAC actions spell it
 	Actions    []string // permissions of its actions
 	Inline     map[string]string
+	Locations  []string
 	Async      bool // writes end in an operation
 	NoPut      bool
 	NoDelete   bool
@@ -51,7 +52,7 @@ func (e *Engine) Describe() []TypeInfo {
 	for _, d := range e.definitions() {
 		info := TypeInfo{
 			Name: d.name, Kind: d.kind, Versions: slices.Clone(d.versions), Permission: permissionName(d.name),
-			Inline: maps.Clone(d.inline), Async: e.async(d), NoPut: d.noPut, NoDelete: d.noDelete,
+			Inline: maps.Clone(d.inline), Locations: e.locationsOf(d), Async: e.async(d), NoPut: d.noPut, NoDelete: d.noDelete,
 		}
 		for _, name := range slices.Sorted(maps.Keys(d.actions)) {
 			info.Actions = append(info.Actions, d.actions[name].permission)
@@ -86,7 +87,7 @@ func (e *Engine) describe(namespace, subscription string, registered func(namesp
 func (e *Engine) describeType(info TypeInfo) resourceType {
 	t := resourceType{ResourceType: strings.Join(info.Name.Types, "/"), Locations: []string{}, APIVersions: info.Versions, Capabilities: "None"}
 	if info.Kind == Tracked {
-		t.Locations = slices.Clone(e.locations)
+		t.Locations = info.Locations
 		t.Capabilities = "SupportsTags, SupportsLocation"
 	}
 	if info.Kind == Extension {

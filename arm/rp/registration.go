@@ -56,6 +56,7 @@ type definition struct {
 	noDelete      bool
 	createStatus  int
 	syncDelete    bool
+	home          bool
 	showETag      bool
 	inline        map[string]string
 	stateProperty string
@@ -92,7 +93,7 @@ type action struct {
 func define[T any](t Type[T]) (*definition, error) {
 	d := &definition{
 		kind: t.Kind, nameRule: t.NameRule, nameError: t.NameError, implicit: t.ImplicitParent, noPut: t.NoPut, noDelete: t.NoDelete,
-		createStatus: cmp.Or(t.CreateStatus, http.StatusCreated), syncDelete: t.SyncDelete, showETag: t.ShowETag, inline: t.Inline, stateProperty: t.StateProperty,
+		createStatus: cmp.Or(t.CreateStatus, http.StatusCreated), syncDelete: t.SyncDelete, home: t.Home, showETag: t.ShowETag, inline: t.Inline, stateProperty: t.StateProperty,
 		actions: map[string]*action{},
 	}
 	if !strings.Contains(t.Name, "/") {

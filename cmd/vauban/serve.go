@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -143,7 +144,7 @@ func (w *world) openDirectory(ctx context.Context) (err error) {
 	w.access = &authz.Evaluator{Source: w.roles}
 	w.engine = rp.New(rp.Config{
 		Store: w.db, Clock: w.clock, Log: w.log, Identities: w.entra, TenantID: w.entra.Tenant().ID,
-		Locations: []string{w.settings.Location, "global"},
+		Locations: locations(w.settings.Location),
 	})
 	return nil
 }
@@ -195,9 +196,8 @@ func (w *world) openProviders(context.Context) (err error) {
 	accounts.Use(w.links)
 	vaults.Use(w.links)
 	w.ml.Attach(w.engine, w.links)
-	location := resources.Location{Name: w.settings.Location, DisplayName: displayName(w.settings.Location)}
 	for _, types := range [][]rp.Registration{
-		resources.New(resources.Tenant{ID: tenant.ID, DisplayName: tenant.Name, Domain: tenant.Domain}, []resources.Location{location}, w.roles).Types(),
+		resources.New(resources.Tenant{ID: tenant.ID, DisplayName: tenant.Name, Domain: tenant.Domain}, resources.AzureLocations(), w.roles).Types(),
 		authorization.New(directory{w.entra}).Types(),
 		managedidentity.Types(directory{w.entra}),
 		w.network.Types(),
@@ -227,9 +227,11 @@ func (w *world) openNetwork(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	pool, err := w.tags.OutboundPool(w.settings.Location)
-	if err != nil {
-		return err
+	var pool []netip.Prefix // of a region that the list of tags lacks: the fabric's own
+	if _, ok := w.tags.Prefixes(servicetags.Regional("AzureCloud", w.settings.Location)); ok {
+		if pool, err = w.tags.OutboundPool(w.settings.Location); err != nil {
+			return err
+		}
 	}
 	w.sync.driver, w.sync.public, w.sync.world = w.driver, zone, w.names.internet()
 	w.sync.world.OutboundPool = pool

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 
 	"github.com/google/uuid"
 
@@ -103,12 +102,13 @@ func writeJSON(path string, v any) error {
 	return os.Rename(path+".tmp", path)
 }
 
-// displayName of a location: "westeurope" is West Europe.
-func displayName(location string) string {
-	for _, suffix := range []string{"europe", "us", "asia", "africa", "india"} {
-		if rest, ok := strings.CutSuffix(location, suffix); ok && rest != "" {
-			return strings.ToUpper(rest[:1]) + rest[1:] + " " + strings.ToUpper(suffix[:1]) + suffix[1:]
+// locations are the names of Azure's regions, the region's own first, and global.
+func locations(own string) []string {
+	names := []string{own}
+	for _, l := range resources.AzureLocations() {
+		if l.Name != own {
+			names = append(names, l.Name)
 		}
 	}
-	return location
+	return append(names, "global")
 }

@@ -17,6 +17,7 @@ import (
 	"vauban.dev/provider/keyvault"
 	"vauban.dev/provider/machinelearning"
 	"vauban.dev/provider/privatelink"
+	"vauban.dev/provider/resources"
 	"vauban.dev/provider/storage"
 	"vauban.dev/store"
 )
@@ -71,7 +72,12 @@ func (p *publicNames) address(host string, tags ...string) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("no service tag of %v has an address for %s", tags, host)
 }
 
-func (p *publicNames) regional(tag string) []string { return []string{tag + "." + p.location, tag} }
+func (p *publicNames) regional(tag string) []string { return regional(tag, p.location) }
+
+// regional are the tags of a service in a location, the most fitting first: the list does not have every region.
+func regional(tag, location string) []string {
+	return []string{servicetags.Regional(tag, location), tag}
+}
 
 // zone is the table of all public names.
 func (p *publicNames) zone() (*dns.PublicZone, error) {
@@ -109,11 +115,11 @@ func (p *publicNames) zone() (*dns.PublicZone, error) {
 		return nil, err
 	}
 	families := []family{
-		{"vault.azure.net", "privatelink.vaultcore.azure.net", "data-prod-" + p.location + ".vaultcore.azure.net", "AzureKeyVault", "vault", vaultByName},
+		{"vault.azure.net", "privatelink.vaultcore.azure.net", vaultFront, "AzureKeyVault", "vault", vaultByName},
 	}
 	for _, service := range storageServices {
 		suffix := service + ".core.windows.net"
-		families = append(families, family{suffix, "privatelink." + suffix, service + ".ams01prdstr01a.store.core.windows.net", "Storage", service, storageByName})
+		families = append(families, family{suffix, "privatelink." + suffix, storageFront(service), "Storage", service, storageByName})
 	}
 	// "How to use your workspace with a custom DNS server": cert shares the api name's record.
 	for _, name := range [][2]string{
@@ -122,18 +128,56 @@ func (p *publicNames) zone() (*dns.PublicZone, error) {
 		{"inference." + p.location + ".api.azureml.ms", "inference." + p.location + ".privatelink.api.azureml.ms"},
 		{p.location + ".notebooks.azure.net", p.location + ".privatelink.notebooks.azure.net"},
 	} {
-		families = append(families, family{name[0], name[1], "", "AzureMachineLearning", "amlworkspace", workspaceByLabel})
+		families = append(families, family{name[0], name[1], nil, "AzureMachineLearning", "amlworkspace", workspaceByLabel})
 	}
 	for _, f := range families {
 		a, err := p.address(f.suffix, p.regional(f.tag)...)
 		if err != nil {
 			return nil, err
 		}
-		if err := z.Service(dns.Service{Suffix: f.suffix, Private: f.private, Front: f.front, Addrs: []netip.Addr{use(a)}, Lookup: p.resource(f.find, f.group)}); err != nil {
+		known := p.known(f)
+		s := dns.Service{Suffix: f.suffix, Private: f.private, Addrs: []netip.Addr{use(a)}, Lookup: known.lookup}
+		if f.front != nil {
+			s.Front, s.Own = f.front(p.location), known.own
+		}
+		if err := z.Service(s); err != nil {
 			return nil, err
 		}
 	}
-	return z, nil
+	return z, p.fronts(z, families, use)
+}
+
+// fronts adds the families' fronts in the other locations: resources there have addresses of that region's tag.
+func (p *publicNames) fronts(z *dns.PublicZone, families []family, use func(netip.Addr) netip.Addr) error {
+	for _, l := range resources.AzureLocations() {
+		for _, f := range families {
+			if f.front == nil || l.Name == p.location {
+				continue
+			}
+			a, err := p.address(l.Name, regional(f.tag, l.Name)...) // one for all services of a region's stamp
+			if err != nil {
+				return err
+			}
+			if err := z.Host(f.front(l.Name), use(a)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func vaultFront(location string) string { return "data-prod-" + location + ".vaultcore.azure.net" }
+
+// storageFront makes the names of a storage service's stamps. Azure's have codes of its own; the stamp that is
+// known by one is in Amsterdam.
+func storageFront(service string) func(location string) string {
+	return func(location string) string {
+		stamp := location + "prdstr01a"
+		if location == "westeurope" {
+			stamp = "ams01prdstr01a"
+		}
+		return service + "." + stamp + ".store.core.windows.net"
+	}
 }
 
 // storageServices are the sub-resources of a storage account that have a host name. Blob is served; the
@@ -142,60 +186,80 @@ var storageServices = []string{"blob", "dfs", "file", "queue", "table"}
 
 // family is a family of public names that share a suffix.
 type family struct {
-	suffix, private, front string
-	tag                    string // service tag, whose regional form is preferred
-	group                  string // private link sub-resource
-	find                   func(tx *rp.Tx, label string) (arm.ID, error)
+	suffix, private string
+	front           func(location string) string // the stamp's name; nil: names have their addresses at once
+	tag             string                       // service tag, whose regional form is preferred
+	group           string                       // private link sub-resource
+	find            func(tx *rp.Tx, label string) (id arm.ID, location string, err error)
 }
 
-func storageByName(tx *rp.Tx, label string) (arm.ID, error) {
+func storageByName(tx *rp.Tx, label string) (arm.ID, string, error) {
 	r, err := storage.ByName(tx, label)
 	if err != nil {
-		return arm.ID{}, err
+		return arm.ID{}, "", err
 	}
-	return r.ID, nil
+	return r.ID, r.Location, nil
 }
 
-func vaultByName(tx *rp.Tx, label string) (arm.ID, error) {
+func vaultByName(tx *rp.Tx, label string) (arm.ID, string, error) {
 	r, err := keyvault.ByName(tx, label)
 	if err != nil {
-		return arm.ID{}, err
+		return arm.ID{}, "", err
 	}
-	return r.ID, nil
+	return r.ID, r.Location, nil
 }
 
 // guidLength is that of a workspace's GUID, with which the label of each of its names ends.
 const guidLength = 36
 
-func workspaceByLabel(tx *rp.Tx, label string) (arm.ID, error) {
+func workspaceByLabel(tx *rp.Tx, label string) (arm.ID, string, error) {
 	r, err := machinelearning.ByGUID(tx, label[max(0, len(label)-guidLength):])
 	if err != nil {
-		return arm.ID{}, err
+		return arm.ID{}, "", err
 	}
-	return r.ID, nil
+	return r.ID, r.Location, nil
 }
 
 // published is what DNS knows of a service's resource.
-type published struct{ exists, private bool }
+type published struct {
+	exists, private bool
+	location        string
+}
 
-// resource asks the store whether a label's resource exists and its sub-resource has a private endpoint
-// connection.
-func (p *publicNames) resource(find func(*rp.Tx, string) (arm.ID, error), group string) func(string) (exists, private bool) {
-	known := rp.NewMemo(p.engine, func(tx *rp.Tx, label string) (published, error) {
-		id, err := find(tx, label)
+// names answers for one family, from the store.
+type names struct {
+	family
+	memo *rp.Memo[published]
+}
+
+// known asks the store whether a label's resource exists, where it is, and whether its sub-resource has a
+// private endpoint connection.
+func (p *publicNames) known(f family) names {
+	return names{f, rp.NewMemo(p.engine, func(tx *rp.Tx, label string) (published, error) {
+		id, location, err := f.find(tx, label)
 		if errors.Is(err, store.ErrNotFound) || isStatus(err, http.StatusNotFound) {
 			return published{}, nil
 		}
 		if err != nil {
 			return published{}, err
 		}
-		private, err := p.links.Connected(tx, id, group)
-		return published{true, private}, err
-	})
-	return func(label string) (exists, private bool) {
-		r, err := known.Get(context.Background(), strings.ToLower(label))
-		return r.exists && err == nil, r.private
+		private, err := p.links.Connected(tx, id, f.group)
+		return published{true, private, location}, err
+	})}
+}
+
+func (n names) lookup(label string) (exists, private bool) {
+	r, err := n.memo.Get(context.Background(), strings.ToLower(label))
+	return r.exists && err == nil, r.private
+}
+
+// own is the front of the location that the resource is in.
+func (n names) own(label string) (front string, addrs []netip.Addr) {
+	r, err := n.memo.Get(context.Background(), strings.ToLower(label))
+	if err != nil || r.location == "" {
+		return "", nil
 	}
+	return n.front(r.location), nil
 }
 
 // internet is the part of the world that the region plays.

@@ -7,7 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"vauban.dev/provider/resources"
 )
 
 // settings are what a region was given at its first start and keeps: `up` writes them, the server reads them.
@@ -49,7 +52,10 @@ func (s *settings) change(dir, location string, images []string) error {
 		if _, err := os.Stat(filepath.Join(dir, "state.db")); err == nil {
 			return fmt.Errorf("--location %s: this region is in %s; use another --data directory", location, s.Location)
 		}
-		s.Location = strings.ToLower(location)
+		s.Location = strings.ToLower(strings.ReplaceAll(location, " ", ""))
+		if !slices.ContainsFunc(resources.AzureLocations(), func(l resources.Location) bool { return l.Name == s.Location }) {
+			return fmt.Errorf("--location %s: Azure has no such region; write its name as westeurope or northeurope", location)
+		}
 	}
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {

@@ -23,6 +23,9 @@ type Service struct {
 	// Lookup says whether a name of the family exists, and whether it has a private endpoint connection.
 	// label is what stands before the suffix; it may have dots. Safe for many goroutines; must not block.
 	Lookup func(label string) (exists, private bool)
+	// Own gives a name that exists its own front, which is a Host of the zone, or its own addresses. Empty: the
+	// family's. Nil: no name has its own.
+	Own func(label string) (front string, addrs []netip.Addr)
 }
 
 // PublicZone is a Public made of exact hosts and services. Fill it before use; then it is read-only.
@@ -108,13 +111,19 @@ func (f family) lookup(name, label string) ([]Record, bool) {
 	if !exists || (f.private && !private) {
 		return nil, false
 	}
+	front, addrs := f.Front, f.Addrs
+	if f.Own != nil {
+		if ownFront, own := f.Own(label); ownFront != "" || len(own) > 0 {
+			front, addrs = Canonical(ownFront), own
+		}
+	}
 	switch {
 	case private && !f.private && f.Private != "":
 		return []Record{{Name: name, Type: mdns.TypeCNAME, TTL: publicTTL, Target: label + "." + f.Private}}, true
-	case f.Front != "":
-		return []Record{{Name: name, Type: mdns.TypeCNAME, TTL: publicTTL, Target: f.Front}}, true
+	case front != "":
+		return []Record{{Name: name, Type: mdns.TypeCNAME, TTL: publicTTL, Target: front}}, true
 	}
-	return addressRecords(name, f.Addrs), true
+	return addressRecords(name, addrs), true
 }
 
 func addressRecords(name string, addrs []netip.Addr) []Record {

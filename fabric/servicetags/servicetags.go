@@ -4,6 +4,7 @@ package servicetags
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"crypto/sha256"
 	_ "embed"
@@ -104,10 +105,29 @@ func (t *Tags) AllServicePrefixes(names ...string) ([]netip.Prefix, error) {
 	return interval.New(in...).Prefixes(), nil
 }
 
+// regions are the names that the list has for locations, where they are others than Azure's: in the tags
+// AzureCloud.REGION, and in the property region of every tag.
+var regions = map[string]string{
+	"brazilsoutheast": "brazilse", "francecentral": "centralfrance", "francesouth": "southfrance", "germanynorth": "germanyn",
+	"germanywestcentral": "germanywc", "norwayeast": "norwaye", "norwaywest": "norwayw",
+	"switzerlandnorth": "switzerlandn", "switzerlandwest": "switzerlandw",
+}
+
+// Regional returns the name of a service's tag for a location, in lower case: Storage and francecentral make
+// storage.francecentral, AzureCloud and it azurecloud.centralfrance. The tag need not exist: the list does not
+// have every region.
+func Regional(service, location string) string {
+	service, location = strings.ToLower(service), strings.ToLower(location)
+	if service == "azurecloud" {
+		location = cmp.Or(regions[location], location)
+	}
+	return service + "." + location
+}
+
 // OutboundPool returns the IPv4 prefixes of a region ("westeurope") that belong to no service: where
 // public addresses of the region's users come from.
 func (t *Tags) OutboundPool(region string) ([]netip.Prefix, error) {
-	cloud := t.byName["azurecloud."+strings.ToLower(region)]
+	cloud := t.byName[Regional("AzureCloud", region)]
 	if cloud == nil {
 		return nil, fmt.Errorf("servicetags: there is no region %q", region)
 	}

@@ -63,6 +63,9 @@ func TestOutboundPoolIsNobodys(t *testing.T) {
 	if err != nil || len(pool) == 0 {
 		t.Fatal(pool, err)
 	}
+	if p, err := tags.OutboundPool("francecentral"); err != nil || len(p) == 0 {
+		t.Errorf("francecentral, centralfrance in the list: %v, %v", p, err)
+	}
 	storage := tags.Address("Storage.WestEurope", "x")
 	if in(pool, storage) {
 		t.Errorf("%s is a service's", storage)

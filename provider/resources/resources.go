@@ -25,12 +25,6 @@ type Subscription struct {
 // Group is the properties of a resource group: its provisioning state only.
 type Group struct{}
 
-// Location is an Azure region that this region of Vauban plays.
-type Location struct {
-	Name        string // westeurope
-	DisplayName string // West Europe
-}
-
 var versions = []string{
 	"2014-04-01", "2015-01-01", "2015-11-01", "2016-02-01", "2016-06-01", "2016-09-01", "2017-05-10", "2018-01-01", "2018-02-01",
 	"2018-05-01", "2019-03-01", "2019-05-01", "2019-05-10", "2019-06-01", "2019-07-01", "2019-08-01", "2019-10-01", "2019-11-01",
@@ -144,11 +138,7 @@ func (p *Provider) subscription(_ context.Context, tx *rp.Tx, path map[string]st
 func (p *Provider) listLocations(_ context.Context, _ *rp.Tx, path map[string]string) (any, error) {
 	value := []any{}
 	for _, l := range p.locations {
-		value = append(value, map[string]any{
-			"id": "/subscriptions/" + path["subscription"] + "/locations/" + l.Name, "name": l.Name, "type": "Region",
-			"displayName": l.DisplayName, "regionalDisplayName": l.DisplayName,
-			"metadata": map[string]any{"regionType": "Physical", "regionCategory": "Recommended"},
-		})
+		value = append(value, l.show(path["subscription"]))
 	}
 	return list(value...), nil
 }

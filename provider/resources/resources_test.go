@@ -30,7 +30,7 @@ func newRegion(t *testing.T) (*rptest.Region, *authz.Index) {
 	roles := &authz.Index{}
 	roles.Put(authz.Assignment{ID: "1", PrincipalID: rptest.Owner.ObjectID, Definition: authz.Owner, Scope: "/"})
 	widgets := rp.Of(rp.Type[struct{}]{Name: "Microsoft.Toys/widgets", Versions: rp.Versions[struct{}]("2024-01-01")})
-	p := resources.New(tenant, []resources.Location{{Name: "westeurope", DisplayName: "West Europe"}}, roles)
+	p := resources.New(tenant, []resources.Location{{Name: "westeurope", DisplayName: "West Europe", Geography: "Europe", Group: "Europe", Paired: "northeurope"}}, roles)
 	r := rptest.New(t, rp.Config{Locations: []string{"westeurope", "global"}}, append(p.Types(), widgets)...)
 	err := r.Engine.Update(t.Context(), func(tx *rp.Tx) error {
 		for i, s := range []string{one, two, three} {
@@ -121,8 +121,11 @@ func TestSubscriptionsOfACaller(t *testing.T) {
 func TestLocations(t *testing.T) {
 	r, _ := newRegion(t)
 	want := map[string]any{"value": []any{map[string]any{
-		"id": one + "/locations/westeurope", "name": "westeurope", "type": "Region", "displayName": "West Europe", "regionalDisplayName": "West Europe",
-		"metadata": map[string]any{"regionType": "Physical", "regionCategory": "Recommended"},
+		"id": one + "/locations/westeurope", "name": "westeurope", "type": "Region", "displayName": "West Europe", "regionalDisplayName": "(Europe) West Europe",
+		"metadata": map[string]any{
+			"regionType": "Physical", "regionCategory": "Recommended", "geography": "Europe", "geographyGroup": "Europe",
+			"pairedRegion": []any{map[string]any{"name": "northeurope", "id": one + "/locations/northeurope"}},
+		},
 	}}}
 	if d := cmp.Diff(want, r.Request("GET", one+"/locations"+api, "").Body); d != "" {
 		t.Error(d)

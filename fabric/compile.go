@@ -84,7 +84,9 @@ func (s *State) vnet(t *Topology, v *VNet, p *plan, build func([]diagram.Rule) *
 			continue
 		}
 		name := NICNS(n.ID)
-		s.Namespaces = append(s.Namespaces, guest(name, n.Addrs[0]))
+		inside := guest(name, n.Addrs[0])
+		inside.tunnels(&n)
+		s.Namespaces = append(s.Namespaces, inside)
 		s.Veths = append(s.Veths, Veth{
 			A: End{ns.Name, name}, B: End{name, GuestInterface},
 			MAC: gatewayMAC, MACB: NICMAC(n.ID), AddrB: hosts(n.Addrs),

@@ -90,6 +90,8 @@ type NIC struct {
 	// Forwarding: it may send and take packets of others (enableIPForwarding), and its namespace passes
 	// them on.
 	Forwarding bool
+	// Tunnels of a forwarding NIC: what a gateway is connected to.
+	Tunnels []Tunnel
 }
 
 // PublicAddress is a public address of a NIC's ip configuration, and the private one that it stands for.

@@ -100,6 +100,9 @@ func (v *validator) nic(t *Topology, n *NIC, subnets map[string]*Subnet, taken m
 		}
 		taken[a] = n.ID
 	}
+	if err := v.tunnels(n); err != nil {
+		return err
+	}
 	if n.Kind == Endpoint && len(n.Public) > 0 {
 		return invalid(n.ID, "a private endpoint has no public address")
 	}

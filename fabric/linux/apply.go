@@ -65,6 +65,7 @@ func (d *Driver) converge(ctx context.Context, want map[string]*desired) error {
 		d.loadRules,
 		func(_ context.Context, s *space, w *desired) error { return d.pruneLinks(s, w) },
 		func(_ context.Context, s *space, w *desired) error { return d.makePairs(s, w) },
+		func(_ context.Context, s *space, w *desired) error { return d.makeTunnels(s, w) },
 		func(_ context.Context, s *space, w *desired) error { return d.route(s, w) },
 	}
 	for _, step := range steps {
@@ -222,10 +223,10 @@ func (d *Driver) changed(want map[string]*desired) ([]string, error) {
 	return slices.Sorted(maps.Keys(dirty)), nil
 }
 
-// brokenPairs lists the ends A of a namespace that are missing, down or not what they should be, and
-// those that should not be there.
+// brokenPairs lists the ends A and tunnels of a namespace that are missing, down or not what they should be,
+// and those that should not be there.
 func (d *Driver) brokenPairs(s *space, want *desired) ([]end, error) {
-	if !slices.ContainsFunc(want.Ends, func(e end) bool { return e.Outer }) {
+	if len(want.Tunnels) == 0 && !slices.ContainsFunc(want.Ends, func(e end) bool { return e.Outer }) {
 		return nil, nil
 	}
 	h, err := d.handle(s)
@@ -244,9 +245,18 @@ func (d *Driver) brokenPairs(s *space, want *desired) ([]end, error) {
 		}
 		delete(have, e.Interface)
 	}
-	for name := range have {
+	odd := func(name string) {
 		here := fabric.End{Namespace: s.name, Interface: name}
 		broken = append(broken, end{End: here, Peer: here})
+	}
+	for _, name := range want.Tunnels {
+		if l := have[name]; l == nil || !isTunnel(l) || !up(l) {
+			odd(name)
+		}
+		delete(have, name)
+	}
+	for name := range have {
+		odd(name)
 	}
 	return broken, nil
 }

@@ -69,6 +69,11 @@ func (d *Driver) pruneLinks(s *space, want *desired) error {
 			delete(have, e.Interface)
 		}
 	}
+	for _, name := range want.Tunnels {
+		if l := have[name]; l != nil && isTunnel(l) {
+			delete(have, name)
+		}
+	}
 	if len(have) == 0 {
 		return nil
 	}

@@ -203,12 +203,12 @@ func (m *measuring) alone(ctx context.Context, p Place, c *Cell) error {
 		return fmt.Errorf("%d results of one connection", len(results))
 	}
 	c.Measured.Result, c.Measured.Outcome = results[0], results[0].Outcome()
-	c.Measured.Rose = rose(before, after)
+	c.Measured.Rose = Rose(before, after)
 	return nil
 }
 
-// rose lists the counters that rose, the highest rise first.
-func rose(before, after map[Rule]uint64) (out []Rise) {
+// Rose lists the counters that rose, the highest rise first.
+func Rose(before, after map[Rule]uint64) (out []Rise) {
 	for r, n := range after {
 		if n > before[r] {
 			out = append(out, Rise{r, n - before[r]})

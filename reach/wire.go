@@ -9,6 +9,8 @@ const (
 	HTTP Kind = "http" // a request
 	TCP  Kind = "tcp"  // a connection, and nothing said
 	SSH  Kind = "ssh"  // a connection whose server speaks first
+	UDP  Kind = "udp"  // one datagram (probe.Packet)
+	ICMP Kind = "icmp" // one echo request (probe.Packet)
 )
 
 // Target is a connection to make; `vauban probe` reads an array of them.

@@ -1,61 +1,81 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"vauban.dev/fabric"
+	"vauban.dev/explain"
 	"vauban.dev/reach"
 	"vauban.dev/region"
 )
 
 func newExplainCmd(a *app) *cobra.Command {
 	var from, to string
-	var udp, icmp, asJSON bool
+	var udp, icmp, live, asJSON bool
+	var p explainParams
 	c := &cobra.Command{
 		Use:   "explain --from internet|VNET/SUBNET|node:NAME --to HOST:PORT",
-		Short: "Say what would become of a connection, and which rule or firewall decides",
-		Long: `Say what would become of a connection: how its name is resolved, each judgement on its way, the rule or
-firewall that decides, and what answers. It is answered from the region's model; no packet is sent.
+		Short: "Say what would become of a connection, what decides, and what to change",
+		Long: `Say what would become of a connection, the whole way: how its name is resolved, each judgement of the
+network, what answers, what the service's own firewall says and, with --as, whether a principal's roles let
+it read there. Of what is refused it names the rule, the firewall or the role that decides, and the az
+commands that would make it pass; each of them has been tried on a copy of the model.
 
-The exit status is 0 when the connection is allowed, 1 when it is refused.`,
+It is answered from the region's model; no packet is sent. --live sends one as well, from the same place,
+and says whether the kernel and the services do what the model says, and whose counter rose.
+
+The exit status is 0 when the connection is allowed, 1 when it is refused or --live disagrees.`,
 		Example: `  vauban explain --from demo-vnet/training --to www.example.com:443
-  vauban explain --from internet --to mystorage.blob.core.windows.net:443
-  vauban explain --from node:cpu-cluster --to 168.63.129.16:53 --udp
-  vauban explain --from demo-vnet/jumpbox --to 10.20.1.4 --icmp`,
+  vauban explain --from internet --to mystorage.blob.core.windows.net:443 --live
+  vauban explain --from demo-vnet/jumpbox --to myvault.vault.azure.net:443 --as my-app
+  vauban explain --from node:cpu-cluster --to 168.63.129.16:53 --proto udp
+  vauban explain --from demo-vnet/jumpbox --to 10.20.1.4 --proto icmp`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			p := explainParams{UDP: udp, ICMP: icmp}
+			switch {
+			case udp:
+				p.Protocol = "udp"
+			case icmp:
+				p.Protocol = "icmp"
+			}
+			if _, err := explain.ParseProtocol(p.Protocol); err != nil {
+				return &usageError{fmt.Errorf("--proto: %w", err)}
+			}
 			var err error
 			if p.From, err = parseFrom(from); err != nil {
 				return &usageError{err}
 			}
-			if p.Host, p.Port, err = parseTo(to, icmp); err != nil {
+			if p.Host, p.Port, err = parseTo(to, strings.EqualFold(p.Protocol, "icmp")); err != nil {
 				return &usageError{err}
 			}
 			dir, err := a.dir()
 			if err != nil {
 				return err
 			}
-			var out explainResult
+			var out explain.Answer
 			if _, err := region.Call(c.Context(), dir, methodExplain, p, &out); err != nil {
 				return err
+			}
+			if live {
+				if err := compareLive(c.Context(), dir, p, &out); err != nil {
+					return err
+				}
 			}
 			if asJSON {
 				enc := json.NewEncoder(a.stdout)
 				enc.SetIndent("", "  ")
 				err = enc.Encode(out)
 			} else {
-				err = printExplanation(a.stdout, p, out)
+				err = out.Print(a.stdout)
 			}
-			if err == nil && !out.Allowed {
+			if err == nil && (!out.Allowed || out.Live != nil && !out.Live.Agrees) {
 				err = &exitError{region.Exit{Code: codeFailed}}
 			}
 			return err
@@ -63,11 +83,15 @@ The exit status is 0 when the connection is allowed, 1 when it is refused.`,
 	}
 	c.Flags().StringVar(&from, "from", "internet", "where the connection begins: internet, VNET/SUBNET, or node:NAME")
 	c.Flags().StringVar(&to, "to", "", "where it goes: HOST:PORT, a name or an address")
-	c.Flags().BoolVar(&udp, "udp", false, "UDP; TCP is the default")
-	c.Flags().BoolVar(&icmp, "icmp", false, "an ICMP echo; no port")
+	c.Flags().StringVar(&p.Protocol, "proto", "tcp", "tcp, udp or icmp; ICMP has no port")
+	c.Flags().StringVar(&p.As, "as", "", "who asks: an object id, a client id, a display name, or the id of a resource with an identity")
+	c.Flags().BoolVar(&udp, "udp", false, "the same as --proto udp")
+	c.Flags().BoolVar(&icmp, "icmp", false, "the same as --proto icmp")
+	c.Flags().BoolVar(&live, "live", false, "send a packet as well, and compare")
 	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	c.MarkFlagRequired("to")
-	c.MarkFlagsMutuallyExclusive("udp", "icmp")
+	c.MarkFlagsMutuallyExclusive("udp", "icmp", "proto")
+	c.RegisterFlagCompletionFunc("proto", cobra.FixedCompletions([]string{"tcp", "udp", "icmp"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
 
@@ -103,120 +127,78 @@ func parseTo(s string, icmp bool) (host string, port uint16, err error) {
 	return host, uint16(n), nil
 }
 
-// explainStep is one judgement on the way of an explained connection.
-type explainStep struct {
-	Where   string     `json:"where"` // a NIC, subnet, VNet …
-	What    string     `json:"what"`
-	Rule    *ruleNamed `json:"rule,omitempty"`
-	Allowed bool       `json:"allowed"`
-}
+// liveTries is how often a connection is tried until the counters tell of it alone.
+const liveTries = 3
 
-func explainSteps(e fabric.Explanation) (out []explainStep) {
-	for _, s := range e.Steps {
-		step := explainStep{Where: s.Where, What: s.What, Allowed: s.Verdict == fabric.Allowed}
-		if s.Rule != (fabric.RuleRef{}) {
-			r := nameRule(s.Rule)
-			step.Rule = &r
+// compareLive makes the connection itself and puts what became of it beside the answer.
+func compareLive(ctx context.Context, dir string, p explainParams, a *explain.Answer) error {
+	w, err := openReachWorld(ctx, dir)
+	if err != nil {
+		return err
+	}
+	if !strings.EqualFold(p.Protocol, "tcp") && a.Address == "" {
+		a.Compare(reach.Result{Connect: reach.ConnectNoName}, nil)
+		return nil
+	}
+	target, err := w.liveTarget(ctx, p, a)
+	if err != nil {
+		return err
+	}
+	for range liveTries {
+		before, err := w.Counters(ctx)
+		if err != nil {
+			return err
 		}
-		out = append(out, step)
+		result, err := w.liveProbe(ctx, p, a, target)
+		if err != nil {
+			return err
+		}
+		after, err := w.Counters(ctx)
+		if err != nil {
+			return err
+		}
+		a.Compare(result, reach.Rose(before, after))
+		if a.Live.Agrees {
+			break
+		}
 	}
-	return out
+	return nil
 }
 
-// nameRule is a rule as the control socket names it. The fabric's own rules have no direction.
-func nameRule(r fabric.RuleRef) ruleNamed {
-	n := ruleNamed{Owner: r.Owner, Rule: r.Rule}
-	if r.Owner != fabric.FabricOwner {
-		n.Direction = r.Direction.String()
+func (w *reachWorld) liveProbe(ctx context.Context, p explainParams, a *explain.Answer, t reach.Target) (reach.Result, error) {
+	if strings.EqualFold(p.Protocol, "tcp") {
+		results, err := probeAt(ctx, w.dir, p.From, []reach.Target{t})
+		if err == nil && len(results) != 1 {
+			err = fmt.Errorf("%d results of one connection", len(results))
+		}
+		if err != nil {
+			return reach.Result{}, err
+		}
+		return results[0], nil
 	}
-	return n
+	var r reach.Result
+	_, err := region.Call(ctx, w.dir, methodProbe, probeParams{From: p.From, Address: a.Address, Port: p.Port, Protocol: p.Protocol}, &r)
+	return r, err
 }
 
-// explainDestination says what answers an explained connection, "" if nothing does.
-func explainDestination(d fabric.Destination) string {
+// liveTarget is a request whose answer shows the service's firewall, or a bare connection where there is none.
+func (w *reachWorld) liveTarget(ctx context.Context, p explainParams, a *explain.Answer) (reach.Target, error) {
+	t := reach.Target{Kind: reach.TCP, Address: net.JoinHostPort(p.Host, strconv.Itoa(int(p.Port))), ConnectMS: 1300}
+	if a.Service == "" || p.Port != 443 {
+		return t, nil
+	}
+	t.Kind, t.Headers = reach.HTTP, map[string]string{}
+	audience := ""
 	switch {
-	case d.Kind == fabric.ToNothing:
-		return ""
-	case d.Service != nil:
-		return fmt.Sprintf("%s %s, which leads to %s (%s)", d.Kind, d.ID, d.Service.Target, d.Service.GroupID)
-	case d.ID != "":
-		return fmt.Sprintf("%s %s", d.Kind, d.ID)
+	case strings.HasSuffix(p.Host, ".blob.core.windows.net"):
+		t.URL, audience = "https://"+p.Host+"/?comp=list&maxresults=1", "https://storage.azure.com"
+		t.Headers["x-ms-version"] = "2023-11-03"
+	case strings.HasSuffix(p.Host, ".vault.azure.net"):
+		t.URL, audience = "https://"+p.Host+"/secrets?api-version=7.4&maxresults=1", "https://vault.azure.net"
+	default:
+		t.URL, audience = "https://"+p.Host+"/mlflow/v2.0"+a.Resource+"/api/2.0/mlflow/experiments/search?max_results=1", "https://management.azure.com"
 	}
-	return fmt.Sprintf("%s at %s", d.Kind, d.Addr)
-}
-
-// rule is the reach table's name of the rule.
-func (r ruleNamed) rule() reach.Rule {
-	return reach.Rule{Owner: r.Owner, Direction: r.Direction, Name: r.Rule}
-}
-
-func printExplanation(w io.Writer, p explainParams, r explainResult) error {
-	var b strings.Builder
-	verdict := "ALLOWED"
-	if !r.Allowed {
-		verdict = "REFUSED"
-	}
-	to, protocol := net.JoinHostPort(p.Host, strconv.Itoa(int(p.Port))), "TCP"
-	switch {
-	case p.UDP:
-		protocol = "UDP"
-	case p.ICMP:
-		to, protocol = p.Host, "ICMP"
-	}
-	fmt.Fprintf(&b, "%s  %s from %s to %s", verdict, protocol, reach.ShortIDs(r.From), to)
-	if r.By != "" {
-		fmt.Fprintf(&b, ", by %s", refusal(r))
-	}
-	b.WriteString("\n")
-	section := func(title string, lines ...string) {
-		if len(lines) == 0 {
-			return
-		}
-		fmt.Fprintf(&b, "\n%s\n", title)
-		for _, l := range lines {
-			fmt.Fprintf(&b, "  %s\n", l)
-		}
-	}
-	var names []string
-	for _, n := range r.Names {
-		names = append(names, reach.ShortIDs(n))
-	}
-	if r.Address != "" && r.Address != p.Host {
-		names = append(names, "so it goes to "+r.Address)
-	}
-	section("Names", names...)
-	var steps []string
-	for i, s := range r.Steps {
-		mark, rule := "✓", ""
-		if !s.Allowed {
-			mark = "✗"
-		}
-		if s.Rule != nil {
-			rule = ": " + s.Rule.rule().String()
-		}
-		steps = append(steps, fmt.Sprintf("%s %d. %s: %s%s", mark, i+1, reach.ShortID(s.Where), reach.ShortIDs(s.What), rule))
-	}
-	section("Way", steps...)
-	if r.Destination != "" {
-		section("Answers", reach.ShortIDs(r.Destination))
-	}
-	if r.Service != "" {
-		mark := "✓ "
-		if !r.Allowed {
-			mark = "✗ "
-		}
-		section("Firewall of the service", mark+reach.ShortIDs(r.Service))
-	}
-	if r.Rule != nil {
-		section("Decides", "rule "+r.Rule.rule().String(), "of "+r.Rule.Owner, "counter "+r.Counter)
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
-func refusal(r explainResult) string {
-	if r.Rule != nil {
-		return "rule " + r.Rule.rule().String()
-	}
-	return reach.ShortIDs(r.By)
+	token, err := w.Token(ctx, audience)
+	t.Headers["Authorization"] = "Bearer " + token
+	return t, err
 }

@@ -9,9 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
-	"vauban.dev/fabric"
 	"vauban.dev/reach"
 	"vauban.dev/region"
 )
@@ -68,6 +65,8 @@ func TestExplainCommandLines(t *testing.T) {
 		{[]string{"explain", "--to", "a", "--data", none}, codeUsage},
 		{[]string{"explain", "--from", "x", "--to", "a:1", "--data", none}, codeUsage},
 		{[]string{"explain", "--to", "a:1", "--udp", "--icmp", "--data", none}, codeFailed},
+		{[]string{"explain", "--to", "a:1", "--proto", "sctp", "--data", none}, codeUsage},
+		{[]string{"explain", "--to", "a", "--proto", "ICMP", "--data", none}, codeNotRunning},
 		{[]string{"reach", "--data", none}, codeNotRunning},
 		{[]string{"reach", "--mode", "other", "--data", none}, codeUsage},
 		{[]string{"demo", "--mode", "other"}, codeUsage},
@@ -77,64 +76,6 @@ func TestExplainCommandLines(t *testing.T) {
 		if err == nil || codeOf(err) != test.code {
 			t.Errorf("%v: %v, code %d, want %d", test.args, err, codeOf(err), test.code)
 		}
-	}
-}
-
-func TestPrintExplanation(t *testing.T) {
-	const group = "/subscriptions/s/resourceGroups/g/providers/Microsoft."
-	nsg := ruleNamed{group + "Network/networkSecurityGroups/nsg-training", "Outbound", "DenyInternet"}
-	subnet := group + "Network/virtualNetworks/demo-vnet/subnets/training"
-	for _, test := range []struct {
-		p    explainParams
-		r    explainResult
-		want string
-	}{
-		{explainParams{Host: "www.example.com", Port: 443}, explainResult{
-			From: "subnet demo-vnet/training", Names: []string{"www.example.com: the public names: address"}, Address: "198.51.100.80",
-			By: "x", Rule: &nsg, Counter: "c_1", Steps: []explainStep{{Where: subnet + "/exec", What: "10.20.1.4 is its own address", Allowed: true}, {Where: subnet, What: "outbound security rules", Rule: &nsg}},
-		}, `REFUSED  TCP from subnet demo-vnet/training to www.example.com:443, by rule nsg-training/DenyInternet
-
-Names
-  www.example.com: the public names: address
-  so it goes to 198.51.100.80
-
-Way
-  ✓ 1. demo-vnet/training/exec: 10.20.1.4 is its own address
-  ✗ 2. demo-vnet/training: outbound security rules: nsg-training/DenyInternet
-
-Decides
-  rule nsg-training/DenyInternet
-  of /subscriptions/s/resourceGroups/g/providers/Microsoft.Network/networkSecurityGroups/nsg-training
-  counter c_1
-`},
-		{explainParams{Host: "10.20.0.4", Port: 443}, explainResult{
-			From: "internet", Address: "10.20.0.4", By: "the service's firewall: closed", Service: "closed", Destination: "service at 10.20.0.4",
-		}, `REFUSED  TCP from internet to 10.20.0.4:443, by the service's firewall: closed
-
-Answers
-  service at 10.20.0.4
-
-Firewall of the service
-  ✗ closed
-`},
-		{explainParams{Host: "10.20.0.4", ICMP: true}, explainResult{From: "internet", Address: "10.20.0.4", Allowed: true}, "ALLOWED  ICMP from internet to 10.20.0.4\n"},
-	} {
-		var b strings.Builder
-		if err := printExplanation(&b, test.p, test.r); err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(test.want, b.String()); diff != "" {
-			t.Error(diff)
-		}
-	}
-}
-
-func TestFabricRulesHaveNoDirection(t *testing.T) {
-	if got := nameRule(fabric.FabricRule(fabric.RuleNoRoute)); got != (ruleNamed{Owner: "fabric", Rule: "no-route"}) {
-		t.Errorf("%+v", got)
-	}
-	if got := nameRule(fabric.RuleRef{Owner: "n", Direction: fabric.Outbound, Rule: "r"}); got != (ruleNamed{"n", "Outbound", "r"}) {
-		t.Errorf("%+v", got)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"vauban.dev/compute"
 	"vauban.dev/demo"
+	"vauban.dev/explain"
 	"vauban.dev/provider/machinelearning"
 	"vauban.dev/reach"
 	"vauban.dev/region"
@@ -197,16 +198,11 @@ func (w *reachWorld) Explain(ctx context.Context, p reach.Place, host string, po
 	if err != nil {
 		return reach.Model{}, err
 	}
-	var out explainResult
+	var out explain.Answer
 	if _, err := region.Call(ctx, w.dir, methodExplain, explainParams{From: at, Host: host, Port: port}, &out); err != nil {
 		return reach.Model{}, err
 	}
-	m := reach.Model{Allowed: out.Allowed, By: out.By, Service: out.Service}
-	if out.Rule != nil {
-		r := out.Rule.rule()
-		m.Rule = &r
-	}
-	return m, nil
+	return reach.Model{Allowed: out.Allowed, By: out.By, Service: out.Service, Rule: out.Rule}, nil
 }
 
 func (w *reachWorld) Counters(ctx context.Context) (map[reach.Rule]uint64, error) {
@@ -216,7 +212,7 @@ func (w *reachWorld) Counters(ctx context.Context) (map[reach.Rule]uint64, error
 	}
 	out := map[reach.Rule]uint64{}
 	for _, c := range all {
-		out[c.rule()] = c.Packets
+		out[c.Rule] = c.Packets
 	}
 	return out, nil
 }

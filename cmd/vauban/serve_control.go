@@ -6,20 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
-	mdns "github.com/miekg/dns"
-
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
+	"vauban.dev/explain"
 	"vauban.dev/fabric"
 	"vauban.dev/internal/clock"
 	"vauban.dev/provider/network"
+	"vauban.dev/reach"
 	"vauban.dev/region"
 	"vauban.dev/store"
 	"vauban.dev/store/sqlite"
@@ -27,40 +25,14 @@ import (
 
 // Methods of the control socket beside those of package region.
 const (
-	methodExplain  = "explain"  // explainParams → explainResult
+	methodExplain  = "explain"  // explainParams → explain.Answer
+	methodProbe    = "probe"    // probeParams → reach.Result
 	methodCounters = "counters" // → []ruleCounter
 	methodNodes    = "nodes"    // → []machinelearning.NodeInfo
 )
 
-type explainParams struct {
-	From region.PlaceParams `json:"from"`
-	Host string             `json:"host"` // a name or an address
-	Port uint16             `json:"port"`
-	UDP  bool               `json:"udp,omitempty"`
-	ICMP bool               `json:"icmp,omitempty"`
-}
-
-type explainResult struct {
-	From        string        `json:"from"`
-	Names       []string      `json:"names,omitempty"` // how the name was resolved, step by step
-	Address     string        `json:"address,omitempty"`
-	Allowed     bool          `json:"allowed"`
-	By          string        `json:"by,omitempty"` // the rule or firewall that refuses
-	Counter     string        `json:"counter,omitempty"`
-	Steps       []explainStep `json:"steps,omitempty"`
-	Service     string        `json:"service,omitempty"` // what the service's own firewall says
-	Destination string        `json:"destination,omitempty"`
-	Rule        *ruleNamed    `json:"rule,omitempty"`
-}
-
-type ruleNamed struct {
-	Owner     string `json:"owner"`
-	Direction string `json:"direction,omitempty"` // "" of the fabric's own rules
-	Rule      string `json:"rule"`
-}
-
 type ruleCounter struct {
-	ruleNamed
+	reach.Rule
 	Packets uint64 `json:"packets"`
 }
 
@@ -69,6 +41,7 @@ func (w *world) handle(c *region.Control) {
 	c.Handle(region.MethodPlace, w.place)
 	c.Handle(region.MethodClock, w.moveClock)
 	c.Handle(methodExplain, w.explain)
+	c.Handle(methodProbe, w.probe)
 	c.Handle(methodCounters, w.counters)
 	c.Handle(methodNodes, func(ctx context.Context, _ region.Request) (region.Reply, error) {
 		nodes, err := w.ml.Nodes(ctx)
@@ -163,58 +136,6 @@ func (w *world) inSubnet(ctx context.Context, name string, create bool) (string,
 // execSuffix after a subnet's id is the id of the interface that exec has there.
 const execSuffix = "/exec"
 
-// withGuest is the view with an interface at place, if that is exec's in a subnet where it has none yet: to
-// explain what would be writes nothing.
-func (v *netView) withGuest(at fabric.Place) (*netView, error) {
-	subnetKey, ok := strings.CutSuffix(at.ID, execSuffix)
-	if !ok || at.Kind != fabric.AtNIC {
-		return v, nil
-	}
-	for i, net := range v.topology.VNets {
-		for _, s := range net.Subnets {
-			if !strings.EqualFold(s.ID, subnetKey) {
-				continue
-			}
-			taken := v.nics[net.ID]
-			for _, n := range taken {
-				if n.ID == at.ID {
-					return v, nil
-				}
-			}
-			addr, ok := freeAddress(s.Prefixes, taken)
-			if !ok {
-				return nil, notFound("subnet %s is full: there is no address to explain from", s.ID)
-			}
-			guest := fabric.NIC{ID: at.ID, Subnet: s.ID, Addrs: []netip.Addr{addr}}
-			out := *v
-			t := *v.topology
-			t.VNets = slices.Clone(t.VNets)
-			t.VNets[i].NICs = append(slices.Clone(net.NICs), guest)
-			out.topology, out.nics = &t, maps.Clone(v.nics)
-			out.nics[net.ID] = maps.Clone(taken)
-			out.nics[net.ID][addr] = guest
-			return &out, nil
-		}
-	}
-	return nil, notFound("the network has no subnet %s yet", subnetKey)
-}
-
-// freeAddress is one that a NIC could get: not one of Azure's five, not taken.
-func freeAddress(prefixes []netip.Prefix, taken map[netip.Addr]fabric.NIC) (netip.Addr, bool) {
-	for _, p := range prefixes {
-		a := p.Masked().Addr()
-		for range 4 {
-			a = a.Next()
-		}
-		for ; p.Contains(a.Next()); a = a.Next() {
-			if _, used := taken[a]; !used {
-				return a, true
-			}
-		}
-	}
-	return netip.Addr{}, false
-}
-
 // findSubnet takes VNET/SUBNET, GROUP/VNET/SUBNET or a resource id.
 func findSubnet(tx *rp.Tx, name string) (arm.ID, error) {
 	if strings.HasPrefix(name, "/") {
@@ -266,93 +187,10 @@ func (w *world) counters(ctx context.Context, _ region.Request) (region.Reply, e
 	out := []ruleCounter{}
 	for ref, n := range all {
 		if n > 0 {
-			out = append(out, ruleCounter{nameRule(ref), n})
+			out = append(out, ruleCounter{explain.NameRule(ref), n})
 		}
 	}
 	return region.Reply{Result: out}, err
-}
-
-// explain answers from the model alone: names, rules, and the firewall of the service behind the address.
-func (w *world) explain(ctx context.Context, r region.Request) (region.Reply, error) {
-	var p explainParams
-	if err := r.Decode(&p); err != nil {
-		return region.Reply{}, err
-	}
-	title, at, err := w.where(ctx, p.From, false)
-	if err != nil {
-		return region.Reply{}, err
-	}
-	v, err := w.sync.current.Load().withGuest(at)
-	if err != nil {
-		return region.Reply{}, err
-	}
-	out, err := w.explainFrom(ctx, v, at, p)
-	out.From = title
-	return region.Reply{Result: out}, err
-}
-
-func (w *world) explainFrom(ctx context.Context, v *netView, at fabric.Place, p explainParams) (explainResult, error) {
-	var out explainResult
-	vnet := ""
-	var nic fabric.NIC
-	for id, nics := range v.nics {
-		for _, n := range nics {
-			if at.Kind == fabric.AtNIC && n.ID == at.ID {
-				vnet, nic = id, n
-			}
-		}
-	}
-	dst, err := netip.ParseAddr(p.Host)
-	if err != nil {
-		a := v.model.Resolve(vnet, p.Host, mdns.TypeA)
-		for _, s := range a.Steps {
-			zone := "the public names"
-			if s.Zone != "" {
-				zone = "private zone " + s.Zone
-			}
-			text := fmt.Sprintf("%s: %s: %s", s.Name, zone, s.Outcome)
-			if s.Target != "" {
-				text += " " + s.Target
-			}
-			out.Names = append(out.Names, text)
-		}
-		if len(a.Addrs()) == 0 {
-			out.By = "name resolution: " + p.Host + " has no address here"
-			return out, nil
-		}
-		dst = a.Addrs()[0].Addr
-	}
-	out.Address = dst.String()
-	flow := fabric.Flow{From: at, Dst: dst, Protocol: fabric.TCP, SrcPort: 40000, DstPort: p.Port}
-	switch {
-	case p.UDP:
-		flow.Protocol = fabric.UDP
-	case p.ICMP:
-		flow.Protocol, flow.SrcPort, flow.DstPort = fabric.ICMP, 0, 0
-	}
-	e := fabric.Explain(v.topology, flow)
-	out.Allowed = e.Verdict == fabric.Allowed
-	out.Steps, out.Destination = explainSteps(e), explainDestination(e.Destination)
-	if !out.Allowed && e.By == (fabric.RuleRef{}) { // it could not be followed: the last step says why
-		out.By = e.Steps[len(e.Steps)-1].What
-		return out, nil
-	}
-	if !out.Allowed {
-		out.By = e.By.String()
-		rule := nameRule(e.By)
-		out.Rule = &rule
-		out.Counter = e.By.Counter()
-		return out, nil
-	}
-	d, known, err := w.serviceFirewall(ctx, p.Host, originOf(v, vnet, nic, e))
-	if err != nil || !known {
-		return out, err
-	}
-	out.Service = d.Rule
-	if !d.Allowed {
-		out.Allowed, out.By = false, "the service's firewall: "+d.Rule
-	}
-	return out, nil
 }
 
 func (w *world) moveClock(ctx context.Context, r region.Request) (region.Reply, error) {

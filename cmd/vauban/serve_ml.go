@@ -12,13 +12,7 @@ import (
 	"vauban.dev/dataplane/blob"
 	"vauban.dev/dataplane/runhistory"
 	"vauban.dev/entra"
-	"vauban.dev/fabric"
-	"vauban.dev/firewall"
-	"vauban.dev/internal/httpx"
-	"vauban.dev/origin"
-	kvprovider "vauban.dev/provider/keyvault"
 	"vauban.dev/provider/machinelearning"
-	"vauban.dev/provider/storage"
 	"vauban.dev/store"
 )
 
@@ -80,58 +74,6 @@ func (m machines) Instance(ctx context.Context, nic string) (out entra.Instance,
 	c.AzEnvironment, c.Location, c.Name, c.OSType = "AzurePublicCloud", m.settings.Location, n.ID, "Linux"
 	c.SubscriptionID, c.ResourceGroupName, c.ResourceID, c.VMID = id.Subscription(), id.ResourceGroup(), nic, n.ID
 	return out, nil
-}
-
-// originOf is the origin that the destination of an explained flow would see.
-func originOf(v *netView, vnet string, nic fabric.NIC, e fabric.Explanation) origin.Origin {
-	o := origin.Origin{Kind: origin.Internet, Source: e.Source}
-	for _, n := range v.nics[vnet] {
-		for _, a := range n.Addrs {
-			if a == e.Flow.Dst && n.Kind == fabric.Endpoint && n.Service != nil {
-				return origin.Origin{Kind: origin.PrivateEndpoint, Source: e.Source, VNet: vnet, NIC: nic.ID, Subnet: nic.Subnet,
-					Endpoint: n.ID, Target: n.Service.Target, GroupID: n.Service.GroupID}
-			}
-		}
-	}
-	return o
-}
-
-// serviceFirewall is what the firewall of the service behind a host name says of an origin; known is false
-// for names that have none.
-func (w *world) serviceFirewall(ctx context.Context, host string, o origin.Origin) (d firewall.Decision, known bool, err error) {
-	host = httpx.CanonicalHost(host)
-	label, suffix, _ := strings.Cut(host, ".")
-	err = w.engine.View(ctx, func(tx *rp.Tx) error {
-		var rules firewall.Rules
-		switch {
-		case suffix == "blob.core.windows.net":
-			r, err := storage.ByName(tx, label)
-			if err != nil {
-				return err
-			}
-			rules = storage.Firewall(r, "blob")
-		case suffix == "vault.azure.net":
-			r, err := kvprovider.ByName(tx, label)
-			if err != nil {
-				return err
-			}
-			rules = kvprovider.Firewall(r)
-		case strings.HasSuffix(host, ".workspace."+w.settings.Location+".api.azureml.ms"):
-			r, err := machinelearning.ByGUID(tx, label)
-			if err != nil {
-				return err
-			}
-			rules = machinelearning.Firewall(r)
-		default:
-			return nil
-		}
-		d, known = firewall.Decide(rules, o), true
-		return nil
-	})
-	if err == store.ErrNotFound {
-		err = nil
-	}
-	return d, known, err
 }
 
 // mlWorkspaces answers dataplane/runhistory from provider/machinelearning.

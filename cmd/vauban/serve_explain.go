@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	mdns "github.com/miekg/dns"
+
+	"vauban.dev/arm"
+	"vauban.dev/arm/rp"
+	"vauban.dev/authz"
+	"vauban.dev/entra"
+	"vauban.dev/explain"
+	"vauban.dev/fabric"
+	"vauban.dev/fabric/dns"
+	"vauban.dev/internal/httpx"
+	kvprovider "vauban.dev/provider/keyvault"
+	"vauban.dev/provider/machinelearning"
+	"vauban.dev/provider/storage"
+	"vauban.dev/reach"
+	"vauban.dev/reach/probe"
+	"vauban.dev/region"
+	"vauban.dev/store"
+)
+
+// explainParams are a question by the control socket.
+type explainParams struct {
+	From region.PlaceParams `json:"from"`
+	Host string             `json:"host"` // a name or an address
+	Port uint16             `json:"port,omitempty"`
+	// Protocol is tcp, udp or icmp; "" is tcp.
+	Protocol string `json:"protocol,omitempty"`
+	// As names a principal: object id, client id, display name or the id of the resource whose identity it is.
+	As string `json:"as,omitempty"`
+}
+
+// probeParams ask for one UDP or ICMP packet from a place.
+type probeParams struct {
+	From     region.PlaceParams `json:"from"`
+	Address  string             `json:"address"`
+	Port     uint16             `json:"port,omitempty"`
+	Protocol string             `json:"protocol"`
+}
+
+func badRequest(format string, args ...any) error {
+	return &region.CallError{Code: region.CodeBadRequest, Message: fmt.Sprintf(format, args...)}
+}
+
+// explain answers from the model alone: names, rules, the firewall of the service behind the address, roles.
+func (w *world) explain(ctx context.Context, r region.Request) (region.Reply, error) {
+	var p explainParams
+	if err := r.Decode(&p); err != nil {
+		return region.Reply{}, err
+	}
+	title, at, err := w.where(ctx, p.From, false)
+	if err != nil {
+		return region.Reply{}, err
+	}
+	q := explain.Question{From: at, Title: title, Host: p.Host, Port: p.Port, Protocol: fabric.TCP}
+	if p.Protocol != "" {
+		if q.Protocol, err = explain.ParseProtocol(p.Protocol); err != nil {
+			return region.Reply{}, badRequest("%v", err)
+		}
+	}
+	if p.As != "" {
+		if q.As, err = w.principal(ctx, p.As); err != nil {
+			return region.Reply{}, err
+		}
+	}
+	v, err := w.sync.current.Load().withGuest(at)
+	if err != nil {
+		return region.Reply{}, err
+	}
+	out, err := w.model(v).Explain(ctx, q)
+	return region.Reply{Result: out}, err
+}
+
+// model is a view as explain asks it.
+func (w *world) model(v *netView) explain.World {
+	return explain.World{
+		Topology: v.topology,
+		Resolve:  func(vnet, name string) dns.Answer { return v.model.Resolve(vnet, name, mdns.TypeA) },
+		Service:  w.service, Roles: w.access,
+		Hidden: func(id string) bool { return strings.HasPrefix(strings.ToLower(id), strings.ToLower(managedGroup)) },
+	}
+}
+
+// probe sends one packet of a protocol that needs the region's privileges, or no process, at a place.
+func (w *world) probe(ctx context.Context, r region.Request) (region.Reply, error) {
+	var p probeParams
+	if err := r.Decode(&p); err != nil {
+		return region.Reply{}, err
+	}
+	addr, err := netip.ParseAddr(p.Address)
+	if err != nil {
+		return region.Reply{}, badRequest("address %q: %v", p.Address, err)
+	}
+	_, at, err := w.where(ctx, p.From, true)
+	if err != nil {
+		return region.Reply{}, err
+	}
+	var out reach.Result
+	err = w.driver.Do(at, func() error {
+		out = probe.Packet(ctx, reach.Kind(strings.ToLower(p.Protocol)), netip.AddrPortFrom(addr, p.Port), packetTimeout)
+		return nil
+	})
+	return region.Reply{Result: out}, err
+}
+
+// packetTimeout is how long a probe waits for the answer to a datagram or an echo.
+const packetTimeout = 2 * time.Second
+
+// principal finds who is meant: by object id, client id, resource id or display name.
+func (w *world) principal(ctx context.Context, name string) (*authz.Principal, error) {
+	var found []entra.ServicePrincipal
+	err := w.engine.View(ctx, func(tx *rp.Tx) error {
+		ask := []func() (entra.ServicePrincipal, error){
+			func() (entra.ServicePrincipal, error) { return w.entra.ByObjectID(tx, name) },
+			func() (entra.ServicePrincipal, error) { return w.entra.ByAppID(tx, name) },
+		}
+		if id, err := arm.ParseID(name); err == nil {
+			ask = []func() (entra.ServicePrincipal, error){func() (entra.ServicePrincipal, error) { return w.entra.ByResource(tx, id) }}
+		}
+		for _, f := range ask {
+			p, err := f()
+			if err == nil {
+				found = append(found, p)
+				return nil
+			}
+			if !errors.Is(err, entra.ErrNoPrincipal) {
+				return err
+			}
+		}
+		var err error
+		found, err = w.entra.ByDisplayName(tx, name)
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case len(found) == 0:
+		return nil, notFound("there is no principal %q: write an object id, a client id, a display name, or the id of a resource with an identity", name)
+	case len(found) > 1:
+		return nil, notFound("%d principals are called %q: write an object id", len(found), name)
+	}
+	p := found[0]
+	kind := "ServicePrincipal"
+	if p.Managed() {
+		kind = "ManagedIdentity"
+	}
+	return &authz.Principal{TenantID: w.entra.Tenant().ID, ObjectID: p.ObjectID, AppID: p.AppID, Name: p.DisplayName, Type: kind}, nil
+}
+
+// service is the resource behind a host name, with what a reader of its data needs.
+func (w *world) service(ctx context.Context, host string) (s *explain.Service, err error) {
+	host = httpx.CanonicalHost(host)
+	label, suffix, _ := strings.Cut(host, ".")
+	err = w.engine.View(ctx, func(tx *rp.Tx) error {
+		switch {
+		case suffix == "blob.core.windows.net":
+			r, err := storage.ByName(tx, label)
+			if err != nil {
+				return err
+			}
+			s = &explain.Service{Kind: explain.Blob, ID: r.ID.String(), Rules: storage.Firewall(r, "blob"), Data: true,
+				Action: "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read", Role: "Storage Blob Data Reader", RoleID: authz.StorageBlobDataReader}
+		case suffix == "vault.azure.net":
+			r, err := kvprovider.ByName(tx, label)
+			if err != nil {
+				return err
+			}
+			s = &explain.Service{Kind: explain.Vault, ID: r.ID.String(), Rules: kvprovider.Firewall(r), Data: true,
+				Action: "Microsoft.KeyVault/vaults/secrets/getSecret/action", Role: "Key Vault Secrets User", RoleID: authz.KeyVaultSecretsUser}
+			if r.Properties.RBAC == nil || !*r.Properties.RBAC {
+				s.Policies = func(p authz.Principal) authz.Decision { return byPolicies(r.Properties.AccessPolicies, p) }
+			}
+		case strings.HasSuffix(host, ".workspace."+w.settings.Location+".api.azureml.ms"):
+			r, err := machinelearning.ByGUID(tx, label)
+			if err != nil {
+				return err
+			}
+			s = &explain.Service{Kind: explain.Workspace, ID: r.ID.String(), Rules: machinelearning.Firewall(r),
+				Action: "Microsoft.MachineLearningServices/workspaces/read", Role: "AzureML Data Scientist", RoleID: authz.AzureMLDataScientist}
+		default:
+			return nil
+		}
+		s.Scope = s.ID
+		return nil
+	})
+	if errors.Is(err, store.ErrNotFound) || isStatus(err, http.StatusNotFound) {
+		return nil, nil
+	}
+	return s, err
+}
+
+// byPolicies asks a vault's access policies for the right to read secrets.
+func byPolicies(policies []kvprovider.AccessPolicy, p authz.Principal) authz.Decision {
+	for _, a := range policies {
+		mine := strings.EqualFold(a.ObjectID, p.ObjectID) || slices.ContainsFunc(p.Groups, func(g string) bool { return strings.EqualFold(g, a.ObjectID) })
+		if !mine || a.Application != "" && !strings.EqualFold(a.Application, p.AppID) {
+			continue
+		}
+		for _, s := range a.Permissions["secrets"] {
+			if strings.EqualFold(s, "get") || strings.EqualFold(s, "all") {
+				return authz.Decision{Allowed: true, By: "an access policy of the vault grants secrets " + s}
+			}
+		}
+	}
+	return authz.Decision{By: fmt.Sprintf("none of the vault's %d access policies grants secrets get", len(policies))}
+}
+
+// withGuest is the view with an interface at place, if that is exec's in a subnet where it has none yet: to
+// explain what would be writes nothing.
+func (v *netView) withGuest(at fabric.Place) (*netView, error) {
+	subnetKey, ok := strings.CutSuffix(at.ID, execSuffix)
+	if !ok || at.Kind != fabric.AtNIC {
+		return v, nil
+	}
+	for i, net := range v.topology.VNets {
+		for _, s := range net.Subnets {
+			if !strings.EqualFold(s.ID, subnetKey) {
+				continue
+			}
+			for _, n := range v.nics[net.ID] {
+				if n.ID == at.ID {
+					return v, nil
+				}
+			}
+			addr, ok := explain.FreeAddress(&net, s.ID)
+			if !ok {
+				return nil, notFound("subnet %s is full: there is no address to explain from", s.ID)
+			}
+			guest := fabric.NIC{ID: at.ID, Subnet: s.ID, Addrs: []netip.Addr{addr}}
+			out := *v
+			t := *v.topology
+			t.VNets = slices.Clone(t.VNets)
+			t.VNets[i].NICs = append(slices.Clone(net.NICs), guest)
+			out.topology, out.nics = &t, maps.Clone(v.nics)
+			out.nics[net.ID] = maps.Clone(v.nics[net.ID])
+			out.nics[net.ID][addr] = guest
+			return &out, nil
+		}
+	}
+	return nil, notFound("the network has no subnet %s yet", subnetKey)
+}

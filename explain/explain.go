@@ -1,0 +1,343 @@
+// Package explain says what would become of a connection the whole way: name resolution, every judgement of
+// the network, the firewall of the service that answers, and the role of who asks. It puts together the
+// models that the region itself runs by (fabric, fabric/dns, firewall, authz) and is as pure as they are: no
+// socket, no kernel, no store. One Answer stands behind `vauban explain`, Network Watcher and the audits.
+package explain
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"vauban.dev/authz"
+	"vauban.dev/fabric"
+	"vauban.dev/fabric/dns"
+	"vauban.dev/firewall"
+	"vauban.dev/origin"
+	"vauban.dev/reach"
+)
+
+// Question is a connection that somebody wants to make.
+type Question struct {
+	From  fabric.Place
+	Title string // of the place, for people
+	Host  string // a name or an IPv4 address
+	// Protocol, and for TCP and UDP the ports. SrcPort 0 stands for one of those that a client takes.
+	Protocol      fabric.Protocol
+	Port, SrcPort uint16
+	// As is who would ask the service, nil to leave roles out.
+	As *authz.Principal
+}
+
+// clientPort stands for the source port that a client's kernel chooses.
+const clientPort = 40000
+
+// World is the region as it was last applied.
+type World struct {
+	Topology *fabric.Topology
+	// Resolve answers a name for A in a VNet, "" for the internet (dns.Model.Resolve).
+	Resolve func(vnet, name string) dns.Answer
+	// Service is the resource behind a host name, nil if the name belongs to none that has rules of its own.
+	Service func(ctx context.Context, host string) (*Service, error)
+	// Roles decides what Question.As may do; needed only with it.
+	Roles authz.Authorizer
+	// Hidden tells resources of the platform's own, which no user can change; nil: there are none.
+	Hidden func(id string) bool
+}
+
+// Service is the resource behind a host name, as far as its answers depend on who calls from where.
+type Service struct {
+	Kind  Kind
+	ID    string // resource id
+	Rules firewall.Rules
+	// Action is what a caller of the service's data needs at Scope, Data whether it is a data action; Role is
+	// a built-in role that has it, by name and id.
+	Action string
+	Data   bool
+	Scope  string
+	Role   string
+	RoleID string
+	// Policies replaces roles where the service has permissions of its own (a vault's access policies).
+	Policies func(authz.Principal) authz.Decision
+}
+
+// Kind of a Service: its private link sub-resource.
+type Kind string
+
+const (
+	Blob      Kind = "blob"
+	Vault     Kind = "vault"
+	Workspace Kind = "amlworkspace"
+)
+
+// Layer is what refused a connection.
+type Layer string
+
+const (
+	ByName    Layer = "name"    // it has no address there
+	ByNetwork Layer = "network" // a security rule, a route, the fabric
+	ByService Layer = "service" // the firewall of the service that answers
+	ByRole    Layer = "role"    // no role grants the action
+)
+
+// Step is one judgement on the way.
+type Step struct {
+	Where   string      `json:"where"` // a NIC, subnet, VNet …
+	What    string      `json:"what"`
+	Rule    *reach.Rule `json:"rule,omitempty"`
+	Allowed bool        `json:"allowed"`
+}
+
+// Permission is what a principal may do at the service.
+type Permission struct {
+	Principal string `json:"principal"` // name, else object id
+	ObjectID  string `json:"objectId"`
+	Action    string `json:"action"`
+	Data      bool   `json:"isDataAction"`
+	Scope     string `json:"scope"`
+	Allowed   bool   `json:"allowed"`
+	By        string `json:"by"` // the assignment that grants, or what is lacking
+}
+
+// Answer is what becomes of a connection, and why.
+type Answer struct {
+	From     string   `json:"from"`
+	Host     string   `json:"host"`
+	Port     uint16   `json:"port,omitempty"`
+	Protocol string   `json:"protocol"`        // Tcp, Udp, Icmp
+	Names    []string `json:"names,omitempty"` // how the name was resolved, step by step
+	Address  string   `json:"address,omitempty"`
+	Source   string   `json:"source,omitempty"` // as the destination sees it
+	Allowed  bool     `json:"allowed"`
+	Refused  Layer    `json:"refusedBy,omitempty"`
+	// By is the rule or firewall that refuses, in words; Rule and Counter are those of a network rule.
+	By          string      `json:"by,omitempty"`
+	Rule        *reach.Rule `json:"rule,omitempty"`
+	Counter     string      `json:"counter,omitempty"`
+	Steps       []Step      `json:"steps,omitempty"`
+	Destination string      `json:"destination,omitempty"`
+	// Service is what the service's own firewall says, Resource the id of what it protects.
+	Service    string      `json:"service,omitempty"`
+	Resource   string      `json:"resource,omitempty"`
+	Permission *Permission `json:"permission,omitempty"`
+	// Fixes are what to change, in order; after all of them the model allows the connection if Fixed.
+	Fixes []Fix `json:"fixes,omitempty"`
+	Fixed bool  `json:"fixed,omitempty"`
+	Live  *Live `json:"live,omitempty"` // what a real packet did, if one was asked for
+
+	flow fabric.Explanation
+}
+
+// Flow is the network's part of the answer; zero if the name has no address.
+func (a *Answer) Flow() fabric.Explanation { return a.flow }
+
+// Explain answers a question, and says what to change if the answer is no. The error is that of a check
+// that could not be made.
+func (w World) Explain(ctx context.Context, q Question) (Answer, error) {
+	s := situation{topology: w.Topology}
+	var err error
+	if w.Service != nil {
+		if s.service, err = w.Service(ctx, q.Host); err != nil {
+			return Answer{}, err
+		}
+	}
+	a, err := w.answer(ctx, q, s)
+	if err != nil || a.Allowed {
+		return a, err
+	}
+	a.Fixes, a.Fixed, err = w.repair(ctx, q, s, a)
+	return a, err
+}
+
+// situation is what an answer depends on and a fix changes.
+type situation struct {
+	topology *fabric.Topology
+	service  *Service
+	addr     netip.Addr // what the name resolves to after a fix; zero as the resolver says
+	granted  bool       // a fix has granted the action
+}
+
+func (w World) answer(ctx context.Context, q Question, s situation) (Answer, error) {
+	a := Answer{From: q.Title, Host: q.Host, Port: q.Port, Protocol: q.Protocol.String()}
+	vnet, nic := at(s.topology, q.From)
+	dst := s.addr
+	if !dst.IsValid() {
+		var ok bool
+		if dst, ok = w.resolve(&a, vnet, q.Host); !ok {
+			a.Refused, a.By = ByName, "name resolution: "+q.Host+" has no address here"
+			return a, nil
+		}
+	}
+	a.Address = dst.String()
+	flow := fabric.Flow{From: q.From, Dst: dst, Protocol: q.Protocol, SrcPort: q.SrcPort, DstPort: q.Port}
+	if flow.SrcPort == 0 && (q.Protocol == fabric.TCP || q.Protocol == fabric.UDP) {
+		flow.SrcPort = clientPort
+	}
+	e := fabric.Explain(s.topology, flow)
+	a.flow, a.Steps, a.Destination = e, steps(e), destination(e.Destination)
+	if e.Source.IsValid() {
+		a.Source = e.Source.String()
+	}
+	if e.Verdict == fabric.Denied {
+		a.Refused = ByNetwork
+		if e.By == (fabric.RuleRef{}) { // it could not be followed: the last step says why
+			a.By = e.Steps[len(e.Steps)-1].What
+			return a, nil
+		}
+		rule := NameRule(e.By)
+		a.By, a.Rule, a.Counter = e.By.String(), &rule, e.By.Counter()
+		return a, nil
+	}
+	a.Allowed = true
+	if s.service == nil {
+		return a, nil
+	}
+	a.judge(s.service, originOf(vnet, nic, e))
+	if err := w.permit(ctx, &a, q.As, s); err != nil {
+		return Answer{}, err
+	}
+	return a, nil
+}
+
+// resolve notes how the name is resolved; ok is false without an address.
+func (w World) resolve(a *Answer, vnet, host string) (netip.Addr, bool) {
+	if dst, err := netip.ParseAddr(host); err == nil {
+		return dst, true
+	}
+	if w.Resolve == nil {
+		return netip.Addr{}, false
+	}
+	answer := w.Resolve(vnet, host)
+	for _, s := range answer.Steps {
+		zone := "the public names"
+		if s.Zone != "" {
+			zone = "private zone " + s.Zone
+		}
+		text := fmt.Sprintf("%s: %s: %s", s.Name, zone, s.Outcome)
+		if s.Target != "" {
+			text += " " + s.Target
+		}
+		a.Names = append(a.Names, text)
+	}
+	addrs := answer.Addrs()
+	if len(addrs) == 0 {
+		return netip.Addr{}, false
+	}
+	return addrs[0].Addr, true
+}
+
+// judge asks the service's firewall.
+func (a *Answer) judge(s *Service, o origin.Origin) {
+	d := firewall.Decide(s.Rules, o)
+	a.Service, a.Resource = d.Rule, s.ID
+	if !d.Allowed {
+		a.Allowed, a.Refused, a.By = false, ByService, "the service's firewall: "+d.Rule
+	}
+}
+
+// permit asks for the principal's permission, whatever the firewall said.
+func (w World) permit(ctx context.Context, a *Answer, as *authz.Principal, s situation) error {
+	if as == nil || s.service.Action == "" {
+		return nil
+	}
+	d := authz.Decision{Allowed: true, By: "the fix above"}
+	var err error
+	switch {
+	case s.granted:
+	case s.service.Policies != nil:
+		d = s.service.Policies(*as)
+	case w.Roles == nil:
+		return fmt.Errorf("explain: nobody decides about roles")
+	default:
+		d, err = w.Roles.Check(ctx, *as, authz.Request{Action: s.service.Action, Data: s.service.Data, Scope: s.service.Scope})
+	}
+	if err != nil {
+		return err
+	}
+	name := as.Name
+	if name == "" {
+		name = as.ObjectID
+	}
+	a.Permission = &Permission{Principal: name, ObjectID: as.ObjectID, Action: s.service.Action, Data: s.service.Data,
+		Scope: s.service.Scope, Allowed: d.Allowed, By: d.By}
+	if !d.Allowed && a.Allowed {
+		a.Allowed, a.Refused, a.By = false, ByRole, "the roles of "+name+": "+d.By
+	}
+	return nil
+}
+
+// at is the VNet and NIC of a place; the VNet is "" and the NIC zero on the internet.
+func at(t *fabric.Topology, p fabric.Place) (vnet string, nic fabric.NIC) {
+	for _, v := range t.VNets {
+		if p.Kind == fabric.AtRouter && v.ID == p.ID {
+			return v.ID, fabric.NIC{}
+		}
+		for _, n := range v.NICs {
+			if p.Kind == fabric.AtNIC && n.ID == p.ID {
+				return v.ID, n
+			}
+		}
+	}
+	return "", fabric.NIC{}
+}
+
+// originOf is the origin that the destination of an explained flow sees.
+func originOf(vnet string, nic fabric.NIC, e fabric.Explanation) origin.Origin {
+	o := origin.Origin{Kind: origin.Internet, Source: e.Source}
+	d := e.Destination
+	switch {
+	case d.Kind == fabric.ToEndpoint && d.Service != nil:
+		o.Kind, o.VNet, o.NIC, o.Subnet = origin.PrivateEndpoint, vnet, nic.ID, nic.Subnet
+		o.Endpoint, o.Target, o.GroupID = d.ID, d.Service.Target, d.Service.GroupID
+	case d.Kind == fabric.ToService && slices.Contains(nic.Addrs, e.Source): // not translated: by a service endpoint
+		o.Kind, o.VNet, o.NIC, o.Subnet = origin.ServiceEndpoint, vnet, nic.ID, nic.Subnet
+	}
+	return o
+}
+
+func steps(e fabric.Explanation) (out []Step) {
+	for _, s := range e.Steps {
+		step := Step{Where: s.Where, What: s.What, Allowed: s.Verdict == fabric.Allowed}
+		if s.Rule != (fabric.RuleRef{}) {
+			r := NameRule(s.Rule)
+			step.Rule = &r
+		}
+		out = append(out, step)
+	}
+	return out
+}
+
+// NameRule is a rule under the name that counters and reach tables have for it. The fabric's own rules have
+// no direction.
+func NameRule(r fabric.RuleRef) reach.Rule {
+	n := reach.Rule{Owner: r.Owner, Name: r.Rule}
+	if r.Owner != fabric.FabricOwner {
+		n.Direction = r.Direction.String()
+	}
+	return n
+}
+
+// destination says what answers, "" if nothing does.
+func destination(d fabric.Destination) string {
+	switch {
+	case d.Kind == fabric.ToNothing:
+		return ""
+	case d.Service != nil:
+		return fmt.Sprintf("%s %s, which leads to %s (%s)", d.Kind, d.ID, d.Service.Target, d.Service.GroupID)
+	case d.ID != "":
+		return fmt.Sprintf("%s %s", d.Kind, d.ID)
+	}
+	return fmt.Sprintf("%s at %s", d.Kind, d.Addr)
+}
+
+// ParseProtocol reads tcp, udp or icmp, in any letter case.
+func ParseProtocol(s string) (fabric.Protocol, error) {
+	for _, p := range []fabric.Protocol{fabric.TCP, fabric.UDP, fabric.ICMP} {
+		if strings.EqualFold(s, p.String()) {
+			return p, nil
+		}
+	}
+	return 0, fmt.Errorf("protocol %q: tcp, udp or icmp", s)
+}

@@ -20,13 +20,20 @@ const operationKind = "operation"
 type operation struct {
 	ID       string                `json:"id"`
 	Resource string                `json:"resource"` // id
-	Verb     string                `json:"verb"`     // write, delete
+	Verb     string                `json:"verb"`     // write, delete, action
 	Version  string                `json:"version"`  // api-version of the request
 	Status   arm.ProvisioningState `json:"status"`   // Creating, Updating, Deleting while it runs; then an end state
 	Start    time.Time             `json:"start"`
 	End      time.Time             `json:"end,omitzero"`
 	Error    *arm.Error            `json:"error,omitempty"`
 	Entry    activity.Entry        `json:"entry"` // of the request; its end is logged with the same correlation id
+
+	// Of an asynchronous action (Verb action): its name, the body of the request while it runs, then its result
+	// or the status of its error, which Error does not keep.
+	Action      string          `json:"action,omitempty"`
+	Body        json.RawMessage `json:"body,omitempty"`
+	Result      json.RawMessage `json:"result,omitempty"`
+	ErrorStatus int             `json:"errorStatus,omitempty"`
 }
 
 func (o *operation) write(tx store.Tx) error {

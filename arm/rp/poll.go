@@ -2,6 +2,7 @@ package rp
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -30,6 +31,7 @@ type status struct {
 	EndTime    time.Time             `json:"endTime,omitzero"`
 	Percent    float64               `json:"percentComplete"`
 	Error      *arm.Error            `json:"error,omitempty"`
+	Properties json.RawMessage       `json:"properties,omitempty"` // the result of an action
 }
 
 // operationStatus is GET …/locations/{location}/operations/{operation}.
@@ -40,6 +42,7 @@ func (e *Engine) operationStatus(ctx context.Context, r *Request, path map[strin
 	}
 	body := status{
 		ID: r.Path, Name: o.ID, ResourceID: o.Resource, Status: o.Status, StartTime: o.Start, EndTime: o.End, Error: o.Error,
+		Properties: o.Result,
 	}
 	res := &Response{Status: http.StatusOK, Body: &body}
 	if o.Status.Terminal() {
@@ -66,10 +69,13 @@ func (e *Engine) operationResult(ctx context.Context, r *Request, path map[strin
 		return res, nil
 	case o.Error != nil:
 		failure := *o.Error
+		failure.Status = max(failure.Status, o.ErrorStatus)
 		if failure.Status < http.StatusBadRequest {
 			failure.Status = http.StatusConflict
 		}
 		return nil, &failure
+	case o.Verb == verbAction:
+		return &Response{Status: http.StatusOK, Body: o.Result}, nil
 	case o.Verb == "delete":
 		return &Response{Status: http.StatusNoContent}, nil
 	}
@@ -89,7 +95,7 @@ func (e *Engine) operationResult(ctx context.Context, r *Request, path map[strin
 }
 
 // awaited returns the operation, after its end or after longPoll. It is not found for a caller who neither
-// started it nor may read its resource.
+// started it nor may read its resource; an action's result is for who started it.
 func (e *Engine) awaited(ctx context.Context, r *Request, id string) (*operation, error) {
 	o, err := e.readOperation(ctx, id)
 	if err != nil {
@@ -145,7 +151,7 @@ func mayPoll(ctx context.Context, r *Request, o *operation) error {
 		return nil
 	}
 	id, err := arm.ParseID(o.Resource)
-	if err != nil || r.Check == nil {
+	if err != nil || r.Check == nil || o.Verb == verbAction {
 		return operationNotFound(o.ID)
 	}
 	decision, err := r.Check(ctx, permissionName(id.Type())+"/read", id)

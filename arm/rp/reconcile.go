@@ -28,6 +28,9 @@ func (e *Engine) reconcile(ctx context.Context, key string) (time.Duration, erro
 	if key == maintenance {
 		return maintainEvery, e.maintain(ctx)
 	}
+	if operation, ok := strings.CutPrefix(key, actionPrefix); ok {
+		return e.runAction(ctx, operation)
+	}
 	id, err := arm.ParseID(key)
 	if err != nil {
 		return 0, nil // a Wake of something that is no resource
@@ -206,7 +209,7 @@ func (e *Engine) resume(ctx context.Context) error {
 				return err
 			}
 		}
-		return nil
+		return e.resumeActions(tx)
 	})
 }
 

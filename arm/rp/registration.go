@@ -87,7 +87,8 @@ type action struct {
 	name       string
 	permission string
 	method     string
-	do         func(ctx context.Context, tx *Tx, res any, body []byte) (any, error)
+	do         func(ctx context.Context, tx *Tx, res any, body []byte) (any, error) // nil only with async
+	async      func(ctx context.Context, res any, body []byte) (any, error)         // nil: synchronous
 }
 
 func define[T any](t Type[T]) (*definition, error) {
@@ -122,7 +123,7 @@ func define[T any](t Type[T]) (*definition, error) {
 		d.pattern = p
 	}
 	for name, a := range t.Actions {
-		if a.Do == nil {
+		if a.Do == nil && a.Async == nil {
 			return nil, fmt.Errorf("action %s has no function", name)
 		}
 		e := &action{name: name, permission: a.Permission, method: a.Method}
@@ -132,8 +133,15 @@ func define[T any](t Type[T]) (*definition, error) {
 		if e.method == "" {
 			e.method = http.MethodPost
 		}
-		e.do = func(ctx context.Context, tx *Tx, res any, body []byte) (any, error) {
-			return a.Do(ctx, tx, res.(*Resource[T]), body)
+		if a.Do != nil {
+			e.do = func(ctx context.Context, tx *Tx, res any, body []byte) (any, error) {
+				return a.Do(ctx, tx, res.(*Resource[T]), body)
+			}
+		}
+		if a.Async != nil {
+			e.async = func(ctx context.Context, res any, body []byte) (any, error) {
+				return a.Async(ctx, res.(*Resource[T]), body)
+			}
 		}
 		d.actions[strings.ToLower(name)] = e
 	}

@@ -122,6 +122,10 @@ type Action[T any] struct {
 	Permission string
 	Method     string                                                                      // "" = POST
 	Do         func(ctx context.Context, tx *Tx, r *Resource[T], body []byte) (any, error) // in a write transaction; the answer is marshalled with 200, nil gives 204; r's changes are saved
+	// Async makes the action asynchronous: 202 at once, and what it returns is the result at Location. It runs
+	// outside of any transaction, may take its time, and runs again after a restart that cut it short. Do, if
+	// there is one, runs before the 202 and can refuse the request; what it returns is dropped.
+	Async func(ctx context.Context, r *Resource[T], body []byte) (any, error)
 }
 
 // Result of a reconcile step: done (zero), or call again after a while or when Wake is called for the id.

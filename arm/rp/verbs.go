@@ -294,6 +294,9 @@ func (tx *Tx) begun(rec *record, version string, entry activity.Entry) (*operati
 // act runs an action on a resource, in a write transaction.
 func (e *Engine) act(d *definition, a *action) serveFunc {
 	return func(ctx context.Context, t *Target, r *Request) (*Response, error) {
+		if a.async != nil {
+			return e.accept(ctx, t, r, d, a)
+		}
 		var answer any
 		err := e.Update(ctx, func(tx *Tx) error {
 			rec, err := tx.existing(d, t.ID)

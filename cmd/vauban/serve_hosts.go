@@ -16,6 +16,7 @@ import (
 	"vauban.dev/internal/httpx"
 	"vauban.dev/provider/keyvault"
 	"vauban.dev/provider/machinelearning"
+	"vauban.dev/provider/network"
 	"vauban.dev/provider/privatelink"
 	"vauban.dev/provider/resources"
 	"vauban.dev/provider/storage"
@@ -144,7 +145,34 @@ func (p *publicNames) zone() (*dns.PublicZone, error) {
 			return nil, err
 		}
 	}
+	if err := z.Service(p.publicIPs()); err != nil {
+		return nil, err
+	}
 	return z, p.fronts(z, families, use)
+}
+
+// publicIPs are the names of public addresses with a label: LABEL.LOCATION.cloudapp.azure.com.
+func (p *publicNames) publicIPs() dns.Service {
+	known := rp.NewMemo(p.engine, func(tx *rp.Tx, name string) (netip.Addr, error) {
+		label, location, _ := strings.Cut(name, ".")
+		ip, err := network.PublicIPByLabel(tx, label, location)
+		if err != nil || ip == nil || ip.Properties.Address == "" {
+			return netip.Addr{}, err
+		}
+		return netip.ParseAddr(ip.Properties.Address)
+	})
+	get := func(name string) netip.Addr {
+		a, err := known.Get(context.Background(), strings.ToLower(name))
+		if err != nil {
+			return netip.Addr{}
+		}
+		return a
+	}
+	return dns.Service{
+		Suffix: network.PublicDNSSuffix,
+		Lookup: func(name string) (exists, private bool) { return get(name).IsValid(), false },
+		Own:    func(name string) (string, []netip.Addr) { return "", []netip.Addr{get(name)} },
+	}
 }
 
 // fronts adds the families' fronts in the other locations: resources there have addresses of that region's tag.

@@ -28,6 +28,9 @@ type allocation struct {
 	Owner string     `json:"owner"` // ipConfiguration or hidden NIC id, as messages name it
 	// Endpoint is the private endpoint whose interface this is, if it is one.
 	Endpoint string `json:"endpoint,omitempty"`
+	// Prefix is the public IP prefix that a public address belongs to. Nobody has the address as long as Owner
+	// is empty.
+	Prefix string `json:"prefix,omitempty"`
 }
 
 func addressKey(subnet arm.ID, a netip.Addr) string {
@@ -170,7 +173,7 @@ func (p *Provider) takePublic(tx store.Tx, owner string) (netip.Addr, error) {
 	}
 	by := make(map[netip.Addr]bool, len(held))
 	for _, h := range held {
-		if h.Owner == owner {
+		if h.Owner == owner && h.Prefix == "" {
 			return h.Addr, nil
 		}
 		by[h.Addr] = true
@@ -190,4 +193,22 @@ func publicKey(a netip.Addr) string {
 	return hex.EncodeToString(b[:])
 }
 
-func givePublic(tx store.Tx, a netip.Addr) error { return drop(tx, publicKind, publicKey(a)) }
+// givePublic returns a public address: to its prefix, or to the pool.
+func givePublic(tx store.Tx, a netip.Addr) error {
+	d, err := tx.Get(publicKind, publicKey(a))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var h allocation
+	if err := json.Unmarshal(d.Value, &h); err != nil {
+		return fmt.Errorf("network: stored %s %s: %w", publicKind, d.Key, err)
+	}
+	if h.Prefix == "" {
+		return drop(tx, publicKind, publicKey(a))
+	}
+	h.Owner = ""
+	return put(tx, publicKind, publicKey(a), h, store.Any)
+}

@@ -297,6 +297,9 @@ func (p *Provider) assignOne(tx *rp.Tx, nic arm.ID, c *IPConfig) error {
 		return err
 	}
 	owner := configID(nic, c.Name)
+	if err := notBasic(tx, s, c.Properties.PublicIP, owner); err != nil {
+		return err
+	}
 	want, err := staticAddress(*c)
 	if err != nil {
 		return err
@@ -328,8 +331,8 @@ func (p *Provider) associate(tx *rp.Tx, ref *Ref, owner string, nic arm.ID) erro
 	if err != nil {
 		return err
 	}
-	if c := ip.Properties.IPConfiguration; c != nil && !strings.EqualFold(c.ID, owner) {
-		return bad("PublicIPAddressInUse", "IP configuration %s is referencing public IP address %s that is already allocated to resource %s.", owner, ip.ID, c.ID)
+	if c := ip.Properties.holder(); c != nil && !strings.EqualFold(c.ID, owner) {
+		return publicInUse(owner, ip.ID, c.ID)
 	}
 	if err := p.ensureAddress(tx, ip); err != nil {
 		return err

@@ -15,17 +15,19 @@ import (
 
 // The resource types.
 const (
-	VNetType       = "Microsoft.Network/virtualNetworks"
-	SubnetType     = "Microsoft.Network/virtualNetworks/subnets"
-	NSGType        = "Microsoft.Network/networkSecurityGroups"
-	RuleType       = "Microsoft.Network/networkSecurityGroups/securityRules"
-	ASGType        = "Microsoft.Network/applicationSecurityGroups"
-	NICType        = "Microsoft.Network/networkInterfaces"
-	PublicIPType   = "Microsoft.Network/publicIPAddresses"
-	EndpointType   = "Microsoft.Network/privateEndpoints"
-	ZoneGroupType  = "Microsoft.Network/privateEndpoints/privateDnsZoneGroups"
-	RouteTableType = "Microsoft.Network/routeTables"
-	RouteType      = "Microsoft.Network/routeTables/routes"
+	VNetType           = "Microsoft.Network/virtualNetworks"
+	SubnetType         = "Microsoft.Network/virtualNetworks/subnets"
+	NSGType            = "Microsoft.Network/networkSecurityGroups"
+	RuleType           = "Microsoft.Network/networkSecurityGroups/securityRules"
+	ASGType            = "Microsoft.Network/applicationSecurityGroups"
+	NICType            = "Microsoft.Network/networkInterfaces"
+	PublicIPType       = "Microsoft.Network/publicIPAddresses"
+	EndpointType       = "Microsoft.Network/privateEndpoints"
+	ZoneGroupType      = "Microsoft.Network/privateEndpoints/privateDnsZoneGroups"
+	RouteTableType     = "Microsoft.Network/routeTables"
+	NATGatewayType     = "Microsoft.Network/natGateways"
+	PublicIPPrefixType = "Microsoft.Network/publicIPPrefixes"
+	RouteType          = "Microsoft.Network/routeTables/routes"
 )
 
 // Targets are the resources that can stand behind private endpoints (privatelink.Links).
@@ -71,7 +73,7 @@ func (p *Provider) Types() []rp.Registration {
 	return []rp.Registration{
 		p.vnetType(), p.subnetType(), p.nsgType(), p.ruleType(), p.asgType(), p.nicType(), p.publicIPType(),
 		p.endpointType(), p.zoneGroupType(), p.routes(), p.linkRoutes(),
-		p.routeTableType(), p.routeType(),
+		p.routeTableType(), p.routeType(), p.natGatewayType(), p.publicPrefixType(),
 	}
 }
 

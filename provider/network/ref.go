@@ -17,6 +17,14 @@ func (r *Ref) is(id arm.ID) bool {
 	return r != nil && strings.EqualFold(strings.TrimSuffix(r.ID, "/"), id.String())
 }
 
+// sameRef reports whether two references, or the absence of both, say the same.
+func sameRef(a, b *Ref) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return strings.EqualFold(a.ID, b.ID)
+}
+
 // live is the resource that a reference names; Validate has found the reference well-formed. What does not
 // exist or is being deleted is InvalidResourceReference.
 func live[T any](tx *rp.Tx, ref *Ref, of arm.ID) (*rp.Resource[T], error) {

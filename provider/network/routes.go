@@ -2,10 +2,8 @@ package network
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/netip"
-	"regexp"
 	"strings"
 
 	"vauban.dev/arm"
@@ -94,8 +92,6 @@ func availability(tx *rp.Tx, s *rp.Resource[Subnet], want netip.Addr) (answer an
 	return nil, false, nil
 }
 
-var label = regexp.MustCompile(`^[a-z][a-z0-9-]{1,61}[a-z0-9]$`)
-
 // checkLabel says whether a domain name label of a public address is free in a region.
 func checkLabel(_ context.Context, tx *rp.Tx, path, query map[string]string, _ []byte) (any, error) {
 	want := ""
@@ -105,22 +101,8 @@ func checkLabel(_ context.Context, tx *rp.Tx, path, query map[string]string, _ [
 		}
 	}
 	if !label.MatchString(want) {
-		return nil, bad("InvalidDomainNameLabel", "The domain name label %s is invalid. It must conform to the following regular expression: %s.", clip(want), label)
+		return nil, badLabel(want)
 	}
-	ips, err := rp.List[PublicIP](tx, PublicIPType, root)
-	if err != nil {
-		return nil, err
-	}
-	for _, ip := range ips {
-		var dns struct {
-			Label string `json:"domainNameLabel"`
-		}
-		if len(ip.Properties.DNS) == 0 || ip.Location != strings.ToLower(path["location"]) {
-			continue
-		}
-		if err := json.Unmarshal(ip.Properties.DNS, &dns); err == nil && strings.EqualFold(dns.Label, want) {
-			return map[string]any{"available": false}, nil
-		}
-	}
-	return map[string]any{"available": true}, nil
+	ip, err := PublicIPByLabel(tx, want, strings.ToLower(path["location"]))
+	return map[string]any{"available": ip == nil}, err
 }

@@ -157,11 +157,8 @@ func validateSubnet(_ rp.Op, new, _ *rp.Resource[Subnet]) error {
 	if !slices.ContainsFunc(endpointPolicies, func(v string) bool { return strings.EqualFold(v, s.EndpointPolicies) }) {
 		return bad("InvalidRequestFormat", "Cannot parse the request: privateEndpointNetworkPolicies of subnet %s is '%s'; it must be one of %s.", new.ID, clip(s.EndpointPolicies), strings.Join(endpointPolicies, ", "))
 	}
-	switch {
-	case s.RouteTable != nil:
+	if s.RouteTable != nil {
 		return arm.NotImplemented("Routes are not enforced yet: subnet %s names route table %s.", new.ID, clip(s.RouteTable.ID))
-	case s.NATGateway != nil:
-		return arm.NotImplemented("NAT gateways are not implemented: subnet %s names %s.", new.ID, clip(s.NATGateway.ID))
 	}
 	for _, u := range s.uses() {
 		if _, err := parseRef(u.ref, u.typ, u.property, new.ID); err != nil {
@@ -181,6 +178,7 @@ type use struct {
 func (s *Subnet) uses() []use {
 	return slices.DeleteFunc([]use{
 		{"networkSecurityGroup", NSGType, s.NSG}, {"routeTable", RouteTableType, s.RouteTable},
+		{"natGateway", NATGatewayType, s.NATGateway},
 	}, func(u use) bool { return u.ref == nil })
 }
 
@@ -216,6 +214,9 @@ func admitSubnet(ctx context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource
 		return err
 	}
 	if err := inRegion[RouteTable](tx, new.Properties.RouteTable, vnet.Location, new.ID); err != nil {
+		return err
+	}
+	if err := admitSubnetNAT(tx, new, vnet.Location); err != nil {
 		return err
 	}
 	if op == rp.Create {

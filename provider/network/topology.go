@@ -19,18 +19,21 @@ var httpsPorts = []uint16{443}
 // spelling that the store has; the NIC of a private endpoint has the endpoint's id, hidden ones their
 // owner's. Resources that are being deleted are not in it. Internet is the caller's to fill in.
 func (p *Provider) Topology(tx *rp.Tx) (*fabric.Topology, error) {
-	b := &builder{tx: tx, vnets: map[string]*fabric.VNet{}, subnets: map[string]string{}, nsgs: map[string]*fabric.NSG{}, tables: map[string]*fabric.RouteTable{}}
-	for _, step := range []func() error{b.groups, b.routeTables, b.networks, b.interfaces, b.endpoints, b.hidden} {
+	b := &builder{tx: tx, vnets: map[string]*fabric.VNet{}, subnets: map[string]string{}, nsgs: map[string]*fabric.NSG{}, tables: map[string]*fabric.RouteTable{}, gateways: map[string]*fabric.NATGateway{}}
+	for _, step := range []func() error{b.groups, b.routeTables, b.natGateways, b.networks, b.interfaces, b.endpoints, b.hidden} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("network: topology: %w", err)
 		}
 	}
-	t := &fabric.Topology{NSGs: map[string]*fabric.NSG{}, RouteTables: map[string]*fabric.RouteTable{}, Tags: p.cfg.Tags}
+	t := &fabric.Topology{NSGs: map[string]*fabric.NSG{}, RouteTables: map[string]*fabric.RouteTable{}, NATGateways: map[string]*fabric.NATGateway{}, Tags: p.cfg.Tags}
 	for _, g := range b.nsgs {
 		t.NSGs[g.ID] = g
 	}
 	for _, r := range b.tables {
 		t.RouteTables[r.ID] = r
+	}
+	for _, g := range b.gateways {
+		t.NATGateways[g.ID] = g
 	}
 	for _, key := range b.order {
 		t.VNets = append(t.VNets, *b.vnets[key])
@@ -41,12 +44,13 @@ func (p *Provider) Topology(tx *rp.Tx) (*fabric.Topology, error) {
 // builder gathers a topology. Its maps are keyed by lower-case ids, since references may be written in
 // any case.
 type builder struct {
-	tx      *rp.Tx
-	order   []string
-	vnets   map[string]*fabric.VNet
-	subnets map[string]string // lower-case id to the id as it is stored
-	nsgs    map[string]*fabric.NSG
-	tables  map[string]*fabric.RouteTable
+	tx       *rp.Tx
+	order    []string
+	vnets    map[string]*fabric.VNet
+	subnets  map[string]string // lower-case id to the id as it is stored
+	nsgs     map[string]*fabric.NSG
+	tables   map[string]*fabric.RouteTable
+	gateways map[string]*fabric.NATGateway // those with addresses
 }
 
 func (b *builder) groups() error {
@@ -117,7 +121,7 @@ func (b *builder) networks() error {
 			return err
 		}
 		out := fabric.Subnet{
-			ID: s.ID.String(), Prefixes: own, EndpointPolicies: s.Properties.judgesEndpoints(),
+			ID: s.ID.String(), Prefixes: own, NATGateway: b.gateway(s.Properties.NATGateway), EndpointPolicies: s.Properties.judgesEndpoints(),
 			DefaultOutbound: s.Properties.DefaultOutboundAccess != nil && *s.Properties.DefaultOutboundAccess,
 		}
 		if s.Properties.NSG != nil {

@@ -95,7 +95,8 @@ type Veth struct {
 // End of a veth pair.
 type End struct{ Namespace, Interface string }
 
-// Route is `ip route`: Type is unicast or blackhole; Table 0 is main.
+// Route is `ip route`: Type is unicast, blackhole, or local (Dev lo: what is routed by it ends here); Table 0 is
+// main.
 type Route struct {
 	Type  string
 	Dst   netip.Prefix
@@ -110,6 +111,7 @@ type PolicyRule struct {
 	Priority int
 	IIF      string
 	FwMark   uint32
+	FwMask   uint32 // bits of the mark that count, 0 for all
 	Table    int
 }
 

@@ -57,7 +57,7 @@ func dump(t testing.TB, d *Driver) string {
 			t.Fatal(err)
 		}
 		for _, r := range policy {
-			add("rule %d iif %s mark %d table %d", r.Priority, r.IifName, r.Mark, r.Table)
+			add("rule %d iif %s mark %d/%x table %d", r.Priority, r.IifName, r.Mark, markMask(r), r.Table)
 		}
 		h.Close()
 		have, err := d.list(t.Context(), s)

@@ -3,6 +3,7 @@ package linux
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 
@@ -113,6 +114,8 @@ func kernelRoute(r fabric.Route, index map[string]int) (route, error) {
 		return k, nil
 	case "unicast", "":
 		k.kind = unix.RTN_UNICAST
+	case "local":
+		k.kind = unix.RTN_LOCAL
 	default:
 		return k, fmt.Errorf("route %s: unknown type %q", r.Dst, r.Type)
 	}
@@ -185,7 +188,7 @@ func policyRules(h *netlink.Handle, want *desired) error {
 	have := map[fabric.PolicyRule]netlink.Rule{}
 	for _, r := range list {
 		if !slices.Contains(kernelRules, r.Priority) {
-			have[fabric.PolicyRule{Priority: r.Priority, IIF: r.IifName, FwMark: r.Mark, Table: r.Table}] = r
+			have[fabric.PolicyRule{Priority: r.Priority, IIF: r.IifName, FwMark: r.Mark, FwMask: markMask(r), Table: r.Table}] = r
 		}
 	}
 	for _, p := range want.Rules {
@@ -195,6 +198,9 @@ func policyRules(h *netlink.Handle, want *desired) error {
 		}
 		r := netlink.NewRule()
 		r.Family, r.Priority, r.IifName, r.Mark, r.Table = netlink.FAMILY_V4, p.Priority, p.IIF, p.FwMark, p.Table
+		if p.FwMask != 0 {
+			r.Mask = &p.FwMask
+		}
 		if err := h.RuleAdd(r); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("policy rule %d of %s: %w", p.Priority, want.Name, err)
 		}
@@ -205,4 +211,12 @@ func policyRules(h *netlink.Handle, want *desired) error {
 		}
 	}
 	return nil
+}
+
+// markMask is the mask of a rule's mark as PolicyRule has it.
+func markMask(r netlink.Rule) uint32 {
+	if r.Mask == nil || *r.Mask == math.MaxUint32 {
+		return 0
+	}
+	return *r.Mask
 }

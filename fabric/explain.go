@@ -55,6 +55,8 @@ type Destination struct {
 	ID      string
 	Addr    netip.Addr // after address translation
 	Service *Service   // of a private endpoint
+	// VNet is the one whose service endpoint led to a service; "" for a service reached over the internet.
+	VNet string
 }
 
 // Step is one judgement on the way.
@@ -249,6 +251,8 @@ func (w *walk) fromNIC(v *VNet, n *NIC) bool {
 		return w.toEndpoint(v, to)
 	case to != nil:
 		return w.toNIC(v, to)
+	case v.ServiceEndpoint(v.subnet(n.Subnet), w.p.Destination):
+		return w.byServiceEndpoint(v, n)
 	}
 	return w.leave(v, n)
 }
@@ -314,6 +318,15 @@ func (w *walk) toEndpoint(v *VNet, to *NIC) bool {
 
 func (w *walk) toNIC(v *VNet, to *NIC) bool {
 	return w.ingress(v, to) && w.arrive(to.ID, Destination{Kind: ToNIC, ID: to.ID, Addr: w.p.Destination})
+}
+
+// byServiceEndpoint is the way to a service as a NIC of the VNet.
+func (w *walk) byServiceEndpoint(v *VNet, n *NIC) bool {
+	w.step(n.Subnet, "the route of its service endpoint is more specific than any other", RuleRef{}, Allowed)
+	if !inside(localPrefixes(w.t, w.plan), w.p.Destination) {
+		return w.deny(v.ID, "no service has this address", FabricRule(RuleNoRoute))
+	}
+	return w.arrive(v.ID, Destination{Kind: ToService, Addr: w.p.Destination, VNet: v.ID})
 }
 
 // leave is the way from a NIC out of its VNet.

@@ -40,3 +40,16 @@ func (c *chance) backends(v *VNet, n int) (out []Backend) {
 	}
 	return out
 }
+
+// serviceEndpoints gives some subnets service endpoints, to services' addresses and others.
+func (c *chance) serviceEndpoints(t *Topology) {
+	for i := range t.VNets {
+		for j := range t.VNets[i].Subnets {
+			s := &t.VNets[i].Subnets[j]
+			for n := range c.IntN(3) {
+				tag := c.tags[fmt.Sprintf("tag%d", c.IntN(5))]
+				s.ServiceEndpoints = append(s.ServiceEndpoints, ServiceEndpoint{Service: fmt.Sprint("service", n), Prefixes: append(prefixes("51.1.0.0/30"), tag...)})
+			}
+		}
+	}
+}

@@ -77,6 +77,8 @@ func scenario() *Topology {
 					{ID: "hub/bare", Prefixes: prefixes("10.20.5.0/24"), DefaultOutbound: true},
 					{ID: "hub/closed", Prefixes: prefixes("10.20.6.0/24")},
 					{ID: "hub/natted", Prefixes: prefixes("10.20.7.0/24"), NATGateway: "nat", DefaultOutbound: true},
+					{ID: "hub/served", Prefixes: prefixes("10.20.8.0/24"), NSG: "nsg-training", ServiceEndpoints: []ServiceEndpoint{
+						{Service: "Microsoft.Storage", Prefixes: prefixes("20.60.26.0/23", "52.239.128.0/18")}}},
 				},
 				NICs: []NIC{
 					{ID: "blob", Kind: Endpoint, Subnet: "hub/endpoints", Addrs: []netip.Addr{addr("10.20.1.4")}, Service: blob},
@@ -89,6 +91,7 @@ func scenario() *Topology {
 					{ID: "closed", Subnet: "hub/closed", Addrs: []netip.Addr{addr("10.20.6.4")}},
 					{ID: "natted", Subnet: "hub/natted", Addrs: []netip.Addr{addr("10.20.7.4"), addr("10.20.7.5")}, NSG: "nsg-training",
 						Public: []PublicAddress{{addr("10.20.7.4"), addr("20.61.1.3")}}},
+					{ID: "served", Subnet: "hub/served", Addrs: []netip.Addr{addr("10.20.8.4")}},
 					{ID: "pooled", Subnet: "hub/bare", Addrs: []netip.Addr{addr("10.20.5.6"), addr("10.20.5.7")}},
 				},
 			},
@@ -139,6 +142,7 @@ func (c *chance) topology() *Topology {
 		Hosts:           []InternetHost{{Name: "h0", Addr: addr("93.184.216.34")}, {Name: "h1", Addr: addr("20.9.9.9")}},
 	}
 	c.outbound(t)
+	c.serviceEndpoints(t)
 	return t
 }
 

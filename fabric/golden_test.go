@@ -101,7 +101,14 @@ func stateText(s *State) string {
 			fmt.Fprintf(&b, "  local %s\n", p)
 		}
 		for _, r := range n.Routes {
-			fmt.Fprintf(&b, "  route %s %s via %v dev %s src %v\n", r.Type, r.Dst, r.Via, r.Dev, r.Src)
+			fmt.Fprintf(&b, "  route %s %s via %v dev %s src %v", r.Type, r.Dst, r.Via, r.Dev, r.Src)
+			if r.Table != 0 {
+				fmt.Fprintf(&b, " table %#x", r.Table)
+			}
+			b.WriteByte('\n')
+		}
+		for _, r := range n.Rules {
+			fmt.Fprintf(&b, "  rule %d iif %q mark %#x/%#x table %#x\n", r.Priority, r.IIF, r.FwMark, r.FwMask, r.Table)
 		}
 		b.WriteString(n.NFT)
 	}
@@ -142,6 +149,9 @@ func TestGoldenExplain(t *testing.T) {
 		{From: Place{AtNIC, "pooled"}, Dst: addr("93.184.216.34"), Protocol: UDP, DstPort: 443},
 		{From: Place{AtNIC, "free"}, Dst: addr("93.184.216.34"), Protocol: ICMP},
 		{From: Place{AtHost, "client"}, Dst: addr("20.61.2.1"), Protocol: TCP, DstPort: 22},
+		{From: Place{AtNIC, "served"}, Dst: addr("20.60.26.9"), Protocol: TCP, DstPort: 443},
+		{From: Place{AtNIC, "served"}, Dst: addr("20.61.7.7"), Protocol: TCP, DstPort: 443},
+		{From: Place{AtNIC, "served"}, Dst: addr("52.239.130.1"), Protocol: TCP, DstPort: 443},
 		{From: Place{AtNIC, "nobody"}, Dst: addr("20.60.1.1"), Protocol: TCP, DstPort: 443},
 	}
 	var b strings.Builder

@@ -70,7 +70,7 @@ func sortPrefixes(p []netip.Prefix) {
 
 func sortRoutes(r []Route) {
 	slices.SortFunc(r, func(a, b Route) int {
-		return cmp.Or(a.Dst.Addr().Compare(b.Dst.Addr()), cmp.Compare(a.Dst.Bits(), b.Dst.Bits()))
+		return cmp.Or(cmp.Compare(a.Table, b.Table), a.Dst.Addr().Compare(b.Dst.Addr()), cmp.Compare(a.Dst.Bits(), b.Dst.Bits()))
 	})
 }
 

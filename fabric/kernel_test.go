@@ -65,12 +65,14 @@ type frame struct {
 	Packet
 	iif, oif string
 	local    bool
+	mark     uint64 // of the packet
+	conn     uint64 // of its connection
 }
 
 func (k *kernel) send(from string, p Packet) outcome {
 	n := k.namespaces[from]
 	f := frame{Packet: p, iif: ""}
-	f.oif, f.local = n.route(p.Destination)
+	f.oif, f.local = n.route(p.Destination, 0)
 	if drop := n.hook("output", &f); drop != "" {
 		return outcome{from, drop, p.Source, p.Destination}
 	}
@@ -94,7 +96,7 @@ func (k *kernel) transmit(n *table_, f frame) outcome {
 		if drop := n.hook("prerouting", &f); drop != "" {
 			return outcome{n.Name, drop, f.Source, f.Destination}
 		}
-		f.oif, f.local = n.route(f.Destination)
+		f.oif, f.local = n.route(f.Destination, f.mark)
 		hook := "forward"
 		if f.local {
 			hook, f.oif = "input", ""
@@ -109,9 +111,16 @@ func (k *kernel) transmit(n *table_, f frame) outcome {
 	panic("a packet goes round in circles")
 }
 
-func (n *table_) route(dst netip.Addr) (oif string, local bool) {
+func (n *table_) route(dst netip.Addr, mark uint64) (oif string, local bool) {
 	if n.own[dst] || inside(n.Local, dst) || dst.IsLoopback() {
 		return "lo", true
+	}
+	for _, rule := range n.Rules { // in the order of their priority
+		for _, r := range n.Routes {
+			if mark&uint64(rule.FwMask) == uint64(rule.FwMark) && r.Table == rule.Table && r.Dst.Contains(dst) {
+				return r.Dev, r.Type == "local"
+			}
+		}
 	}
 	best := -1
 	for name, addrs := range n.ifaces {
@@ -122,7 +131,7 @@ func (n *table_) route(dst netip.Addr) (oif string, local bool) {
 		}
 	}
 	for _, r := range n.Routes {
-		if r.Dst.Contains(dst) && r.Dst.Bits() > best {
+		if r.Table == 0 && r.Dst.Contains(dst) && r.Dst.Bits() > best {
 			best, oif = r.Dst.Bits(), r.Dev
 		}
 	}
@@ -209,8 +218,22 @@ func (n *table_) line(line string, f *frame) (r result) {
 				*field = addr(to)
 			}
 		case "ct":
-			if !t.ct() {
+			if !t.ct(f) {
 				return result{}
+			}
+		case "meta":
+			if t.peek() == "mark" {
+				t.next()
+				if !t.mark(&f.mark, "meta") {
+					return result{}
+				}
+				continue
+			}
+			if !n.test(w, &t, f, &r) {
+				return result{}
+			}
+			if r.verdict != "" {
+				return r
 			}
 		default:
 			if !n.test(w, &t, f, &r) {
@@ -339,7 +362,7 @@ func (f *frame) value(field string, n *table_) (string, bool) {
 	case "meta nfproto":
 		return "ipv4", true
 	case "fib daddr":
-		if _, local := n.route(f.Destination); local {
+		if _, local := n.route(f.Destination, f.mark); local {
 			return "local", true
 		}
 		return "unicast", true
@@ -369,21 +392,37 @@ func (t *tokens) skip(words ...string) {
 }
 
 // ct is a test or a change of the connection, of which there is none yet.
-func (t *tokens) ct() bool {
+func (t *tokens) ct(f *frame) bool {
 	switch w := t.next(); w {
 	case "state":
-		t.next()
-		return false
+		return t.next() == "new"
 	case "mark":
-		if t.next() == "set" {
-			t.skip("ct", "mark", "or", judged)
-			return true
-		}
-		t.skip(judged, "==", judged)
-		return false
+		return t.mark(&f.conn, "ct")
 	default:
 		panic("ct " + w)
 	}
+}
+
+// mark is a test of some bits of a mark, or sets more of them.
+func (t *tokens) mark(m *uint64, of string) bool {
+	if w := t.next(); w == "set" {
+		t.skip(of, "mark", "or")
+		*m |= t.number()
+		return true
+	}
+	masked := *m & t.number()
+	if cmp := t.next(); cmp == "!=" {
+		return masked != t.number()
+	}
+	return masked == t.number()
+}
+
+func (t *tokens) number() uint64 {
+	n, err := strconv.ParseUint(t.next(), 0, 64)
+	if err != nil {
+		panic(err)
+	}
+	return n
 }
 
 // key is the fields of a match: one, or several joined by dots.

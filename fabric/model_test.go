@@ -39,6 +39,9 @@ func where(t *Topology, d Destination, f Flow) string {
 	case ToHost:
 		return HostNS(d.ID)
 	case ToService:
+		if d.VNet != "" {
+			return RouterNS(d.VNet)
+		}
 		return InternetNS
 	case ToPlatform, ToEndpoint:
 		for _, v := range t.VNets {

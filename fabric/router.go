@@ -15,13 +15,14 @@ const judged = "0x1"
 // router compiles one VNet to its router namespace.
 type router struct {
 	gate
-	t       *Topology
-	v       *VNet
-	plan    *plan
-	subnets map[string]*Subnet
-	roots   map[rootKey]string
-	inbound bool     // public addresses of NICs
-	ways    []string // kinds of protocol that some NIC leaves by
+	t          *Topology
+	v          *VNet
+	plan       *plan
+	subnets    map[string]*Subnet
+	roots      map[rootKey]string
+	inbound    bool     // public addresses of NICs
+	ways       []string // kinds of protocol that some NIC leaves by
+	endpointed bool     // some NIC\'s subnet has a service endpoint
 }
 
 type rootKey struct {
@@ -46,6 +47,7 @@ func (r *router) namespace() (Namespace, error) {
 			ns.Routes = append(ns.Routes, Route{Type: "unicast", Dst: host(a), Dev: NICNS(n.ID)})
 		}
 	}
+	routeServices(&ns)
 	sortPrefixes(ns.Addrs)
 	sortRoutes(ns.Routes)
 	if err := r.rules(); err != nil {
@@ -66,6 +68,7 @@ func (r *router) rules() error {
 		return err
 	}
 	r.raw()
+	r.serviceEndpoints()
 	r.nat()
 	r.chain("pass", "ct mark set ct mark or "+judged+" accept")
 	r.input()
@@ -258,9 +261,9 @@ func (r *router) input() {
 		fmt.Sprintf("ip daddr %s tcp dport { 53, 80 } goto pass", WireServer),
 		fmt.Sprintf("ip daddr %s tcp dport 80 goto pass", IMDS),
 		r.drop(FabricRule(RulePlatform)))
-	r.base("input", "filter hook input priority 0; policy drop;", append([]string{`iifname "lo" accept`}, append(r.known(),
+	r.base("input", "filter hook input priority 0; policy drop;", slices.Concat([]string{`iifname "lo" accept`}, r.known(), r.toService(), []string{
 		"ip daddr @endpoints goto to_endpoint",
-		"goto to_platform")...)...)
+		"goto to_platform"})...)
 	r.base("output", "filter hook output priority 0; policy drop;",
 		`oifname "lo" accept`,
 		"ct state established,related accept",

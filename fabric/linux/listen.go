@@ -61,6 +61,16 @@ func (d *Driver) Listen(ctx context.Context, at fabric.Place, network, addr stri
 	return l, nil
 }
 
+// ListenTransparent is Listen on an address that is not the place's own (IP_TRANSPARENT): packets must be
+// routed there, as those of service endpoints are in a VNet's router.
+func (d *Driver) ListenTransparent(ctx context.Context, at fabric.Place, addr string) (net.Listener, error) {
+	l, err := socket(ctx, d, Socket{at, "tcp", addr}, transparentKind)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
 // ListenPacket is Listen for UDP. The result is a *net.UDPConn that reports the mark of each datagram
 // (SO_RCVMARK), which tells the sender's NIC.
 func (d *Driver) ListenPacket(ctx context.Context, at fabric.Place, addr string) (net.PacketConn, error) {
@@ -87,6 +97,18 @@ var (
 			l, err := net.FileListener(f)
 			return cast[*net.TCPListener](l, err)
 		},
+	}
+	transparentKind = kind[*net.TCPListener]{
+		open: func(ctx context.Context, addr string) (*net.TCPListener, error) {
+			lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+				return control(c, func(fd int) error {
+					return unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_TRANSPARENT, 1)
+				})
+			}}
+			l, err := lc.Listen(ctx, "tcp4", addr)
+			return cast[*net.TCPListener](l, err)
+		},
+		file: tcpKind.file,
 	}
 	udpKind = kind[*net.UDPConn]{
 		open: func(ctx context.Context, addr string) (*net.UDPConn, error) {

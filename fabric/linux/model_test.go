@@ -71,6 +71,9 @@ func outcomeOf(topo *fabric.Topology, e fabric.Explanation) outcome {
 	case fabric.ToHost:
 		return outcome{at: fabric.HostNS(e.Destination.ID)}
 	case fabric.ToService:
+		if e.Destination.VNet != "" {
+			return outcome{at: fabric.RouterNS(e.Destination.VNet)}
+		}
 		return outcome{at: fabric.InternetNS}
 	}
 	for _, v := range topo.VNets {
@@ -141,6 +144,7 @@ func (g *generator) topology() *fabric.Topology {
 		topo.VNets = append(topo.VNets, vnet)
 	}
 	g.outbound(topo)
+	g.serviceEndpoints(topo)
 	g.rules(topo)
 	return topo
 }
@@ -191,7 +195,7 @@ func (g *generator) probes(topo *fabric.Topology, n int) []probe {
 	if g.portless == nil {
 		g.portless = map[[2]netip.Addr]bool{}
 	}
-	targets := []netip.Addr{fabric.WireServer, fabric.IMDS, addr("20.60.3.4"), addr("13.66.0.9"), addr("198.51.100.7"), addr("52.239.130.1"),
+	targets := []netip.Addr{fabric.WireServer, fabric.IMDS, addr("20.60.3.4"), addr("20.60.200.4"), addr("13.66.0.9"), addr("198.51.100.7"), addr("52.239.130.1"),
 		addr("8.8.8.8"), addr("10.0.77.1"), addr("10.0.1.77"), addr("192.168.1.1")}
 	var senders []fabric.NIC
 	for _, v := range topo.VNets {

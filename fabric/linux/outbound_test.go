@@ -32,6 +32,18 @@ func (g *generator) outbound(topo *fabric.Topology) {
 	}
 }
 
+// serviceEndpoints gives some subnets service endpoints.
+func (g *generator) serviceEndpoints(topo *fabric.Topology) {
+	for i := range topo.VNets {
+		for j := range topo.VNets[i].Subnets {
+			if g.chance(40) {
+				topo.VNets[i].Subnets[j].ServiceEndpoints = []fabric.ServiceEndpoint{{Service: "Microsoft.Storage",
+					Prefixes: []netip.Prefix{pfx("20.60.0.0/17"), pfx("52.239.128.0/17"), pfx(fmt.Sprintf("13.66.0.%d/32", 8+g.IntN(2)))}}}
+			}
+		}
+	}
+}
+
 // By a NAT gateway a connection has one of its addresses, always the same; the instance's own public address
 // goes on answering beside it; nobody gets in by the gateway.
 func TestNATGateway(t *testing.T) {

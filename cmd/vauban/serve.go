@@ -170,7 +170,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	if w.tags, err = servicetags.Load(); err != nil {
 		return err
 	}
-	w.sync = &netSync{engine: w.engine, log: w.log, compiler: fabric.NewCompiler(), wake: make(chan struct{}, 1), servers: map[string]*served{}}
+	w.sync = &netSync{engine: w.engine, log: w.log, compiler: fabric.NewCompiler(), wake: make(chan struct{}, 1), servers: map[string]*served{}, sockets: map[linux.Socket]bool{}}
 	tenant := w.entra.Tenant()
 	data := containers{w.blobs}
 	accounts, vaults := storage.New(data), kvprovider.New(vaultData{w.secrets})

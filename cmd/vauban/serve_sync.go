@@ -147,6 +147,9 @@ func (s *netSync) apply(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("compile the network: %w", err)
 	}
+	if err := s.openEndpoints(ctx, view); err != nil {
+		return err
+	}
 	if err := s.driver.Apply(ctx, state); err != nil {
 		return fmt.Errorf("apply the network: %w", err)
 	}
@@ -201,6 +204,7 @@ func (s *netSync) listen(ctx context.Context, view *netView) error {
 		imds := s.imds
 		imds.Origin = s.originIn(v.ID, nil)
 		errs = append(errs, s.serveFront(ctx, router, netip.AddrPortFrom(fabric.IMDS, 80), imds, want, fronts))
+		errs = append(errs, s.serveEndpoints(ctx, &v, want, fronts))
 		for _, n := range v.NICs {
 			if n.Kind != fabric.Endpoint || n.Service == nil {
 				continue
@@ -242,18 +246,29 @@ func (s *netSync) listen(ctx context.Context, view *netView) error {
 }
 
 func (s *netSync) serveFront(ctx context.Context, at fabric.Place, addr netip.AddrPort, l httpx.Listener, want map[linux.Socket]bool, fronts map[string]bool) error {
+	return s.serveOn(at, addr, l, want, fronts, func() (net.Listener, error) {
+		return s.driver.Listen(ctx, at, "tcp4", addr.String())
+	})
+}
+
+// serveOn serves what open listens on, unless it is served already.
+func (s *netSync) serveOn(at fabric.Place, addr netip.AddrPort, l httpx.Listener, want map[linux.Socket]bool, fronts map[string]bool, open func() (net.Listener, error)) error {
 	sock := linux.Socket{At: at, Network: "tcp", Addr: addr.String()}
 	l.ID = fmt.Sprint(sock)
 	want[sock], fronts[l.ID] = true, true
 	if s.sockets[sock] {
 		return nil
 	}
-	n, err := s.driver.Listen(ctx, at, "tcp4", addr.String())
+	n, err := open()
 	if err != nil {
 		return err
 	}
 	l.Net = n
-	return s.front.Add(l)
+	if err := s.front.Add(l); err != nil {
+		return err
+	}
+	s.sockets[sock] = true
+	return nil
 }
 
 // serveDNS serves the names of a VNet ("" = the internet) by UDP and TCP.

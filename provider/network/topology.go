@@ -19,7 +19,7 @@ var httpsPorts = []uint16{443}
 // spelling that the store has; the NIC of a private endpoint has the endpoint's id, hidden ones their
 // owner's. Resources that are being deleted are not in it. Internet is the caller's to fill in.
 func (p *Provider) Topology(tx *rp.Tx) (*fabric.Topology, error) {
-	b := &builder{tx: tx, vnets: map[string]*fabric.VNet{}, subnets: map[string]string{}, nsgs: map[string]*fabric.NSG{}, tables: map[string]*fabric.RouteTable{}, gateways: map[string]*fabric.NATGateway{}}
+	b := &builder{tx: tx, tags: p.cfg.Tags, regions: map[string]string{}, vnets: map[string]*fabric.VNet{}, subnets: map[string]string{}, nsgs: map[string]*fabric.NSG{}, tables: map[string]*fabric.RouteTable{}, gateways: map[string]*fabric.NATGateway{}}
 	for _, step := range []func() error{b.groups, b.routeTables, b.natGateways, b.networks, b.interfaces, b.endpoints, b.hidden} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("network: topology: %w", err)
@@ -45,7 +45,9 @@ func (p *Provider) Topology(tx *rp.Tx) (*fabric.Topology, error) {
 // any case.
 type builder struct {
 	tx       *rp.Tx
+	tags     fabric.TagSource
 	order    []string
+	regions  map[string]string // the VNets' locations
 	vnets    map[string]*fabric.VNet
 	subnets  map[string]string // lower-case id to the id as it is stored
 	nsgs     map[string]*fabric.NSG
@@ -104,7 +106,7 @@ func (b *builder) networks() error {
 		if err != nil {
 			return err
 		}
-		b.vnets[v.ID.Key()] = &fabric.VNet{ID: v.ID.String(), Prefixes: space}
+		b.vnets[v.ID.Key()], b.regions[v.ID.Key()] = &fabric.VNet{ID: v.ID.String(), Prefixes: space}, v.Location
 		b.order = append(b.order, v.ID.Key())
 	}
 	subnets, err := rp.List[Subnet](b.tx, SubnetType, root)
@@ -123,6 +125,7 @@ func (b *builder) networks() error {
 		out := fabric.Subnet{
 			ID: s.ID.String(), Prefixes: own, NATGateway: b.gateway(s.Properties.NATGateway), EndpointPolicies: s.Properties.judgesEndpoints(),
 			DefaultOutbound: s.Properties.DefaultOutboundAccess != nil && *s.Properties.DefaultOutboundAccess,
+			ServiceEndpoints: s.Properties.endpoints(b.tags, b.regions[s.ID.Parent().Key()]),
 		}
 		if s.Properties.NSG != nil {
 			if out.NSG, err = b.nsg(s.Properties.NSG.ID); err != nil {

@@ -227,7 +227,7 @@ func (w *write) children(ctx context.Context, property string, list []any) error
 		if keep[rec.id.Key()] || rec.State == arm.Deleting || len(rec.id.Names()) != len(w.rec.id.Names())+1 {
 			continue
 		}
-		if _, err := w.tx.remove(ctx, d, rec, nil); err != nil {
+		if _, err := w.tx.remove(context.WithValue(ctx, embeddedKey{}, true), d, rec, nil); err != nil {
 			return err
 		}
 	}
@@ -278,8 +278,9 @@ func embeddedWrites(w *write, d *definition, property string, list []any) ([]*wr
 
 type embeddedKey struct{}
 
-// Embedded reports whether ctx is that of the admission of a child that its parent's PUT writes. What concerns
-// its siblings is then for the parent's Admit to check, which sees all of them as they will be.
+// Embedded reports whether ctx is that of the Admit of a child that its parent's PUT writes, or of the Release of
+// one that it leaves out. What concerns its siblings is then for the parent's Admit to check, which sees all of
+// them as they will be.
 func Embedded(ctx context.Context) bool {
 	is, _ := ctx.Value(embeddedKey{}).(bool)
 	return is

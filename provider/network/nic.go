@@ -55,6 +55,8 @@ type IPConfigFields struct {
 	Primary    bool         `json:"primary"`
 	Version    string       `json:"privateIPAddressVersion,omitempty"`
 	ASGs       []Ref        `json:"applicationSecurityGroups,omitempty"`
+	Pools      []Ref        `json:"loadBalancerBackendAddressPools,omitempty"`
+	NATRules   []Ref        `json:"loadBalancerInboundNatRules,omitempty"`
 	Link       *LinkDetails `json:"privateLinkConnectionProperties,omitempty"`
 }
 
@@ -154,6 +156,9 @@ func validateNIC(_ rp.Op, new, old *rp.Resource[Interface]) error {
 		if _, err := staticAddress(c); err != nil {
 			return err
 		}
+		if err := c.validateBalanced(new.ID); err != nil {
+			return err
+		}
 	}
 	if primaries != 1 {
 		return bad("NetworkInterfaceMustHaveOnePrimaryIpConfiguration", "Network interface %s must have exactly one primary IP configuration.", new.ID)
@@ -196,6 +201,7 @@ func nicLinks(r *rp.Resource[Interface]) []rp.Link {
 		for _, ref := range c.Properties.ASGs {
 			add(ASGType+"/joinIpConfiguration/action", &ref)
 		}
+		links = append(links, c.Properties.balancedLinks()...)
 	}
 	add(NSGType+"/join/action", r.Properties.NSG)
 	return links
@@ -215,6 +221,9 @@ func (p *Provider) admitNIC(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp
 	}
 	for _, c := range v.IPConfigurations {
 		if err := c.Properties.inRegion(tx, new); err != nil {
+			return err
+		}
+		if err := c.admitBalanced(tx, new); err != nil {
 			return err
 		}
 	}
@@ -357,7 +366,12 @@ func unassign(tx *rp.Tx, c IPConfig) error {
 	if c.Properties.PublicIP == nil {
 		return nil
 	}
-	id, err := arm.ParseID(c.Properties.PublicIP.ID)
+	return dissociate(tx, c.Properties.PublicIP)
+}
+
+// dissociate takes a public address from what it is associated with.
+func dissociate(tx *rp.Tx, ref *Ref) error {
+	id, err := arm.ParseID(ref.ID)
 	if err != nil {
 		return err
 	}

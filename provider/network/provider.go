@@ -58,6 +58,10 @@ type Config struct {
 	Sync    Syncer
 	// Tags are the service tags that rules may name beside the computed ones.
 	Tags fabric.TagSource
+	// Balances: the network moves the packets of load balancers. Without it their rules are refused.
+	Balances bool
+	// Prober runs the health probes of load balancers; nil when none run.
+	Prober Prober
 	// PublicPool is the prefix that public addresses are taken from.
 	PublicPool netip.Prefix
 }
@@ -74,6 +78,7 @@ func (p *Provider) Types() []rp.Registration {
 		p.vnetType(), p.subnetType(), p.nsgType(), p.ruleType(), p.asgType(), p.nicType(), p.publicIPType(),
 		p.endpointType(), p.zoneGroupType(), p.routes(), p.linkRoutes(),
 		p.routeTableType(), p.routeType(), p.natGatewayType(), p.publicPrefixType(),
+		p.loadBalancerType(), p.frontendType(), p.poolType(), p.balancingRuleType(), p.probeType(), p.inboundNATRuleType(), p.outboundRuleType(),
 	}
 }
 

@@ -25,6 +25,11 @@ func sameRef(a, b *Ref) bool {
 	return strings.EqualFold(a.ID, b.ID)
 }
 
+// isText is is for an id as text.
+func (r *Ref) isText(id string) bool {
+	return r != nil && strings.EqualFold(strings.TrimSuffix(r.ID, "/"), id)
+}
+
 // live is the resource that a reference names; Validate has found the reference well-formed. What does not
 // exist or is being deleted is InvalidResourceReference.
 func live[T any](tx *rp.Tx, ref *Ref, of arm.ID) (*rp.Resource[T], error) {

@@ -95,7 +95,7 @@ func newRig(t testing.TB) *rig {
 	})
 	r := &rig{t: t, synced: make(chan struct{}, 1), engine: rp.New(rp.Config{Store: s, Clock: new(clock.Region), Locations: []string{"westeurope", "northeurope"}})}
 	r.Provider = network.New(network.Config{
-		Engine: r.engine, Targets: links, Sync: r, PublicPool: netip.MustParsePrefix("20.61.0.0/29"),
+		Engine: r.engine, Targets: links, Sync: r, Balances: true, PublicPool: netip.MustParsePrefix("20.61.0.0/29"),
 		Tags: tags{"Storage": "20.60.0.0/16", "Storage.WestEurope": "20.60.4.0/22"},
 	})
 	dns := privatedns.New(privatedns.Config{Sync: r, VNetExists: network.VNetExists})
@@ -275,3 +275,14 @@ func (r *rig) view(f func(tx *rp.Tx) error) {
 }
 
 func (r *rig) update(f func(tx *rp.Tx) error) error { return r.engine.Update(r.t.Context(), f) }
+
+func (r *rig) json(v any) string {
+	r.t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return string(b)
+}
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }

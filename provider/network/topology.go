@@ -20,7 +20,7 @@ var httpsPorts = []uint16{443}
 // owner's. Resources that are being deleted are not in it. Internet is the caller's to fill in.
 func (p *Provider) Topology(tx *rp.Tx) (*fabric.Topology, error) {
 	b := &builder{tx: tx, tags: p.cfg.Tags, regions: map[string]string{}, vnets: map[string]*fabric.VNet{}, subnets: map[string]string{}, nsgs: map[string]*fabric.NSG{}, tables: map[string]*fabric.RouteTable{}, gateways: map[string]*fabric.NATGateway{}}
-	for _, step := range []func() error{b.groups, b.routeTables, b.natGateways, b.networks, b.interfaces, b.endpoints, b.hidden} {
+	for _, step := range []func() error{b.groups, b.routeTables, b.natGateways, b.networks, b.interfaces, b.endpoints, b.hidden, b.balancers} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("network: topology: %w", err)
 		}
@@ -35,6 +35,7 @@ func (p *Provider) Topology(tx *rp.Tx) (*fabric.Topology, error) {
 	for _, g := range b.gateways {
 		t.NATGateways[g.ID] = g
 	}
+	t.LoadBalancers = b.loadBalancers
 	for _, key := range b.order {
 		t.VNets = append(t.VNets, *b.vnets[key])
 	}
@@ -53,6 +54,8 @@ type builder struct {
 	nsgs     map[string]*fabric.NSG
 	tables   map[string]*fabric.RouteTable
 	gateways map[string]*fabric.NATGateway // those with addresses
+
+	loadBalancers []fabric.LoadBalancer
 }
 
 func (b *builder) groups() error {

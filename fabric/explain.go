@@ -65,6 +65,8 @@ type Step struct {
 	What    string // what was asked there
 	Rule    RuleRef
 	Verdict Verdict
+	// Route is the one that was taken, where that is what the step is about.
+	Route *EffectiveRoute
 }
 
 // Explanation is what becomes of a flow, and why. An allowed flow may still meet a closed port: the fabric
@@ -173,7 +175,7 @@ type walk struct {
 }
 
 func (w *walk) step(where, what string, rule RuleRef, v Verdict) {
-	w.e.Steps = append(w.e.Steps, Step{where, what, rule, v})
+	w.e.Steps = append(w.e.Steps, Step{Where: where, What: what, Rule: rule, Verdict: v})
 }
 
 // stop ends a walk that cannot be followed.
@@ -240,21 +242,13 @@ func (w *walk) fromNIC(v *VNet, n *NIC) bool {
 	if !w.own(n.ID, n.Addrs) {
 		return false
 	}
-	switch to := v.nicAt(w.p.Destination); {
+	switch {
 	case w.p.Destination == WireServer, w.p.Destination == IMDS:
 		return w.toPlatform(v, n)
 	case w.p.Destination == Gateway, w.p.Destination == w.plan.transfer[v.ID].router:
 		return w.deny(v.ID, "the router itself answers nobody", FabricRule(RulePlatform))
-	case !w.egress(v, n):
-		return false
-	case to != nil && to.Kind == Endpoint:
-		return w.toEndpoint(v, to)
-	case to != nil:
-		return w.toNIC(v, to)
-	case v.ServiceEndpoint(v.subnet(n.Subnet), w.p.Destination):
-		return w.byServiceEndpoint(v, n)
 	}
-	return w.leave(v, n)
+	return w.egress(v, n) && w.route(v, n)
 }
 
 // judge asks one NSG; none has nothing against it.
@@ -321,8 +315,7 @@ func (w *walk) toNIC(v *VNet, to *NIC) bool {
 }
 
 // byServiceEndpoint is the way to a service as a NIC of the VNet.
-func (w *walk) byServiceEndpoint(v *VNet, n *NIC) bool {
-	w.step(n.Subnet, "the route of its service endpoint is more specific than any other", RuleRef{}, Allowed)
+func (w *walk) byServiceEndpoint(v *VNet) bool {
 	if !inside(localPrefixes(w.t, w.plan), w.p.Destination) {
 		return w.deny(v.ID, "no service has this address", FabricRule(RuleNoRoute))
 	}

@@ -62,6 +62,7 @@ func scenario() *Topology {
 			}},
 		},
 		NATGateways: map[string]*NATGateway{"nat": {ID: "nat", Addresses: []netip.Addr{addr("20.61.2.1"), addr("20.61.2.2"), addr("20.61.2.3")}}},
+		RouteTables: scenarioTables(),
 		LoadBalancers: []LoadBalancer{{
 			ID: "lb", VNet: "hub", Frontends: []Frontend{{ID: "lb/out", Addr: addr("20.61.3.1")}},
 			Outbound: []OutboundRule{{ID: "lb/tcp", Frontends: []string{"lb/out"}, Protocol: TCP, Backends: []Backend{{NIC: "pooled", Addr: addr("10.20.5.6")}}}},
@@ -76,6 +77,7 @@ func scenario() *Topology {
 					{ID: "hub/training", Prefixes: prefixes("10.20.4.0/24"), NSG: "nsg-training", DefaultOutbound: true},
 					{ID: "hub/bare", Prefixes: prefixes("10.20.5.0/24"), DefaultOutbound: true},
 					{ID: "hub/closed", Prefixes: prefixes("10.20.6.0/24")},
+					{ID: "hub/routed", Prefixes: prefixes("10.20.9.0/24"), RouteTable: "rt-routed", DefaultOutbound: true},
 					{ID: "hub/natted", Prefixes: prefixes("10.20.7.0/24"), NATGateway: "nat", DefaultOutbound: true},
 					{ID: "hub/served", Prefixes: prefixes("10.20.8.0/24"), NSG: "nsg-training", ServiceEndpoints: []ServiceEndpoint{
 						{Service: "Microsoft.Storage", Prefixes: prefixes("20.60.26.0/23", "52.239.128.0/18")}}},
@@ -92,6 +94,7 @@ func scenario() *Topology {
 					{ID: "natted", Subnet: "hub/natted", Addrs: []netip.Addr{addr("10.20.7.4"), addr("10.20.7.5")}, NSG: "nsg-training",
 						Public: []PublicAddress{{addr("10.20.7.4"), addr("20.61.1.3")}}},
 					{ID: "served", Subnet: "hub/served", Addrs: []netip.Addr{addr("10.20.8.4")}},
+					{ID: "routed", Subnet: "hub/routed", Addrs: []netip.Addr{addr("10.20.9.4")}},
 					{ID: "pooled", Subnet: "hub/bare", Addrs: []netip.Addr{addr("10.20.5.6"), addr("10.20.5.7")}},
 				},
 			},
@@ -143,6 +146,7 @@ func (c *chance) topology() *Topology {
 	}
 	c.outbound(t)
 	c.serviceEndpoints(t)
+	c.routes(t)
 	return t
 }
 

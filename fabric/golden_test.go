@@ -152,6 +152,13 @@ func TestGoldenExplain(t *testing.T) {
 		{From: Place{AtNIC, "served"}, Dst: addr("20.60.26.9"), Protocol: TCP, DstPort: 443},
 		{From: Place{AtNIC, "served"}, Dst: addr("20.61.7.7"), Protocol: TCP, DstPort: 443},
 		{From: Place{AtNIC, "served"}, Dst: addr("52.239.130.1"), Protocol: TCP, DstPort: 443},
+		{From: Place{AtNIC, "routed"}, Dst: addr("93.184.216.34"), Protocol: TCP, DstPort: 443},
+		{From: Place{AtNIC, "routed"}, Dst: addr("13.66.87.135"), Protocol: TCP, DstPort: 443},
+		{From: Place{AtNIC, "routed"}, Dst: addr("10.20.2.4"), Protocol: TCP, DstPort: 443},
+		{From: Place{AtNIC, "routed"}, Dst: addr("10.20.2.5"), Protocol: TCP, DstPort: 443},
+		{From: Place{AtNIC, "routed"}, Dst: addr("10.20.4.4"), Protocol: TCP, DstPort: 22},
+		{From: Place{AtNIC, "routed"}, Dst: addr("10.20.4.5"), Protocol: TCP, DstPort: 22},
+		{From: Place{AtNIC, "routed"}, Dst: addr("10.98.0.1"), Protocol: TCP, DstPort: 22},
 		{From: Place{AtNIC, "nobody"}, Dst: addr("20.60.1.1"), Protocol: TCP, DstPort: 443},
 	}
 	var b strings.Builder

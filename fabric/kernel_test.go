@@ -72,7 +72,7 @@ type frame struct {
 func (k *kernel) send(from string, p Packet) outcome {
 	n := k.namespaces[from]
 	f := frame{Packet: p, iif: ""}
-	f.oif, f.local = n.route(p.Destination, 0)
+	f.oif, f.local = n.route(&f)
 	if drop := n.hook("output", &f); drop != "" {
 		return outcome{from, drop, p.Source, p.Destination}
 	}
@@ -96,7 +96,7 @@ func (k *kernel) transmit(n *table_, f frame) outcome {
 		if drop := n.hook("prerouting", &f); drop != "" {
 			return outcome{n.Name, drop, f.Source, f.Destination}
 		}
-		f.oif, f.local = n.route(f.Destination, f.mark)
+		f.oif, f.local = n.route(&f)
 		hook := "forward"
 		if f.local {
 			hook, f.oif = "input", ""
@@ -111,31 +111,51 @@ func (k *kernel) transmit(n *table_, f frame) outcome {
 	panic("a packet goes round in circles")
 }
 
-func (n *table_) route(dst netip.Addr, mark uint64) (oif string, local bool) {
-	if n.own[dst] || inside(n.Local, dst) || dst.IsLoopback() {
+// route asks the policy rules in their order, then the table main, for the longest prefix.
+func (n *table_) route(f *frame) (oif string, local bool) {
+	early := slices.ContainsFunc(n.Rules, func(r PolicyRule) bool { return r.Table == LocalTable })
+	if !early && n.isLocal(f.Destination) {
 		return "lo", true
 	}
-	for _, rule := range n.Rules { // in the order of their priority
-		for _, r := range n.Routes {
-			if mark&uint64(rule.FwMask) == uint64(rule.FwMark) && r.Table == rule.Table && r.Dst.Contains(dst) {
-				return r.Dev, r.Type == "local"
-			}
+	rules := slices.Clone(n.Rules)
+	slices.SortFunc(rules, func(a, b PolicyRule) int { return cmp.Compare(a.Priority, b.Priority) })
+	for _, r := range rules {
+		switch {
+		case r.Table == LocalTable && n.isLocal(f.Destination):
+			return "lo", true
+		case r.Table == LocalTable || r.IIF != "" && r.IIF != f.iif || f.mark&uint64(r.FwMask) != uint64(r.FwMark):
+			continue
+		}
+		if best := n.longest(r.Table, f.Destination); best != nil && best.Type != "throw" {
+			return best.Dev, best.Type == "local"
 		}
 	}
-	best := -1
+	if best := n.longest(0, f.Destination); best != nil {
+		return best.Dev, false
+	}
+	return "", false
+}
+
+func (n *table_) isLocal(a netip.Addr) bool {
+	return n.own[a] || inside(n.Local, a) || a.IsLoopback()
+}
+
+// longest is the route of a table with the longest prefix. The links' own are in the table main.
+func (n *table_) longest(table int, dst netip.Addr) (best *Route) {
+	try := func(r *Route) {
+		if r.Table == table && r.Dst.Masked().Contains(dst) && (best == nil || r.Dst.Bits() > best.Dst.Bits()) {
+			best = r
+		}
+	}
 	for name, addrs := range n.ifaces {
 		for _, p := range addrs {
-			if p.Masked().Contains(dst) && p.Bits() > best {
-				best, oif = p.Bits(), name
-			}
+			try(&Route{Dst: p, Dev: name})
 		}
 	}
-	for _, r := range n.Routes {
-		if r.Table == 0 && r.Dst.Contains(dst) && r.Dst.Bits() > best {
-			best, oif = r.Dst.Bits(), r.Dev
-		}
+	for i := range n.Routes {
+		try(&n.Routes[i])
 	}
-	return oif, false
+	return best
 }
 
 // hook runs the base chains of a hook; "" if they let the packet pass.
@@ -222,7 +242,7 @@ func (n *table_) line(line string, f *frame) (r result) {
 				return result{}
 			}
 		case "meta":
-			if t.peek() == "mark" {
+			if t.peek() == "mark" && t.left[1] != "vmap" && t.left[2] != "iifname" {
 				t.next()
 				if !t.mark(&f.mark, "meta") {
 					return result{}
@@ -249,6 +269,9 @@ func (n *table_) line(line string, f *frame) (r result) {
 
 // test is one match or verdict map.
 func (n *table_) test(first string, t *tokens, f *frame, r *result) bool {
+	if first == "meta" && len(t.left) > 2 && t.left[0] == "mark" && t.left[1] == "set" {
+		return t.setMark(f, n)
+	}
 	key := t.key(first)
 	values := make([]string, 0, len(key))
 	for _, field := range key {
@@ -361,8 +384,10 @@ func (f *frame) value(field string, n *table_) (string, bool) {
 		return fmt.Sprint(int16(f.Protocol)), true
 	case "meta nfproto":
 		return "ipv4", true
+	case "meta mark":
+		return fmt.Sprintf("%#x", f.mark), true
 	case "fib daddr":
-		if _, local := n.route(f.Destination, f.mark); local {
+		if n.isLocal(f.Destination) {
 			return "local", true
 		}
 		return "unicast", true
@@ -423,6 +448,19 @@ func (t *tokens) number() uint64 {
 		panic(err)
 	}
 	return n
+}
+
+// setMark is `meta mark set FIELD map @name`; it ends the rule where the map has no such element.
+func (t *tokens) setMark(f *frame, n *table_) bool {
+	t.skip("mark", "set")
+	value, ok := f.value(t.next(), n)
+	t.skip("map")
+	to, found := n.element(t.next(), value)
+	if !ok || !found {
+		return false
+	}
+	f.mark = (&tokens{[]string{to}}).number()
+	return true
 }
 
 // key is the fields of a match: one, or several joined by dots.

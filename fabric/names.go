@@ -54,8 +54,11 @@ func (r RuleRef) Counter() string {
 
 // String is how refusals name the rule.
 func (r RuleRef) String() string {
-	if r.Owner == FabricOwner {
+	switch {
+	case r.Owner == FabricOwner:
 		return r.Owner + "/" + r.Rule
+	case r.Direction == Routing:
+		return r.Owner + " route " + r.Rule
 	}
 	return fmt.Sprintf("%s %s rule %s", r.Owner, r.Direction, r.Rule)
 }

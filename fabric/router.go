@@ -20,9 +20,10 @@ type router struct {
 	plan       *plan
 	subnets    map[string]*Subnet
 	roots      map[rootKey]string
-	inbound    bool     // public addresses of NICs
-	ways       []string // kinds of protocol that some NIC leaves by
-	endpointed bool     // some NIC\'s subnet has a service endpoint
+	inbound    bool      // public addresses of NICs
+	ways       []string  // kinds of protocol that some NIC leaves by
+	endpointed bool      // some NIC\'s subnet has a service endpoint
+	routed     []*routed // subnets with other routes than Azure's own
 }
 
 type rootKey struct {
@@ -48,6 +49,8 @@ func (r *router) namespace() (Namespace, error) {
 		}
 	}
 	routeServices(&ns)
+	r.routes()
+	r.routeTables(&ns)
 	sortPrefixes(ns.Addrs)
 	sortRoutes(ns.Routes)
 	if err := r.rules(); err != nil {
@@ -67,7 +70,7 @@ func (r *router) rules() error {
 	if err := r.platformGates(); err != nil {
 		return err
 	}
-	r.raw()
+	r.raw(r.routeMarking())
 	r.serviceEndpoints()
 	r.nat()
 	r.chain("pass", "ct mark set ct mark or "+judged+" accept")
@@ -219,14 +222,14 @@ func (r *router) platformGates() error {
 	return nil
 }
 
-// raw is before connection tracking: nobody sends what is not his.
-func (r *router) raw() {
+// raw is before connection tracking: nobody sends what is not his. Admit is the statement for what is.
+func (r *router) raw(admit string) {
 	r.chain("from_uplink",
 		"ip saddr @private "+r.drop(FabricRule(RuleAntiSpoof)),
 		"ip daddr @public accept",
 		r.drop(FabricRule(RuleNoInbound)))
 	r.base("prerouting_raw", "filter hook prerouting priority -300; policy drop;",
-		"iifname . ip saddr @sources accept", // nearly every packet
+		"iifname . ip saddr @sources "+admit, // nearly every packet
 		`iifname "lo" accept`,
 		`meta nfproto ipv4 iifname "`+UplinkInterface+`" goto from_uplink`,
 		r.drop(FabricRule(RuleAntiSpoof)))
@@ -285,7 +288,12 @@ func (r *router) forward() {
 		`iifname "` + UplinkInterface + `" ` + r.drop(FabricRule(RuleNoInbound)),
 		"ip daddr @private " + r.drop(FabricRule(RuleNoRoute)),
 	}, r.mayLeave()...)...)
-	r.base("forward", "filter hook forward priority 0; policy drop;", append(r.known(),
+	var first []string
+	if len(r.routed) > 0 {
+		r.nowhere()
+		first = []string{`oifname "` + loopback + `" goto nowhere`}
+	}
+	r.base("forward", "filter hook forward priority 0; policy drop;", append(append(first, r.known()...),
 		"iifname vmap @egress_nic",
 		"iifname vmap @egress_subnet",
 		`oifname "`+UplinkInterface+`" goto leave`,

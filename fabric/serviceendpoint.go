@@ -36,10 +36,14 @@ func (r *router) serviceEndpoints() {
 	mark := "meta mark set meta mark or " + bit
 	lines := []string{"ct mark and " + bit + " == " + bit + " " + mark + " accept"}
 	chains := map[string]string{} // by subnet
+	sets := map[string]interval.Set{}
+	for id, s := range r.subnets {
+		sets[id] = r.services(s)
+	}
 	var gates []string
 	for i := range r.v.NICs {
 		n := &r.v.NICs[i]
-		services := r.services(r.subnets[n.Subnet])
+		services := sets[n.Subnet]
 		if n.Kind != Guest || len(services) == 0 {
 			continue
 		}
@@ -58,12 +62,13 @@ func (r *router) serviceEndpoints() {
 	r.base("prerouting_services", "filter hook prerouting priority -150; policy accept;", lines...)
 }
 
-// services are the addresses that a subnet reaches by its service endpoints.
+// services are the addresses that a subnet reaches by its service endpoints: those that no other route
+// leads elsewhere.
 func (r *router) services(s *Subnet) interval.Set {
-	var in interval.Set
-	for _, e := range s.ServiceEndpoints {
-		in = in.Union(interval.Of(e.Prefixes...))
+	if len(s.ServiceEndpoints) == 0 {
+		return nil
 	}
+	in := decided(activeRoutes(r.t, r.v, s), func(e *EffectiveRoute) bool { return e.Hop == HopService })
 	return in.Minus(neverPublic()).Minus(r.scope.space)
 }
 

@@ -95,8 +95,8 @@ type Veth struct {
 // End of a veth pair.
 type End struct{ Namespace, Interface string }
 
-// Route is `ip route`: Type is unicast, blackhole, or local (Dev lo: what is routed by it ends here); Table 0 is
-// main.
+// Route is `ip route`: Type is unicast, blackhole, throw (the next table decides) or local (Dev lo: what is
+// routed by it ends here); Table 0 is main. In other tables Via is taken to be on the link of Dev.
 type Route struct {
 	Type  string
 	Dst   netip.Prefix
@@ -106,18 +106,22 @@ type Route struct {
 	Table int
 }
 
-// PolicyRule is `ip rule`.
+// PolicyRule is `ip rule`. One whose table is LocalTable takes the place of the kernel's own, which is
+// before all others: what comes before it is asked even for the namespace's own addresses.
 type PolicyRule struct {
 	Priority int
 	IIF      string
 	FwMark   uint32
-	FwMask   uint32 // bits of the mark that count, 0 for all
+	FwMask   uint32 // bits of the mark that count; 0 for all
 	Table    int
 }
 
+// LocalTable is the kernel's table of a namespace's own addresses.
+const LocalTable = 255
+
 // RuleRef names one rule that can refuse a packet: a rule of an NSG (Owner is its id, Rule a name,
-// default rules included), or a rule of the fabric itself (Owner FabricOwner, one of the Rule…
-// constants, Direction zero).
+// default rules included), a route of a route table (Owner is its id, Direction Routing), or a rule of
+// the fabric itself (Owner FabricOwner, one of the Rule… constants, Direction zero).
 type RuleRef struct {
 	Owner     string
 	Direction Direction

@@ -290,11 +290,16 @@ type Direction uint8
 const (
 	Inbound Direction = iota
 	Outbound
+	// Routing is no direction of a security rule: a RuleRef has it whose rule is a route of a route table.
+	Routing
 )
 
 func (d Direction) String() string {
-	if d == Inbound {
+	switch d {
+	case Inbound:
 		return "Inbound"
+	case Routing:
+		return "Routing"
 	}
 	return "Outbound"
 }

@@ -67,6 +67,9 @@ func (v *validator) vnet(t *Topology, n *VNet) error {
 		if err := knownNSG(t, s.ID, s.NSG); err != nil {
 			return err
 		}
+		if err := validateRoutes(t, s); err != nil {
+			return err
+		}
 	}
 	taken := map[netip.Addr]string{}
 	for i := range n.NICs {

@@ -94,10 +94,7 @@ func (d *Driver) route(s *space, want *desired) error {
 	if err := addresses(h, want); err != nil {
 		return err
 	}
-	if err := routes(h, want); err != nil {
-		return err
-	}
-	return policyRules(h, want)
+	return routing(h, want)
 }
 
 // makeSpaces makes the missing namespaces. One that stands under a wanted name and was made by someone

@@ -22,7 +22,7 @@ func handState(addrs []string, allow ...string) *fabric.State {
 		Addrs:   []netip.Prefix{netip.PrefixFrom(fabric.Gateway, 32), netip.PrefixFrom(fabric.IMDS, 32)},
 		Local:   []netip.Prefix{pfx("20.0.0.0/16")},
 		Rules: []fabric.PolicyRule{{Priority: 100, IIF: fabric.NICNS(addrs[0]), Table: 100}, {Priority: 101, FwMark: 7, Table: 101},
-			{Priority: 102, FwMark: 0x10000, FwMask: 0x10000, Table: 102}},
+			{Priority: 102, FwMark: 0x10000, FwMask: 0x10000, Table: 102}, {Priority: 103, Table: fabric.LocalTable}},
 		Routes: []fabric.Route{{Type: "local", Dst: pfx("0.0.0.0/0"), Dev: "lo", Table: 102}, {Type: "blackhole", Dst: pfx("9.0.0.0/8"), Table: 100}, {Type: "blackhole", Dst: pfx("9.1.0.0/16"), Table: 101}},
 		Objects: []fabric.Object{
 			counter(denied.Counter()),

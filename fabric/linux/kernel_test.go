@@ -57,7 +57,8 @@ func dump(t testing.TB, d *Driver) string {
 			t.Fatal(err)
 		}
 		for _, r := range policy {
-			add("rule %d iif %s mark %d/%x table %d", r.Priority, r.IifName, r.Mark, markMask(r), r.Table)
+			p := policyRule(r)
+			add("rule %d iif %s mark %d/%#x table %d", p.Priority, p.IIF, p.FwMark, p.FwMask, p.Table)
 		}
 		h.Close()
 		have, err := d.list(t.Context(), s)

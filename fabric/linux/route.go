@@ -1,8 +1,10 @@
 package linux
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -31,51 +33,43 @@ type slot struct {
 	dst   netip.Prefix
 }
 
-// routes makes the routes of a namespace what they should be. Missing and changed ones are set before
-// stale ones go, so a destination that is reachable before and after is reachable in between.
-func routes(h *netlink.Handle, want *desired) error {
-	index, err := linkIndexes(h)
+// routing makes the routes and policy rules of a namespace what they should be, in an order that takes no
+// packet past a table that is meant for it: the tables of policy rules are filled, then the rules lead to
+// them, then the namespace's own routes are set, and stale ones go last, so that a destination that is
+// reachable before and after is reachable in between.
+func routing(h *netlink.Handle, want *desired) error {
+	wanted, err := wantedRoutes(h, want)
 	if err != nil {
 		return fmt.Errorf("routes of %s: %w", want.Name, err)
-	}
-	wanted := map[slot]route{}
-	var order []slot
-	add := func(r route) {
-		if _, twice := wanted[r.slot]; !twice {
-			order = append(order, r.slot)
-		}
-		wanted[r.slot] = r
-	}
-	for _, p := range want.Local {
-		add(route{slot: slot{unix.RT_TABLE_LOCAL, p.Masked()}, kind: unix.RTN_LOCAL, link: index[loopback]})
-	}
-	for _, r := range want.Routes {
-		kr, err := kernelRoute(r, index)
-		if err != nil {
-			return fmt.Errorf("routes of %s: %w", want.Name, err)
-		}
-		add(kr)
 	}
 	have, err := listRoutes(h)
 	if err != nil {
 		return fmt.Errorf("routes of %s: %w", want.Name, err)
 	}
-	// A gateway must be reachable when the route through it is added.
-	slices.SortStableFunc(order, func(a, b slot) int {
-		return rank(wanted[a]) - rank(wanted[b])
-	})
-	for _, s := range order {
-		if have[s] == wanted[s] {
-			continue
+	set := func(which func(route) bool) error {
+		for _, r := range wanted {
+			if !which(r) || have[r.slot] == r {
+				continue
+			}
+			if err := h.RouteReplace(r.netlink()); err != nil {
+				return fmt.Errorf("route %s of table %d of %s: %w", r.dst, r.table, want.Name, err)
+			}
 		}
-		if err := h.RouteReplace(wanted[s].netlink()); err != nil {
-			return fmt.Errorf("route %s of table %d of %s: %w", s.dst, s.table, want.Name, err)
-		}
+		return nil
+	}
+	if err := set(route.policy); err != nil {
+		return err
+	}
+	if err := policyRules(h, want); err != nil {
+		return err
+	}
+	if err := set(func(r route) bool { return !r.policy() }); err != nil {
+		return err
+	}
+	for _, r := range wanted {
+		delete(have, r.slot)
 	}
 	for s, r := range have {
-		if _, ok := wanted[s]; ok {
-			continue
-		}
 		if err := h.RouteDel(r.netlink()); err != nil && !gone(err) {
 			return fmt.Errorf("delete route %s of table %d of %s: %w", s.dst, s.table, want.Name, err)
 		}
@@ -83,11 +77,42 @@ func routes(h *netlink.Handle, want *desired) error {
 	return nil
 }
 
+// wantedRoutes lists each slot once, in the order in which they can be set: of several the last one wins.
+func wantedRoutes(h *netlink.Handle, want *desired) ([]route, error) {
+	index, err := linkIndexes(h)
+	if err != nil {
+		return nil, err
+	}
+	wanted := map[slot]route{}
+	for _, p := range want.Local {
+		r := route{slot: slot{unix.RT_TABLE_LOCAL, p.Masked()}, kind: unix.RTN_LOCAL, link: index[loopback]}
+		wanted[r.slot] = r
+	}
+	for _, r := range want.Routes {
+		kr, err := kernelRoute(r, index)
+		if err != nil {
+			return nil, err
+		}
+		wanted[kr.slot] = kr
+	}
+	return slices.SortedFunc(maps.Values(wanted), func(a, b route) int {
+		return cmp.Or(rank(a)-rank(b), cmp.Compare(a.table, b.table), a.dst.Addr().Compare(b.dst.Addr()), cmp.Compare(a.dst.Bits(), b.dst.Bits()))
+	}), nil
+}
+
+// policy tells whether the route is in a table that only policy rules lead to.
+func (r route) policy() bool { return r.table != unix.RT_TABLE_MAIN && r.table != unix.RT_TABLE_LOCAL }
+
+// rank: local addresses first, some routes have them as their source; those through a gateway last, it must
+// be reachable.
 func rank(r route) int {
-	if r.via.IsValid() {
+	switch {
+	case r.kind == unix.RTN_LOCAL:
+		return 0
+	case !r.via.IsValid():
 		return 1
 	}
-	return 0
+	return 2
 }
 
 func linkIndexes(h *netlink.Handle) (map[string]int, error) {
@@ -111,6 +136,9 @@ func kernelRoute(r fabric.Route, index map[string]int) (route, error) {
 	switch r.Type {
 	case "blackhole":
 		k.kind = unix.RTN_BLACKHOLE
+		return k, nil
+	case "throw":
+		k.kind = unix.RTN_THROW
 		return k, nil
 	case "unicast", "":
 		k.kind = unix.RTN_UNICAST
@@ -138,6 +166,9 @@ func (r route) netlink() *netlink.Route {
 	}
 	if r.via.IsValid() {
 		n.Gw = r.via.AsSlice()
+		if r.policy() {
+			n.Flags = int(netlink.FLAG_ONLINK)
+		}
 	}
 	if r.src.IsValid() {
 		n.Src = r.src.AsSlice()
@@ -165,7 +196,7 @@ func listRoutes(h *netlink.Handle) (map[slot]route, error) {
 			dst = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 		}
 		r := route{slot: slot{n.Table, dst}, kind: n.Type}
-		if r.kind != unix.RTN_BLACKHOLE {
+		if r.kind == unix.RTN_UNICAST || r.kind == unix.RTN_LOCAL {
 			r.link = n.LinkIndex
 		}
 		r.via, _ = netip.AddrFromSlice(n.Gw)
@@ -176,10 +207,12 @@ func listRoutes(h *netlink.Handle) (map[slot]route, error) {
 	return m, nil
 }
 
-// The kernel's own policy rules: local, main and default.
+// The kernel's own policy rules: local, main and default. Local is the first, unless a wanted rule takes its
+// place.
 var kernelRules = []int{0, 32766, 32767}
 
-// policyRules makes the policy routing rules of a namespace what they should be.
+// policyRules makes the policy routing rules of a namespace what they should be. Missing ones are added before
+// stale ones go: of two with the same preference the older one is asked first, so the change is at once.
 func policyRules(h *netlink.Handle, want *desired) error {
 	list, err := retryDump(func() ([]netlink.Rule, error) { return h.RuleList(netlink.FAMILY_V4) })
 	if err != nil {
@@ -187,11 +220,18 @@ func policyRules(h *netlink.Handle, want *desired) error {
 	}
 	have := map[fabric.PolicyRule]netlink.Rule{}
 	for _, r := range list {
-		if !slices.Contains(kernelRules, r.Priority) {
-			have[fabric.PolicyRule{Priority: r.Priority, IIF: r.IifName, FwMark: r.Mark, FwMask: markMask(r), Table: r.Table}] = r
+		if r.Priority == 0 || !slices.Contains(kernelRules, r.Priority) {
+			have[policyRule(r)] = r
 		}
 	}
-	for _, p := range want.Rules {
+	wanted := slices.Clone(want.Rules)
+	if !slices.ContainsFunc(wanted, func(p fabric.PolicyRule) bool { return p.Table == fabric.LocalTable }) {
+		wanted = append(wanted, fabric.PolicyRule{Table: fabric.LocalTable})
+	}
+	for _, p := range wanted {
+		if p.FwMark != 0 && p.FwMask == 0 {
+			p.FwMask = math.MaxUint32
+		}
 		if _, ok := have[p]; ok {
 			delete(have, p)
 			continue
@@ -213,10 +253,11 @@ func policyRules(h *netlink.Handle, want *desired) error {
 	return nil
 }
 
-// markMask is the mask of a rule's mark as PolicyRule has it.
-func markMask(r netlink.Rule) uint32 {
-	if r.Mask == nil || *r.Mask == math.MaxUint32 {
-		return 0
+// policyRule is a kernel's rule in comparable form.
+func policyRule(r netlink.Rule) fabric.PolicyRule {
+	p := fabric.PolicyRule{Priority: r.Priority, IIF: r.IifName, FwMark: r.Mark, Table: r.Table}
+	if r.Mask != nil && r.Mark != 0 {
+		p.FwMask = *r.Mask
 	}
-	return *r.Mask
+	return p
 }

@@ -1,0 +1,62 @@
+package fabric
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// scenarioTables are the scenario's route tables.
+func scenarioTables() map[string]*RouteTable {
+	return map[string]*RouteTable{
+		"rt-routed": {ID: "rt-routed", Routes: []UserRoute{
+			{Name: "no-web", Prefix: "93.184.216.0/24", Hop: HopNone},
+			{Name: "ml", Prefix: "AzureMachineLearning", Hop: HopInternet},
+			{Name: "no-vault", Prefix: "10.20.2.4/32", Hop: HopNone},
+			{Name: "no-training", Prefix: "10.20.4.0/24", Hop: HopNone},
+			{Name: "one-node", Prefix: "10.20.4.5/32", Hop: HopVNet},
+			{Name: "elsewhere", Prefix: "10.99.0.0/16", Hop: HopVNet},
+			{Name: "lost", Prefix: "10.98.0.0/16", Hop: HopAppliance, Appliance: addr("10.20.5.5")},
+		}},
+	}
+}
+
+// routes gives most subnets a route table.
+func (c *chance) routes(t *Topology) {
+	t.RouteTables = map[string]*RouteTable{}
+	for i := range t.VNets {
+		v := &t.VNets[i]
+		for j := range v.Subnets {
+			v.Subnets[j].EndpointRoutes = c.IntN(2) == 0
+			if c.IntN(3) == 0 {
+				continue
+			}
+			table := &RouteTable{ID: fmt.Sprintf("rt%d%d", i, j), IgnoreGateway: c.IntN(3) == 0}
+			for n := range c.IntN(9) {
+				table.Routes = append(table.Routes, c.userRoute(fmt.Sprintf("u%d", n), v))
+			}
+			t.RouteTables[table.ID] = table
+			v.Subnets[j].RouteTable = table.ID
+		}
+	}
+}
+
+func (c *chance) userRoute(name string, v *VNet) UserRoute {
+	to := v.NICs[c.IntN(len(v.NICs))]
+	u := UserRoute{Name: name, Hop: pick(c, HopNone, HopVNet, HopInternet, HopAppliance, HopAppliance, HopAppliance, HopGateway)}
+	switch c.IntN(6) {
+	case 0:
+		u.Prefix = pick(c, "0.0.0.0/0", "0.0.0.0/0", "0.0.0.0/1", "10.0.0.0/8", "192.168.0.0/16")
+	case 1:
+		u.Prefix = fmt.Sprintf("Tag%d", c.IntN(5))
+	case 2:
+		u.Prefix = host(to.Addrs[0]).String()
+	case 3:
+		u.Prefix = pick(c, "10.20.0.0/16", "10.16.0.0/12", "51.1.0.0/24", "93.184.0.0/16", "20.0.0.0/10")
+	default:
+		u.Prefix = netip.PrefixFrom(to.Addrs[0], 20+c.IntN(12)).String()
+	}
+	if u.Hop == HopAppliance {
+		u.Appliance = v.NICs[c.IntN(len(v.NICs))].Addrs[0]
+	}
+	return u
+}

@@ -10,8 +10,9 @@ import (
 // by many at a time.
 type Ruleset struct {
 	firewall    *Firewall
-	own         map[netip.Addr]bool
+	own         map[netip.Addr]netip.Addr // private addresses, with the public one of each
 	private     addresses
+	inside      addresses // who may ask for names
 	nat         []natRule
 	network     []networkRule
 	application []applicationRule
@@ -36,20 +37,16 @@ type applicationRule struct {
 	urls    []url
 }
 
-// New reads a firewall's rules. own are the firewall's private addresses. The error names the rule that cannot be
-// understood.
-func New(f *Firewall, own []netip.Addr, tags TagSource) (*Ruleset, error) {
-	s := &Ruleset{firewall: f, own: map[netip.Addr]bool{}}
-	for _, a := range own {
-		s.own[a] = true
+// New reads a firewall's rules. The error names the rule that cannot be understood.
+func New(f *Firewall, tags TagSource) (*Ruleset, error) {
+	s := &Ruleset{firewall: f, own: map[netip.Addr]netip.Addr{}, private: spansOf(f.PrivateRanges)}
+	s.inside = spansOf(append(f.PrivateRanges, DefaultPrivateRanges()...))
+	for _, a := range f.Addrs {
+		s.own[a] = netip.Addr{}
 	}
 	for _, a := range f.Publics {
-		s.own[a] = true
+		s.own[a.Private] = a.Public
 	}
-	for _, p := range f.PrivateRanges {
-		s.private.spans = append(s.private.spans, span{p.Masked().Addr(), last(p)})
-	}
-	s.private.join()
 	for _, r := range f.NATRules() {
 		n, err := readNAT(r)
 		if err != nil {
@@ -172,8 +169,8 @@ type Names func(fqdn string) []netip.Addr
 // Packet judges the first packet of a flow: NAT rules first, then network rules, then whether application
 // rules have a say. What a NAT rule translates is allowed by it.
 func (s *Ruleset) Packet(p Packet, names Names) Decision {
-	if s.own[p.Destination] {
-		return s.toOwn(p, names)
+	if public, own := s.own[p.Destination]; own {
+		return s.toOwn(p, public, names)
 	}
 	for i := range s.network {
 		r := &s.network[i]
@@ -191,11 +188,12 @@ func (s *Ruleset) Packet(p Packet, names Names) Decision {
 	return Decision{}
 }
 
-// toOwn judges what is for the firewall itself: NAT rules, and its DNS proxy at its private address.
-func (s *Ruleset) toOwn(p Packet, names Names) Decision {
+// toOwn judges what is for the firewall itself, whose public address is public where it has one: NAT rules, and its
+// DNS proxy, which answers private addresses only.
+func (s *Ruleset) toOwn(p Packet, public netip.Addr, names Names) Decision {
 	for i := range s.nat {
 		r := &s.nat[i]
-		if !has(r.Rule.Protocols, p.Protocol) || !p.hasPorts() || !r.ports.contains(p.Port) || !r.sources.contains(p.Source) || !r.destinations.contains(p.Destination) {
+		if !r.matches(p, public) {
 			continue
 		}
 		to := r.Rule.Address
@@ -208,14 +206,15 @@ func (s *Ruleset) toOwn(p Packet, names Names) Decision {
 		}
 		return Decision{Verdict: Allow, Ref: r.Ref, To: netip.AddrPortFrom(to, r.Rule.Port), SNAT: true}
 	}
-	public := false
-	for _, a := range s.firewall.Publics {
-		public = public || a == p.Destination
-	}
-	if s.firewall.DNSProxy && !public && p.hasPorts() && p.Port == 53 {
+	if s.firewall.DNSProxy && p.hasPorts() && p.Port == 53 && s.inside.contains(p.Source) {
 		return Decision{Verdict: Answer}
 	}
 	return Decision{Reason: "no NAT rule of the firewall translates it"}
+}
+
+func (r *natRule) matches(p Packet, public netip.Addr) bool {
+	return p.hasPorts() && has(r.Rule.Protocols, p.Protocol) && r.ports.contains(p.Port) && r.sources.contains(p.Source) &&
+		(r.destinations.contains(p.Destination) || public.IsValid() && r.destinations.contains(public))
 }
 
 func resolve(names Names, fqdn string) []netip.Addr {

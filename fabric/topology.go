@@ -6,6 +6,8 @@ package fabric
 import (
 	"net/netip"
 	"time"
+
+	"vauban.dev/azurefirewall"
 )
 
 // Platform addresses: DNS and the load balancer's probe, the instance metadata service, and the
@@ -92,6 +94,8 @@ type NIC struct {
 	Forwarding bool
 	// Tunnels of a forwarding NIC: what a gateway is connected to.
 	Tunnels []Tunnel
+	// Firewall judges what a Forwarding NIC's namespace takes in; nil: it passes everything on.
+	Firewall *azurefirewall.Firewall
 }
 
 // PublicAddress is a public address of a NIC's ip configuration, and the private one that it stands for.

@@ -187,6 +187,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	var targets lateLinks
 	w.network = network.New(network.Config{Engine: w.engine, Targets: &targets, Sync: w.sync, Tags: w.tags, PublicPool: publicPool})
 	w.sync.network = w.network
+	w.sync.zones = privatedns.New(privatedns.Config{Sync: w.sync, VNetExists: network.VNetExists})
 	w.ml = machinelearning.New(machinelearning.Config{
 		Clock: w.clock, Log: w.log, Runs: w.runs, Containers: data, SAS: containerSAS{w.accounts}, Tokens: runTokens{w.entra}, Access: w.access,
 		Network: mlNetwork{w.network, w.sync}, Launcher: w.launcher, TenantID: tenant.ID, Images: images,
@@ -201,7 +202,7 @@ func (w *world) openProviders(context.Context) (err error) {
 		authorization.New(directory{w.entra}).Types(),
 		managedidentity.Types(directory{w.entra}),
 		w.network.Types(),
-		privatedns.New(privatedns.Config{Sync: w.sync, VNetExists: network.VNetExists}).Types(),
+		w.sync.zones.Types(),
 		accounts.Types(),
 		vaults.Types(),
 		w.ml.Types(),

@@ -296,6 +296,8 @@ const (
 	Outbound
 	// Routing is no direction of a security rule: a RuleRef has it whose rule is a route of a route table.
 	Routing
+	// Through is none either: the rule is one of an Azure Firewall, and judges what passes it.
+	Through
 )
 
 func (d Direction) String() string {
@@ -304,6 +306,8 @@ func (d Direction) String() string {
 		return "Inbound"
 	case Routing:
 		return "Routing"
+	case Through:
+		return "Through"
 	}
 	return "Outbound"
 }

@@ -96,6 +96,9 @@ type NIC struct {
 	Tunnels []Tunnel
 	// Firewall judges what a Forwarding NIC's namespace takes in; nil: it passes everything on.
 	Firewall *azurefirewall.Firewall
+	// Managed: a machine of the platform's (a gateway, a bastion). Its public address is open where no NSG
+	// stands before it: Azure guards it.
+	Managed bool
 }
 
 // PublicAddress is a public address of a NIC's ip configuration, and the private one that it stands for.

@@ -17,8 +17,10 @@ import (
 	"vauban.dev/fabric"
 	"vauban.dev/fabric/dns"
 	"vauban.dev/fabric/linux"
+	"vauban.dev/fabric/vpn"
 	"vauban.dev/internal/httpx"
 	"vauban.dev/origin"
+	"vauban.dev/provider/gateway"
 	"vauban.dev/provider/network"
 	"vauban.dev/provider/privatedns"
 	"vauban.dev/provider/privatelink"
@@ -27,16 +29,18 @@ import (
 // netSync takes the network from the store to the kernel: topology, rules, listeners and names. One pass
 // serves everybody who asked before it began.
 type netSync struct {
-	engine  *rp.Engine
-	network *network.Provider
-	zones   *privatedns.Provider
-	driver  *linux.Driver
-	front   *httpx.Front
-	links   *privatelink.Links
-	public  dns.Public
-	world   fabric.Internet
-	imds    listenerSpec
-	log     *slog.Logger
+	engine   *rp.Engine
+	network  *network.Provider
+	zones    *privatedns.Provider
+	driver   *linux.Driver
+	front    *httpx.Front
+	links    *privatelink.Links
+	public   dns.Public
+	world    fabric.Internet
+	imds     listenerSpec
+	log      *slog.Logger
+	gateways *gateway.Provider
+	vpn      *vpn.Engine
 
 	compiler *fabric.Compiler
 	current  atomic.Pointer[netView]
@@ -57,6 +61,7 @@ type netView struct {
 	names    map[string][]string                  // by private endpoint: the hosts that it leads to
 	// resolvers say whom the machines behind NICs ask for names.
 	resolvers map[string]network.Resolver
+	tunnels   []vpn.Tunnel
 }
 
 // served is something that runs on a socket until it is stopped.
@@ -125,6 +130,9 @@ func (s *netSync) apply(ctx context.Context) error {
 	var names network.Names
 	err := s.engine.View(ctx, func(tx *rp.Tx) (err error) {
 		if view.topology, err = s.network.Topology(tx); err != nil {
+			return err
+		}
+		if view.tunnels, err = s.gateways.Extend(tx, view.topology); err != nil {
 			return err
 		}
 		if err := s.endpointNames(tx, view); err != nil {
@@ -226,6 +234,7 @@ func (s *netSync) listen(ctx context.Context, view *netView) error {
 			}
 		}
 	}
+	errs = append(errs, s.serveVPN(ctx, view, want))
 	inet := fabric.Place{Kind: fabric.AtInternet}
 	names[""] = true
 	errs = append(errs, s.serveDNS(ctx, inet, "", want))

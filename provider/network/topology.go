@@ -251,7 +251,7 @@ func (b *builder) hidden() error {
 		return err
 	}
 	for _, h := range nics {
-		n := fabric.NIC{ID: h.ID, Kind: fabric.Guest, Addrs: []netip.Addr{h.Addr}}
+		n := fabric.NIC{ID: h.ID, Kind: fabric.Guest, Addrs: []netip.Addr{h.Addr}, Forwarding: h.Forwarding, Managed: h.Managed}
 		if h.Public.IsValid() {
 			n.Public = []fabric.PublicAddress{{Private: h.Addr, Public: h.Public}}
 		}

@@ -63,7 +63,8 @@ type NATRule struct {
 	Name                         string
 	Protocols                    []Protocol // TCP, UDP
 	Sources, Destinations, Ports []string
-	Address                      netip.Addr // where to
+	Address                      netip.Addr // where to; zero for FQDN
+	FQDN                         string     // translatedFqdn
 	Port                         uint16
 }
 

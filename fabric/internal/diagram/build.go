@@ -51,9 +51,25 @@ func listCost(l []rule) (c float64) {
 }
 
 // Build compiles the list. What no rule matches is denied. A rule with an empty set matches nothing.
-func Build(rules []Rule) *Node {
-	s := newSets()
-	return build(rules, s, setRelations{s})
+func Build(rules []Rule) *Node { return NewBuilder().Build(rules) }
+
+// Builder compiles one list after another and remembers how parts of lists were simplified: a list that differs from
+// an earlier one in a rule is compiled in a fraction of the time. What it returns depends on the list alone. It is not
+// safe for concurrent use.
+type Builder struct{ sets *sets }
+
+// NewBuilder returns a Builder that remembers nothing yet.
+func NewBuilder() *Builder { return &Builder{newSets()} }
+
+// remembered is how many sets and simplifications a Builder keeps before it starts anew: some 10 MB.
+const remembered = 100_000
+
+// Build is the package's Build.
+func (b *Builder) Build(rules []Rule) *Node {
+	if len(b.sets.ids)+len(b.sets.reduced) > remembered {
+		b.sets = newSets()
+	}
+	return build(rules, b.sets, setRelations{b.sets})
 }
 
 // build lets a leaf cost twice as much until the diagram is small enough; in the end it is one leaf,

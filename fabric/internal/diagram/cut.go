@@ -90,6 +90,7 @@ type classifier struct {
 	wide   []bool // of each rule of the list
 	byLive map[string]int
 	byList map[string]int
+	rest   []rule // room for one class before it is simplified
 }
 
 func (c *classifier) add(lo, hi uint64, live bitset) {
@@ -106,30 +107,31 @@ func (c *classifier) class(live bitset) int {
 	if id, ok := c.byLive[string(live)]; ok {
 		return id
 	}
-	var rest, wide []rule
+	c.rest = c.rest[:0]
 	for i := range c.list {
-		if !live.has(i) {
-			continue
-		}
-		r := c.list[i]
-		r.wide = c.wide[i]
-		r.match[c.p.field] = set{}
-		rest = append(rest, r)
-		if r.wide {
-			wide = append(wide, r)
+		if live.has(i) {
+			c.rest = append(c.rest, c.cleared(i))
 		}
 	}
-	rest = c.b.simplify(rest, false)
+	rest := c.b.reduce(c.rest)
 	key := listKey(rest)
 	id, ok := c.byList[key]
 	if !ok {
 		id = len(c.p.classes)
 		c.byList[key] = id
 		c.p.classes = append(c.p.classes, rest)
-		c.p.wide = append(c.p.wide, wide)
+		c.p.wide = append(c.p.wide, slices.DeleteFunc(slices.Clone(c.rest), func(r rule) bool { return !r.wide }))
 	}
 	c.byLive[string(live)] = id
 	return id
+}
+
+// cleared is a rule of the list without what the cut has decided.
+func (c *classifier) cleared(i int) rule {
+	r := c.list[i]
+	r.wide = c.wide[i]
+	r.match[c.p.field] = set{}
+	return r
 }
 
 // scored weighs the worst and the mean class against the size of what comes out.

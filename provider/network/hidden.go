@@ -22,6 +22,8 @@ type NIC struct {
 	Addr   netip.Addr `json:"addr"`
 	NSG    string     `json:"nsg,omitempty"`
 	Public netip.Addr `json:"public,omitzero"`
+	// Service is the one that the subnet is delegated to, "" for none.
+	Service string `json:"service,omitempty"`
 }
 
 // NICRequest says what an owner needs.
@@ -31,11 +33,14 @@ type NICRequest struct {
 	Kind   string
 	NSG    string // id of the NIC's own network security group, "" for none
 	Public bool   // with a public address
+	// Service is the one whose delegation of the subnet the interface needs ("Microsoft.ContainerInstance/containerGroups").
+	// "": none, and the subnet must not be delegated.
+	Service string
 }
 
 // AllocateNIC gives the owner an interface in the subnet, in tx; the fabric has it after the next Sync.
 // An owner that has one in this subnet gets that one, so a caller may repeat the call after a crash. Errors: 404 for
-// the subnet, SubnetIsFull, SubnetDelegated, PublicIPCountLimitReached (400).
+// the subnet, SubnetIsFull, SubnetDelegated, SubnetMissingRequiredDelegation, PublicIPCountLimitReached (400).
 func (p *Provider) AllocateNIC(tx *rp.Tx, r NICRequest) (NIC, error) {
 	if r.Owner == "" || strings.ContainsAny(r.Owner, "\x00\n") {
 		return NIC{}, fmt.Errorf("network: bad NIC owner %q", r.Owner)
@@ -57,10 +62,10 @@ func (p *Provider) AllocateNIC(tx *rp.Tx, r NICRequest) (NIC, error) {
 	if s.State == arm.Deleting {
 		return NIC{}, arm.NotFound(r.Subnet)
 	}
-	if err := s.Properties.notDelegated(s.ID, r.Owner); err != nil {
+	if err := s.Properties.admits(s.ID, r.Owner, r.Service); err != nil {
 		return NIC{}, err
 	}
-	n := NIC{ID: r.Owner, Kind: r.Kind, VNet: s.ID.Parent().String(), Subnet: s.ID.String(), NSG: r.NSG}
+	n := NIC{ID: r.Owner, Kind: r.Kind, VNet: s.ID.Parent().String(), Subnet: s.ID.String(), NSG: r.NSG, Service: r.Service}
 	if n.Addr, err = take(tx, s, netip.Addr{}, allocation{Owner: r.Owner}, nil); err != nil {
 		return NIC{}, err
 	}

@@ -226,6 +226,13 @@ func (p *Provider) admitNIC(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp
 		if err := c.admitBalanced(tx, new); err != nil {
 			return err
 		}
+		vnet, err := networkOf(c.Properties.Subnet)
+		if err != nil {
+			return err
+		}
+		if err := oneNetwork(tx, new.ID, vnet, new.ID, c.Properties.ASGs); err != nil {
+			return err
+		}
 	}
 	if err := p.assign(tx, new.ID, v.IPConfigurations, before); err != nil {
 		return err

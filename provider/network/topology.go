@@ -127,7 +127,7 @@ func (b *builder) networks() error {
 		}
 		out := fabric.Subnet{
 			ID: s.ID.String(), Prefixes: own, NATGateway: b.gateway(s.Properties.NATGateway), EndpointPolicies: s.Properties.judgesEndpoints(),
-			DefaultOutbound: s.Properties.DefaultOutboundAccess != nil && *s.Properties.DefaultOutboundAccess,
+			DefaultOutbound:  s.Properties.DefaultOutboundAccess != nil && *s.Properties.DefaultOutboundAccess,
 			ServiceEndpoints: s.Properties.endpoints(b.tags, b.regions[s.ID.Parent().Key()]),
 		}
 		if s.Properties.NSG != nil {

@@ -14,7 +14,7 @@ type partition struct {
 	ranges  []interval.Interval
 	class   []int    // of each range
 	classes [][]rule // the field cleared, simplified
-	wide    [][]rule // of each class: its rules that are wide, as far as they stand in other classes too
+	full    [][]rule // of each class: the field cleared, as they stand
 	score   float64
 	worst   float64 // cost of the lookup and the most expensive class
 }
@@ -120,7 +120,7 @@ func (c *classifier) class(live bitset) int {
 		id = len(c.p.classes)
 		c.byList[key] = id
 		c.p.classes = append(c.p.classes, rest)
-		c.p.wide = append(c.p.wide, slices.DeleteFunc(slices.Clone(c.rest), func(r rule) bool { return !r.wide }))
+		c.p.full = append(c.p.full, slices.Clone(c.rest))
 	}
 	c.byLive[string(live)] = id
 	return id

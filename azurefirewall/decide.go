@@ -170,7 +170,7 @@ type Names func(fqdn string) []netip.Addr
 // rules have a say. What a NAT rule translates is allowed by it.
 func (s *Ruleset) Packet(p Packet, names Names) Decision {
 	if public, own := s.own[p.Destination]; own {
-		return s.toOwn(p, public, names)
+		return s.toOwn(p, public)
 	}
 	for i := range s.network {
 		r := &s.network[i]
@@ -190,21 +190,13 @@ func (s *Ruleset) Packet(p Packet, names Names) Decision {
 
 // toOwn judges what is for the firewall itself, whose public address is public where it has one: NAT rules, and its
 // DNS proxy, which answers private addresses only.
-func (s *Ruleset) toOwn(p Packet, public netip.Addr, names Names) Decision {
+func (s *Ruleset) toOwn(p Packet, public netip.Addr) Decision {
 	for i := range s.nat {
 		r := &s.nat[i]
 		if !r.matches(p, public) {
 			continue
 		}
-		to := r.Rule.Address
-		if r.Rule.FQDN != "" {
-			found := resolve(names, r.Rule.FQDN)
-			if len(found) == 0 {
-				return Decision{Ref: r.Ref, Reason: "the name " + r.Rule.FQDN + " of " + r.Ref.String() + " has no address"}
-			}
-			to = found[0]
-		}
-		return Decision{Verdict: Allow, Ref: r.Ref, To: netip.AddrPortFrom(to, r.Rule.Port), SNAT: true}
+		return Decision{Verdict: Allow, Ref: r.Ref, To: netip.AddrPortFrom(r.Rule.Address, r.Rule.Port), SNAT: true}
 	}
 	if s.firewall.DNSProxy && p.hasPorts() && p.Port == 53 && s.inside.contains(p.Source) {
 		return Decision{Verdict: Answer}

@@ -63,8 +63,7 @@ type NATRule struct {
 	Name                         string
 	Protocols                    []Protocol // TCP, UDP
 	Sources, Destinations, Ports []string
-	Address                      netip.Addr // where to; zero for FQDN
-	FQDN                         string     // translatedFqdn
+	Address                      netip.Addr // where to
 	Port                         uint16
 }
 

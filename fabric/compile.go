@@ -86,6 +86,13 @@ func (s *State) vnet(t *Topology, v *VNet, p *plan, build func([]diagram.Rule) *
 		name := NICNS(n.ID)
 		inside := guest(name, n.Addrs[0])
 		inside.tunnels(&n)
+		if n.Firewall != nil {
+			refused, err := inside.firewall(&n, r.scope)
+			if err != nil {
+				return err
+			}
+			maps.Copy(s.Counters, refused)
+		}
 		s.Namespaces = append(s.Namespaces, inside)
 		s.Veths = append(s.Veths, Veth{
 			A: End{ns.Name, name}, B: End{name, GuestInterface},

@@ -24,11 +24,13 @@ import (
 	"vauban.dev/fabric"
 	"vauban.dev/fabric/linux"
 	"vauban.dev/fabric/servicetags"
+	"vauban.dev/fabric/vpn"
 	"vauban.dev/internal/ca"
 	"vauban.dev/internal/clock"
 	"vauban.dev/internal/httpx"
 	"vauban.dev/ml"
 	"vauban.dev/provider/authorization"
+	"vauban.dev/provider/gateway"
 	kvprovider "vauban.dev/provider/keyvault"
 	"vauban.dev/provider/machinelearning"
 	"vauban.dev/provider/managedidentity"
@@ -72,6 +74,9 @@ type world struct {
 	hosts     *httpx.Hosts
 	front     *httpx.Front
 	sync      *netSync
+	gateways  *gateway.Provider
+	vpn       *vpn.Engine
+	outside   netip.AddrPort // where clients outside the region reach the gateways
 	proxy     *loopbackProxy
 	first     credentials
 
@@ -187,6 +192,9 @@ func (w *world) openProviders(context.Context) (err error) {
 	var targets lateLinks
 	w.network = network.New(network.Config{Engine: w.engine, Targets: &targets, Sync: w.sync, Tags: w.tags, PublicPool: publicPool})
 	w.sync.network = w.network
+	w.sync.zones = privatedns.New(privatedns.Config{Sync: w.sync, VNetExists: network.VNetExists})
+	w.gateways = gateway.New(gateway.Config{Network: w.network, Sync: w.sync, Wire: lateWire{w}})
+	w.sync.gateways = w.gateways
 	w.ml = machinelearning.New(machinelearning.Config{
 		Clock: w.clock, Log: w.log, Runs: w.runs, Containers: data, SAS: containerSAS{w.accounts}, Tokens: runTokens{w.entra}, Access: w.access,
 		Network: mlNetwork{w.network, w.sync}, Launcher: w.launcher, TenantID: tenant.ID, Images: images,
@@ -201,7 +209,8 @@ func (w *world) openProviders(context.Context) (err error) {
 		authorization.New(directory{w.entra}).Types(),
 		managedidentity.Types(directory{w.entra}),
 		w.network.Types(),
-		privatedns.New(privatedns.Config{Sync: w.sync, VNetExists: network.VNetExists}).Types(),
+		w.sync.zones.Types(),
+		w.gateways.Types(),
 		accounts.Types(),
 		vaults.Types(),
 		w.ml.Types(),
@@ -217,9 +226,12 @@ func (w *world) openProviders(context.Context) (err error) {
 // lateLinks breaks the circle between the network, whose endpoints connect to targets, and the targets.
 type lateLinks struct{ *privatelink.Links }
 
-func (w *world) openNetwork(context.Context) (err error) {
+func (w *world) openNetwork(ctx context.Context) (err error) {
 	w.driver, err = linux.New(linux.Config{Keeper: w.region.Keeper, Log: w.log})
 	if err != nil {
+		return err
+	}
+	if err := w.openVPN(ctx); err != nil {
 		return err
 	}
 	w.names = &publicNames{tags: w.tags, engine: w.engine, links: w.links, location: w.settings.Location}
@@ -341,6 +353,9 @@ func (w *world) run(ctx context.Context) error {
 }
 
 func (w *world) close() {
+	if w.vpn != nil {
+		w.vpn.Close()
+	}
 	if w.driver != nil {
 		w.driver.Close()
 	}

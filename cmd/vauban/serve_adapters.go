@@ -259,7 +259,7 @@ func (m mlNetwork) CheckSubnet(tx *rp.Tx, subnet arm.ID, location string) error 
 func nodeNIC(cluster arm.ID, node string) string { return cluster.String() + "/nodes/" + node }
 
 func (m mlNetwork) AllocateNode(tx *rp.Tx, subnet, cluster arm.ID, node string, public bool) (machinelearning.NIC, error) {
-	n, err := m.network.AllocateNIC(tx, network.NICRequest{Subnet: subnet, Owner: nodeNIC(cluster, node), Kind: "node", Public: public})
+	n, err := m.network.AllocateNIC(tx, network.NICRequest{Subnet: subnet, Owner: nodeNIC(cluster, node), Kind: network.NodeKind, Public: public})
 	if err != nil {
 		return machinelearning.NIC{}, err
 	}

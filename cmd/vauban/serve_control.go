@@ -29,6 +29,7 @@ const (
 	methodProbe    = "probe"    // probeParams → reach.Result
 	methodCounters = "counters" // → []ruleCounter
 	methodNodes    = "nodes"    // → []machinelearning.NodeInfo
+	methodVPN      = "vpn"      // vpnParams → vpnResult
 )
 
 type ruleCounter struct {
@@ -43,6 +44,7 @@ func (w *world) handle(c *region.Control) {
 	c.Handle(methodExplain, w.explain)
 	c.Handle(methodProbe, w.probe)
 	c.Handle(methodCounters, w.counters)
+	c.Handle(methodVPN, w.vpnCall)
 	c.Handle(methodNodes, func(ctx context.Context, _ region.Request) (region.Reply, error) {
 		nodes, err := w.ml.Nodes(ctx)
 		return region.Reply{Result: nodes}, err

@@ -62,7 +62,9 @@ func newRuleset(objects []fabric.Object, known ruleset) (ruleset, error) {
 			}
 			c.lines = append(c.lines, canonical(toks))
 		}
-		if o.Kind == fabric.SetObject || o.Kind == fabric.MapObject {
+		if isLearned(c) {
+			c.lines = nil
+		} else if o.Kind == fabric.SetObject || o.Kind == fabric.MapObject {
 			c.lines = canonicalElements(c.lines, o.Kind == fabric.SetObject && strings.Contains(c.spec, "interval"))
 		}
 		if rs[c.key()].Kind != "" {
@@ -71,6 +73,11 @@ func newRuleset(objects []fabric.Object, known ruleset) (ruleset, error) {
 		rs[c.key()] = c
 	}
 	return rs, nil
+}
+
+// isLearned tells a set whose elements come and go by themselves.
+func isLearned(o object) bool {
+	return o.Kind == fabric.SetObject && strings.Contains(o.spec, "timeout")
 }
 
 // maxFields of a concatenation.

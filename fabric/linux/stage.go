@@ -20,7 +20,7 @@ func stage(objects []fabric.Object) ([]fabric.Object, error) {
 	names := map[string]string{} // new by old
 	out := make([]fabric.Object, 0, len(objects))
 	for _, o := range objects {
-		if o.Kind == fabric.CounterObject {
+		if o.Kind == fabric.CounterObject || o.Learned { // they keep what they hold, and with it their names
 			out = append(out, o)
 			continue
 		}

@@ -359,6 +359,7 @@ func TestRuleRefusals(t *testing.T) {
 		{netRule, "FirewallPolicyRuleTypeMismatch"},
 		{with(natRule, `"translatedAddress":"10.0.3.4"`, `"translatedAddress":"10.0.3"`), "FirewallPolicyRuleInvalidTranslatedAddress"},
 		{with(natRule, `"translatedAddress":"10.0.3.4",`, ""), "FirewallPolicyRuleInvalidTranslatedAddress"},
+		{with(natRule, `"translatedAddress":"10.0.3.4"`, `"translatedFqdn":"a.b"`), "NotImplemented"},
 		{with(natRule, `"translatedPort":"22"`, `"translatedPort":"0"`), "FirewallPolicyRuleInvalidTranslatedPort"},
 		{with(natRule, `["2222"]`, `["*"]`), "FirewallPolicyRuleInvalidPortRange"},
 	} {

@@ -209,15 +209,13 @@ func (c checker) nat(r *Rule) error {
 	if slices.Contains(r.DestinationPorts, "*") {
 		return c.bad(r, "InvalidPortRange", "a NAT rule cannot translate all ports.")
 	}
+	if r.TranslatedFQDN != "" {
+		return arm.NotImplemented("translatedFqdn of rule %s of %s is not implemented: use translatedAddress.", clip(r.Name), c.of)
+	}
 	a, err := netip.ParseAddr(r.TranslatedAddress)
-	_, named := model.CanonicalHost(r.TranslatedFQDN)
 	switch port, perr := strconv.ParseUint(r.TranslatedPort, 10, 16); {
-	case (r.TranslatedAddress == "") == (r.TranslatedFQDN == ""):
-		return c.bad(r, "InvalidTranslatedAddress", "exactly one of translatedAddress and translatedFqdn must be specified.")
-	case r.TranslatedAddress != "" && (err != nil || !a.Is4()):
+	case err != nil || !a.Is4():
 		return c.bad(r, "InvalidTranslatedAddress", "translatedAddress %s is no IPv4 address.", clip(r.TranslatedAddress))
-	case r.TranslatedFQDN != "" && !named:
-		return c.bad(r, "InvalidFqdnFormat", "translatedFqdn %s is no fully qualified domain name.", clip(r.TranslatedFQDN))
 	case perr != nil || port == 0:
 		return c.bad(r, "InvalidTranslatedPort", "translatedPort %s is no port.", clip(r.TranslatedPort))
 	}
@@ -384,14 +382,12 @@ func (r *Rule) compile(to *model.Collection, e expand) error {
 		if err != nil {
 			return fmt.Errorf("stored translatedPort of %s: %w", r.Name, err)
 		}
-		n := model.NATRule{Name: r.Name, Protocols: protocolsOf(r.IPProtocols), Sources: sources, Destinations: destinations, Ports: r.DestinationPorts,
-			FQDN: r.TranslatedFQDN, Port: uint16(port)}
-		if r.TranslatedAddress != "" {
-			if n.Address, err = netip.ParseAddr(r.TranslatedAddress); err != nil {
-				return fmt.Errorf("stored translatedAddress of %s: %w", r.Name, err)
-			}
+		a, err := netip.ParseAddr(r.TranslatedAddress)
+		if err != nil {
+			return fmt.Errorf("stored translatedAddress of %s: %w", r.Name, err)
 		}
-		to.NAT = append(to.NAT, n)
+		to.NAT = append(to.NAT, model.NATRule{Name: r.Name, Protocols: protocolsOf(r.IPProtocols), Sources: sources, Destinations: destinations,
+			Ports: r.DestinationPorts, Address: a, Port: uint16(port)})
 	case networkRule:
 		to.Network = append(to.Network, model.NetworkRule{Name: r.Name, Protocols: protocolsOf(r.IPProtocols), Sources: sources,
 			Destinations: destinations, Ports: r.DestinationPorts, FQDNs: r.DestinationFQDNs})

@@ -184,7 +184,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	w.launcher = &nodeLauncher{dir: w.path("nodes"), data: w.region.Dir, exe: exe, bundle: bundle, images: environments(w.settings.Images)}
+	w.launcher = &nodeLauncher{dir: w.path("nodes"), data: w.region.Dir, exe: exe, bundle: bundle, images: environments(w.settings.Images), resolver: w.sync.resolverOf}
 	images := map[string]bool{}
 	for ref := range w.settings.Images {
 		images[ref] = true

@@ -59,9 +59,17 @@ type netView struct {
 	model    *dns.Model
 	nics     map[string]map[netip.Addr]fabric.NIC // by VNet id and address
 	names    map[string][]string                  // by private endpoint: the hosts that it leads to
-	// resolvers say whom the machines behind NICs ask for names.
+	// resolvers say whom the machines behind NICs ask for names: by NIC, and by VNet for all others.
 	resolvers map[string]network.Resolver
 	tunnels   []vpn.Tunnel
+}
+
+// resolver is what a NIC's machine is told about names.
+func (v *netView) resolver(vnet, nic string) network.Resolver {
+	if r, ok := v.resolvers[nic]; ok {
+		return r
+	}
+	return v.resolvers[vnet]
 }
 
 // served is something that runs on a socket until it is stopped.

@@ -20,7 +20,8 @@ type Names struct {
 	Zones    []dns.Zone
 	Links    []dns.Link
 	Networks []dns.Network
-	// Resolvers by the interface's id in the topology.
+	// Resolvers by the interface's id in the topology, and by the virtual network's for those of it that have
+	// nothing of their own.
 	Resolvers map[string]Resolver
 }
 
@@ -66,6 +67,7 @@ func (p *Provider) Names(tx *rp.Tx) (Names, error) {
 			continue
 		}
 		n := dns.Network{ID: v.ID.String(), Suffix: v.Properties.suffix()}
+		out.Resolvers[n.ID] = machine{}.resolver(&v.Properties)
 		for _, m := range machines[v.ID.Key()] {
 			out.Resolvers[m.nic] = m.resolver(&v.Properties)
 			if m.name != "" {

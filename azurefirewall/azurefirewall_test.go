@@ -143,6 +143,12 @@ func TestRequests(t *testing.T) {
 		{"path needs inspection", "10.0.9.9", "raw.githubusercontent.com", "", 443, true, Inspect, "g/app/path"},
 		{"path inside", "10.0.9.9", "raw.githubusercontent.com", "/microsoft/vscode-tools-for-ai/a", 443, true, Allow, "g/app/path"},
 		{"another path inside", "10.0.9.9", "raw.githubusercontent.com", "/torvalds/linux", 443, true, Deny, DefaultAction},
+		{"path with dots", "10.0.9.9", "raw.githubusercontent.com", "/microsoft/vscode-tools-for-ai/../../torvalds/linux", 443, true, Deny, "g/app/path"},
+		{"path with encoded dots", "10.0.9.9", "raw.githubusercontent.com", "/microsoft/vscode-tools-for-ai/%2e%2e/%2E./torvalds/linux", 443, true, Deny, "g/app/path"},
+		{"path with an encoded slash", "10.0.9.9", "raw.githubusercontent.com", "/microsoft/vscode-tools-for-ai/..%2f..%2ftorvalds", 443, true, Deny, "g/app/path"},
+		{"path encoded twice", "10.0.9.9", "raw.githubusercontent.com", "/microsoft/vscode-tools-for-ai/%252e%252e/x", 443, true, Deny, "g/app/path"},
+		{"path, a letter encoded", "10.0.9.9", "raw.githubusercontent.com", "/%6dicrosoft/vscode-tools-for-ai/a", 443, true, Allow, "g/app/path"},
+		{"any path of a host", "10.0.2.9", "download.pytorch.org", "/a/../b", 443, true, Allow, "g/app/torch"},
 		{"path in plain", "10.0.9.9", "raw.githubusercontent.com", "/microsoft/vscode-tools-for-ai/", 80, false, Allow, "g/app/path"},
 	} {
 		f.Inspects = true

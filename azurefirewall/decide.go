@@ -2,7 +2,9 @@ package azurefirewall
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -16,6 +18,7 @@ type Ruleset struct {
 	nat         []natRule
 	network     []networkRule
 	application []applicationRule
+	lists       map[string][][]string // of network rules, by each canonical name in them
 }
 
 type natRule struct {
@@ -39,7 +42,7 @@ type applicationRule struct {
 
 // New reads a firewall's rules. The error names the rule that cannot be understood.
 func New(f *Firewall, tags TagSource) (*Ruleset, error) {
-	s := &Ruleset{firewall: f, own: map[netip.Addr]netip.Addr{}, private: spansOf(f.PrivateRanges)}
+	s := &Ruleset{firewall: f, own: map[netip.Addr]netip.Addr{}, lists: map[string][][]string{}, private: spansOf(f.PrivateRanges)}
 	s.inside = spansOf(append(f.PrivateRanges, DefaultPrivateRanges()...))
 	for _, a := range f.Addrs {
 		s.own[a] = netip.Addr{}
@@ -60,6 +63,7 @@ func New(f *Firewall, tags TagSource) (*Ruleset, error) {
 			return nil, fmt.Errorf("%s: %w", r.Ref, err)
 		}
 		s.network = append(s.network, n)
+		s.name(r.Rule.FQDNs)
 	}
 	for _, r := range f.ApplicationRules() {
 		a, err := readApplication(r)
@@ -69,6 +73,14 @@ func New(f *Firewall, tags TagSource) (*Ruleset, error) {
 		s.application = append(s.application, a)
 	}
 	return s, nil
+}
+
+// name notes in which list each name of a network rule stands.
+func (s *Ruleset) name(list []string) {
+	for _, fqdn := range list {
+		key := strings.ToLower(strings.TrimSuffix(fqdn, "."))
+		s.lists[key] = append(s.lists[key], list)
+	}
 }
 
 func readNAT(r Placed[NATRule]) (n natRule, err error) {
@@ -270,17 +282,20 @@ func (s *Ruleset) Request(q Request) Decision {
 	if !ok {
 		return Decision{Reason: noName(q)}
 	}
+	handshake := q.TLS && q.Path == ""
+	path, plain := CanonicalPath(q.Path)
 	for i := range s.application {
 		r := &s.application[i]
 		if !r.speaks(q) || !r.sources.contains(q.Source) {
 			continue
 		}
-		handshake := q.TLS && q.Path == ""
 		switch {
 		case r.hosts.matches(host):
 		case handshake && r.anyURL(host, nil): // which path is asked for shows inside only
 			return s.inspect(r)
-		case !handshake && r.anyURL(host, &q.Path):
+		case !handshake && !plain && r.anyURL(host, nil):
+			return Decision{Ref: r.Ref, Reason: r.Ref.String() + " judges by path, and the request's can be read in more than one way"}
+		case !handshake && r.anyURL(host, &path):
 		default:
 			continue
 		}
@@ -343,3 +358,21 @@ func (r *applicationRule) anyURL(host string, path *string) bool {
 	}
 	return false
 }
+
+// Owns tells whether an address is one of the firewall's own.
+func (s *Ruleset) Owns(a netip.Addr) bool {
+	for private, public := range s.own {
+		if a == private || a == public {
+			return true
+		}
+	}
+	return false
+}
+
+// Named are the lists of names, as network rules have them, in which a name stands.
+func (s *Ruleset) Named(host string) [][]string {
+	return s.lists[strings.ToLower(strings.TrimSuffix(host, "."))]
+}
+
+// AllNames are the names of all network rules, each once, sorted.
+func (s *Ruleset) AllNames() []string { return slices.Sorted(maps.Keys(s.lists)) }

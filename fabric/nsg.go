@@ -61,7 +61,7 @@ func protocols(rules []resolved) []Protocol {
 func (g *gate) verdict(rules []resolved, p Protocol, deny string) string {
 	var list []diagram.Rule
 	for i := range rules {
-		if rules[i].appliesTo(p) {
+		if rules[i].appliesTo(p) && rules[i].canMatch() {
 			list = append(list, diagram.Rule{Match: rules[i].match, Allow: rules[i].allow})
 		}
 	}

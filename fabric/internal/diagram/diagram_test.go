@@ -277,6 +277,28 @@ func TestEdges(t *testing.T) {
 	}
 }
 
+// A rule that does what the default does is not needless where it keeps packets from a wide rule that other
+// classes share: without it the wide rule would take them.
+func TestRedundantRuleShieldsFromTheWideOnes(t *testing.T) {
+	var elsewhere []interval.Interval
+	for i := range uint32(12) {
+		elsewhere = append(elsewhere, interval.Interval{Lo: 1000 + 10*i, Hi: 1004 + 10*i})
+	}
+	space := interval.Interval{Lo: 10, Hi: 99}
+	rules := []Rule{
+		{Match: Values{nil, nil, nil, one(8080, 8080)}, Allow: true},
+		{Match: Values{one(50, 50), nil, nil, interval.New(interval.Interval{Lo: 248, Hi: 548}, interval.Interval{Lo: 8080, Hi: 8080})}},
+		{Match: Values{interval.New(elsewhere...)}, Allow: true},
+		{Match: Values{nil, interval.New(space, interval.Interval{Lo: 500, Hi: 599}, interval.Interval{Lo: 700, Hi: 700}), nil,
+			interval.New(interval.Interval{Lo: 189, Hi: 448}, interval.Interval{Lo: 8080, Hi: 8080})}},
+		{Match: Values{interval.New(space), interval.New(space)}, Allow: true},
+	}
+	p := Packet{20, 30, 22, 235}
+	if linear(rules, p) || Build(rules).Allows(p) {
+		t.Errorf("%v is allowed", p)
+	}
+}
+
 // forgetful is the compiler with one mistake.
 type forgetful struct {
 	relations

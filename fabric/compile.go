@@ -85,6 +85,9 @@ func (s *State) vnet(t *Topology, v *VNet, p *plan, build func([]diagram.Rule) *
 		}
 		name := NICNS(n.ID)
 		inside := guest(name, n.Addrs[0])
+		if n.Forwarding {
+			inside.passesOn()
+		}
 		inside.tunnels(&n)
 		if n.Firewall != nil {
 			refused, err := inside.firewall(&n, r.scope)

@@ -144,7 +144,7 @@ func (p Protocol) String() string {
 // that Compile turns into rules, but judges each NSG by Evaluate and not by what was compiled. What
 // cannot be followed (an unknown place, an invalid topology) is denied, with a step that says why.
 func Explain(t *Topology, f Flow) Explanation {
-	w := walk{t: t, e: Explanation{Flow: f, Source: f.Source}}
+	w := walk{t: t, e: Explanation{Flow: f, Source: f.Source}, ttl: 64, passed: map[string]bool{}}
 	if err := validate(t); err != nil {
 		w.stop("topology", err.Error())
 		return w.e
@@ -167,11 +167,14 @@ func Explain(t *Topology, f Flow) Explanation {
 
 // walk is one flow under way. Its methods return false once it has been refused or has arrived.
 type walk struct {
-	t    *Topology
-	plan *plan
-	p    Packet
-	ns   string // whose counters count
-	e    Explanation
+	t      *Topology
+	plan   *plan
+	p      Packet
+	ns     string // whose counters count
+	e      Explanation
+	ttl    int             // hops left
+	passed map[string]bool // forwarding NICs that have passed it on
+	again  int             // how many steps there were when one got it again
 }
 
 func (w *walk) step(where, what string, rule RuleRef, v Verdict) {
@@ -238,6 +241,9 @@ func (w *walk) fromNIC(v *VNet, n *NIC) bool {
 	w.ns = RouterNS(v.ID)
 	if slices.Contains(n.Addrs, w.p.Destination) || w.p.Destination.IsLoopback() {
 		return w.arrive(n.ID, Destination{Kind: ToNIC, ID: n.ID, Addr: w.p.Destination})
+	}
+	if n.Forwarding && w.p.Source.IsValid() && !slices.Contains(n.Addrs, w.p.Source) {
+		return w.carried(v, n)
 	}
 	if !w.own(n.ID, n.Addrs) {
 		return false
@@ -311,6 +317,9 @@ func (w *walk) toEndpoint(v *VNet, to *NIC) bool {
 }
 
 func (w *walk) toNIC(v *VNet, to *NIC) bool {
+	if slices.Contains(to.Addrs, w.p.Source) {
+		return w.loop(to.ID, "nobody takes packets from himself")
+	}
 	return w.ingress(v, to) && w.arrive(to.ID, Destination{Kind: ToNIC, ID: to.ID, Addr: w.p.Destination})
 }
 
@@ -329,6 +338,9 @@ func (w *walk) leave(v *VNet, n *NIC) bool {
 		return w.deny(v.ID, "no NIC of the VNet has this address", FabricRule(RuleNoRoute))
 	case !isPublic(w.p.Destination):
 		return w.deny(v.ID, "the system route for this address is None", FabricRule(RuleNoRoute))
+	}
+	if !slices.Contains(n.Addrs, w.p.Source) {
+		return w.deny(n.ID, "an appliance reaches the internet by its own addresses only", FabricRule(RuleNoOutbound))
 	}
 	public, how := w.exit(v, n)
 	if !public.IsValid() {

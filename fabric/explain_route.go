@@ -24,12 +24,14 @@ func (w *walk) route(v *VNet, n *NIC) bool {
 		return w.deny(v.ID, "the route's next hop is the VNet, which does not have this address", r.denial())
 	case r.Hop == HopVNet, r.Hop == HopEndpoint:
 		return w.within(v)
-	case r.Hop == HopService && v.ServiceEndpoint(v.subnet(n.Subnet), w.p.Destination):
+	case r.Hop == HopService && slices.Contains(n.Addrs, w.p.Source) && v.ServiceEndpoint(v.subnet(n.Subnet), w.p.Destination):
 		return w.byServiceEndpoint(v)
 	case r.Hop == HopInternet, r.Hop == HopService:
 		return w.leave(v, n)
 	case r.Source == DefaultRoute:
 		return w.deny(v.ID, "the system route for this address is None", FabricRule(RuleNoRoute))
+	case r.NIC != "":
+		return w.hand(v, v.nic(r.NIC))
 	case r.Hop == HopNone:
 		return w.deny(v.ID, "the route leads nowhere", r.denial())
 	}

@@ -15,7 +15,13 @@ func scenarioTables() map[string]*RouteTable {
 			{Name: "no-training", Prefix: "10.20.4.0/24", Hop: HopNone},
 			{Name: "one-node", Prefix: "10.20.4.5/32", Hop: HopVNet},
 			{Name: "elsewhere", Prefix: "10.99.0.0/16", Hop: HopVNet},
+			{Name: "by-nva", Prefix: "10.20.5.0/24", Hop: HopAppliance, Appliance: addr("10.20.10.4")},
+			{Name: "outside", Prefix: "20.61.7.7/32", Hop: HopAppliance, Appliance: addr("10.20.10.4")},
+			{Name: "circle", Prefix: "10.97.0.0/16", Hop: HopAppliance, Appliance: addr("10.20.10.4")},
 			{Name: "lost", Prefix: "10.98.0.0/16", Hop: HopAppliance, Appliance: addr("10.20.5.5")},
+		}},
+		"rt-nva": {ID: "rt-nva", Routes: []UserRoute{
+			{Name: "circle", Prefix: "10.97.0.0/16", Hop: HopAppliance, Appliance: addr("10.20.10.4")},
 		}},
 	}
 }
@@ -26,6 +32,11 @@ func (c *chance) routes(t *Topology) {
 	for i := range t.VNets {
 		v := &t.VNets[i]
 		for j := range v.Subnets {
+			if j == 0 {
+				for k := range v.NICs {
+					v.NICs[k].Forwarding = v.NICs[k].Kind == Guest && c.IntN(4) == 0
+				}
+			}
 			v.Subnets[j].EndpointRoutes = c.IntN(2) == 0
 			if c.IntN(3) == 0 {
 				continue
@@ -56,7 +67,21 @@ func (c *chance) userRoute(name string, v *VNet) UserRoute {
 		u.Prefix = netip.PrefixFrom(to.Addrs[0], 20+c.IntN(12)).String()
 	}
 	if u.Hop == HopAppliance {
-		u.Appliance = v.NICs[c.IntN(len(v.NICs))].Addrs[0]
+		n := v.NICs[c.IntN(len(v.NICs))]
+		if f := passers(v); len(f) > 0 && c.IntN(8) > 0 {
+			n = pick(c, f...)
+		}
+		u.Appliance = pick(c, n.Addrs...)
 	}
 	return u
+}
+
+// passers are the VNet's NICs that pass on the packets of others.
+func passers(v *VNet) (out []NIC) {
+	for _, n := range v.NICs {
+		if n.forwards() {
+			out = append(out, n)
+		}
+	}
+	return out
 }

@@ -57,6 +57,10 @@ func scenario() *Topology {
 					Source: []string{"*"}, DestinationASGs: []string{"workers"}, SourcePorts: []string{"*"}, DestinationPorts: []string{"*"},
 				},
 			}},
+			"nsg-nva": {ID: "nsg-nva", Rules: []Rule{
+				rule("no-smtp", 100, Inbound, false, TCP, "*", "*", "25"),
+				rule("no-ftp", 100, Outbound, false, TCP, "*", "*", "21"),
+			}},
 			"nsg-endpoints": {ID: "nsg-endpoints", Rules: []Rule{
 				rule("only-training", 100, Inbound, false, TCP, "10.20.3.0/24", "*", "443"),
 			}},
@@ -78,6 +82,7 @@ func scenario() *Topology {
 					{ID: "hub/bare", Prefixes: prefixes("10.20.5.0/24"), DefaultOutbound: true},
 					{ID: "hub/closed", Prefixes: prefixes("10.20.6.0/24")},
 					{ID: "hub/routed", Prefixes: prefixes("10.20.9.0/24"), RouteTable: "rt-routed", DefaultOutbound: true},
+					{ID: "hub/nva", Prefixes: prefixes("10.20.10.0/24"), NSG: "nsg-nva", RouteTable: "rt-nva", DefaultOutbound: true},
 					{ID: "hub/natted", Prefixes: prefixes("10.20.7.0/24"), NATGateway: "nat", DefaultOutbound: true},
 					{ID: "hub/served", Prefixes: prefixes("10.20.8.0/24"), NSG: "nsg-training", ServiceEndpoints: []ServiceEndpoint{
 						{Service: "Microsoft.Storage", Prefixes: prefixes("20.60.26.0/23", "52.239.128.0/18")}}},
@@ -95,6 +100,7 @@ func scenario() *Topology {
 						Public: []PublicAddress{{addr("10.20.7.4"), addr("20.61.1.3")}}},
 					{ID: "served", Subnet: "hub/served", Addrs: []netip.Addr{addr("10.20.8.4")}},
 					{ID: "routed", Subnet: "hub/routed", Addrs: []netip.Addr{addr("10.20.9.4")}},
+					{ID: "nva", Subnet: "hub/nva", Addrs: []netip.Addr{addr("10.20.10.4")}, Forwarding: true},
 					{ID: "pooled", Subnet: "hub/bare", Addrs: []netip.Addr{addr("10.20.5.6"), addr("10.20.5.7")}},
 				},
 			},

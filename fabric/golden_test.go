@@ -159,6 +159,12 @@ func TestGoldenExplain(t *testing.T) {
 		{From: Place{AtNIC, "routed"}, Dst: addr("10.20.4.4"), Protocol: TCP, DstPort: 22},
 		{From: Place{AtNIC, "routed"}, Dst: addr("10.20.4.5"), Protocol: TCP, DstPort: 22},
 		{From: Place{AtNIC, "routed"}, Dst: addr("10.98.0.1"), Protocol: TCP, DstPort: 22},
+		{From: Place{AtNIC, "routed"}, Dst: addr("10.20.5.5"), Protocol: TCP, DstPort: 80},
+		{From: Place{AtNIC, "routed"}, Dst: addr("10.20.5.5"), Protocol: TCP, DstPort: 25},
+		{From: Place{AtNIC, "routed"}, Dst: addr("10.20.5.5"), Protocol: TCP, DstPort: 21},
+		{From: Place{AtNIC, "routed"}, Dst: addr("20.61.7.7"), Protocol: TCP, DstPort: 80},
+		{From: Place{AtNIC, "routed"}, Dst: addr("10.97.0.1"), Protocol: TCP, DstPort: 80},
+		{From: Place{AtNIC, "nva"}, Source: addr("10.20.9.4"), Dst: IMDS, Protocol: TCP, DstPort: 80},
 		{From: Place{AtNIC, "nobody"}, Dst: addr("20.60.1.1"), Protocol: TCP, DstPort: 443},
 	}
 	var b strings.Builder

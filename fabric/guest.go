@@ -17,6 +17,7 @@ func closedSysctls() map[string]string {
 	return map[string]string{
 		"net.ipv4.conf.all.rp_filter":        "0",
 		"net.ipv4.conf.default.rp_filter":    "0",
+		"net.ipv4.ip_forward":                "0", // else as the host has it
 		"net.ipv6.conf.all.disable_ipv6":     "1",
 		"net.ipv6.conf.default.disable_ipv6": "1",
 	}
@@ -48,6 +49,13 @@ func guest(name string, source netip.Addr) Namespace {
 			{Type: "unicast", Dst: anywhere, Via: Gateway, Dev: GuestInterface, Src: source},
 		},
 	}
+}
+
+// passesOn lets the namespace of a forwarding NIC pass packets on, back out of the interface they came by.
+func (ns *Namespace) passesOn() {
+	ns.Sysctls["net.ipv4.ip_forward"] = "1"
+	ns.Sysctls["net.ipv4.conf.all.send_redirects"] = "0"
+	ns.Sysctls["net.ipv4.conf.default.send_redirects"] = "0"
 }
 
 // anywhere is the default route.

@@ -67,11 +67,12 @@ type frame struct {
 	local    bool
 	mark     uint64 // of the packet
 	conn     uint64 // of its connection
+	ttl      int
 }
 
 func (k *kernel) send(from string, p Packet) outcome {
 	n := k.namespaces[from]
-	f := frame{Packet: p, iif: ""}
+	f := frame{Packet: p, iif: "", ttl: 64}
 	f.oif, f.local = n.route(&f)
 	if drop := n.hook("output", &f); drop != "" {
 		return outcome{from, drop, p.Source, p.Destination}
@@ -83,7 +84,7 @@ func (k *kernel) send(from string, p Packet) outcome {
 }
 
 func (k *kernel) transmit(n *table_, f frame) outcome {
-	for range 16 {
+	for {
 		if drop := n.hook("postrouting", &f); drop != "" {
 			return outcome{n.Name, drop, f.Source, f.Destination}
 		}
@@ -92,7 +93,7 @@ func (k *kernel) transmit(n *table_, f frame) outcome {
 			panic(fmt.Sprintf("%s has no link on interface %q for %s", n.Name, f.oif, f.Destination))
 		}
 		n = k.namespaces[to.Namespace]
-		f = frame{Packet: f.Packet, iif: to.Interface}
+		f = frame{Packet: f.Packet, iif: to.Interface, ttl: f.ttl}
 		if drop := n.hook("prerouting", &f); drop != "" {
 			return outcome{n.Name, drop, f.Source, f.Destination}
 		}
@@ -107,8 +108,10 @@ func (k *kernel) transmit(n *table_, f frame) outcome {
 		if f.local {
 			return outcome{namespace: n.Name, src: f.Source, dst: f.Destination}
 		}
+		if f.ttl--; f.ttl == 0 {
+			panic(fmt.Sprintf("the hop limit was reached in %s, where nobody counts", n.Name))
+		}
 	}
-	panic("a packet goes round in circles")
 }
 
 // route asks the policy rules in their order, then the table main, for the longest prefix.
@@ -292,6 +295,10 @@ func (n *table_) test(first string, t *tokens, f *frame, r *result) bool {
 	case "!=":
 		t.next()
 		not = true
+	case "<":
+		t.next()
+		limit := t.number()
+		return (&tokens{[]string{value}}).number() < limit
 	}
 	_, ok := n.lookup(t.operand(), value)
 	return ok != not
@@ -384,6 +391,8 @@ func (f *frame) value(field string, n *table_) (string, bool) {
 		return fmt.Sprint(int16(f.Protocol)), true
 	case "meta nfproto":
 		return "ipv4", true
+	case "ip ttl":
+		return fmt.Sprint(f.ttl), true
 	case "meta mark":
 		return fmt.Sprintf("%#x", f.mark), true
 	case "fib daddr":

@@ -76,6 +76,7 @@ const (
 	RuleNoInbound    = "no-inbound"    // a public address is closed where no NSG opens it
 	RuleEndpointPort = "endpoint-port" // the private endpoint does not listen there
 	RulePlatform     = "platform"      // the platform's addresses answer on DNS's and HTTP's port only
+	RuleLoop         = "loop"          // the routes lead round in circles
 	RuleInvalid      = "invalid"       // belongs to no connection and can begin none
 	RuleRouter       = "router"        // a router begins no connection
 )

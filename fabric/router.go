@@ -24,6 +24,7 @@ type router struct {
 	ways       []string  // kinds of protocol that some NIC leaves by
 	endpointed bool      // some NIC\'s subnet has a service endpoint
 	routed     []*routed // subnets with other routes than Azure's own
+	passing    bool      // some NIC passes on the packets of others
 }
 
 type rootKey struct {
@@ -70,6 +71,7 @@ func (r *router) rules() error {
 	if err := r.platformGates(); err != nil {
 		return err
 	}
+	r.forwarders()
 	r.raw(r.routeMarking())
 	r.serviceEndpoints()
 	r.nat()
@@ -228,11 +230,13 @@ func (r *router) raw(admit string) {
 		"ip saddr @private "+r.drop(FabricRule(RuleAntiSpoof)),
 		"ip daddr @public accept",
 		r.drop(FabricRule(RuleNoInbound)))
-	r.base("prerouting_raw", "filter hook prerouting priority -300; policy drop;",
-		"iifname . ip saddr @sources "+admit, // nearly every packet
+	r.base("prerouting_raw", "filter hook prerouting priority -300; policy drop;", slices.Concat([]string{
+		"iifname . ip saddr @sources " + admit, // nearly every packet
 		`iifname "lo" accept`,
-		`meta nfproto ipv4 iifname "`+UplinkInterface+`" goto from_uplink`,
-		r.drop(FabricRule(RuleAntiSpoof)))
+		`meta nfproto ipv4 iifname "` + UplinkInterface + `" goto from_uplink`,
+	}, r.fromForwarder(admit), []string{
+		r.drop(FabricRule(RuleAntiSpoof)),
+	})...)
 }
 
 // nat translates public addresses. Its hooks cost every connection of the router, also within the VNet, so
@@ -264,7 +268,7 @@ func (r *router) input() {
 		fmt.Sprintf("ip daddr %s tcp dport { 53, 80 } goto pass", WireServer),
 		fmt.Sprintf("ip daddr %s tcp dport 80 goto pass", IMDS),
 		r.drop(FabricRule(RulePlatform)))
-	r.base("input", "filter hook input priority 0; policy drop;", slices.Concat([]string{`iifname "lo" accept`}, r.known(), r.toService(), []string{
+	r.base("input", "filter hook input priority 0; policy drop;", slices.Concat([]string{`iifname "lo" accept`}, r.carriedIn(), r.known(), r.toService(), []string{
 		"ip daddr @endpoints goto to_endpoint",
 		"goto to_platform"})...)
 	r.base("output", "filter hook output priority 0; policy drop;",
@@ -293,7 +297,7 @@ func (r *router) forward() {
 		r.nowhere()
 		first = []string{`oifname "` + loopback + `" goto nowhere`}
 	}
-	r.base("forward", "filter hook forward priority 0; policy drop;", append(append(first, r.known()...),
+	r.base("forward", "filter hook forward priority 0; policy drop;", append(slices.Concat(first, r.passOn(), r.known()),
 		"iifname vmap @egress_nic",
 		"iifname vmap @egress_subnet",
 		`oifname "`+UplinkInterface+`" goto leave`,

@@ -179,7 +179,7 @@ func (f *routeFinder) user() {
 
 // via makes a NIC the next hop if it passes packets on.
 func (f *routeFinder) via(r *EffectiveRoute, v *VNet, n *NIC) {
-	if n != nil && n.Kind == Guest && n.Forwarding {
+	if n != nil && n.forwards() {
 		r.VNet, r.NIC = v.ID, n.ID
 		if !r.Appliance.IsValid() {
 			r.Appliance = n.Addrs[0]

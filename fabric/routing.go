@@ -123,6 +123,8 @@ func (r *router) hop(e *EffectiveRoute) (route Route, ok bool) {
 		return Route{}, false
 	case e.Hop == HopInternet && interval.Of(e.Prefix).SubsetOf(neverPublic().Union(r.scope.space)):
 		return route, true // nothing there: not on the internet
+	case (e.Hop == HopAppliance || e.Hop == HopGateway) && e.NIC != "":
+		route.Via, route.Dev = e.Appliance, NICNS(e.NIC)
 	case e.Hop == HopInternet:
 		route.Via, route.Dev = r.plan.transfer[r.v.ID].internet, UplinkInterface
 	}

@@ -2,6 +2,7 @@ package fabric
 
 import (
 	"net/netip"
+	"strings"
 
 	"vauban.dev/fabric/internal/interval"
 )
@@ -25,6 +26,11 @@ func neverPublic() interval.Set {
 		"168.63.129.16/32")...))
 }
 
+// unsendable are sources that no packet has: not even one that a forwarding NIC passes on.
+func unsendable() []netip.Prefix {
+	return prefixes("0.0.0.0/8", "127.0.0.0/8", "168.63.129.16/32", "169.254.0.0/16", "224.0.0.0/3")
+}
+
 // keyManagement are the hosts that Windows is activated by, which AzurePlatformLKM stands for.
 func keyManagement() []netip.Prefix {
 	return prefixes("20.118.99.224/32", "23.102.135.246/32", "40.83.235.53/32")
@@ -32,6 +38,14 @@ func keyManagement() []netip.Prefix {
 
 // all IPv4 addresses.
 func everything() interval.Set { return interval.Set{{Lo: 0, Hi: interval.Max}} }
+
+func joinPrefixes(list []netip.Prefix) string {
+	var out []string
+	for _, p := range list {
+		out = append(out, p.String())
+	}
+	return strings.Join(out, ", ")
+}
 
 // texts are the set as nft writes intervals.
 func texts(s interval.Set) []string {

@@ -15,6 +15,11 @@ func (g *generator) routes(topo *fabric.Topology) {
 	for i := range topo.VNets {
 		v := &topo.VNets[i]
 		for j := range v.Subnets {
+			if j == 0 {
+				for k := range v.NICs {
+					v.NICs[k].Forwarding = v.NICs[k].Kind == fabric.Guest && g.chance(30)
+				}
+			}
 			v.Subnets[j].EndpointRoutes = g.chance(50)
 			v.Subnets[j].RouteTable = ""
 			if g.chance(40) {
@@ -36,7 +41,13 @@ func (g *generator) route(name string, v *fabric.VNet) fabric.UserRoute {
 	u.Prefix = pick(g, "0.0.0.0/0", "20.60.0.0/16", "Storage", "198.51.100.0/24", "10.0.0.0/16", "10.0.0.0/8", "192.168.0.0/16",
 		netip.PrefixFrom(to.Addrs[0], 32).String(), netip.PrefixFrom(to.Addrs[0], 24).Masked().String(), netip.PrefixFrom(to.Addrs[0], 28).Masked().String())
 	if u.Hop == fabric.HopAppliance {
-		u.Appliance = pick(g, v.NICs...).Addrs[0]
+		n := pick(g, v.NICs...)
+		for range 5 {
+			if !n.Forwarding {
+				n = pick(g, v.NICs...)
+			}
+		}
+		u.Appliance = pick(g, n.Addrs...)
 	}
 	return u
 }
@@ -96,4 +107,65 @@ func counted(t *testing.T, d *Driver, ref fabric.RuleRef) uint64 {
 		t.Fatal(err)
 	}
 	return n[ref]
+}
+
+// Connections through an appliance: there and back, there only, and back only; a rule of the appliance's NSG
+// judges what it has not seen before, and none that it has let pass.
+func TestAppliance(t *testing.T) {
+	const appliance, table = "appliance", "by-appliance"
+	forward, back := fabric.UserRoute{Name: "forward", Prefix: "10.0.4.0/24", Hop: fabric.HopAppliance, Appliance: addr("10.0.5.9")},
+		fabric.UserRoute{Name: "back", Prefix: "10.0.1.0/24", Hop: fabric.HopAppliance, Appliance: addr("10.0.5.9")}
+	topology := func(from, to bool, rules ...fabric.Rule) *fabric.Topology {
+		topo := testTopology()
+		v := &topo.VNets[0]
+		topo.NSGs["nsg-appliance"] = &fabric.NSG{ID: "nsg-appliance", Rules: rules}
+		v.NICs = append(v.NICs, fabric.NIC{ID: appliance, Subnet: "public", NSG: "nsg-appliance", Addrs: []netip.Addr{addr("10.0.5.9")}, Forwarding: true})
+		v.Subnets[4].NSG = ""
+		topo.RouteTables = map[string]*fabric.RouteTable{table + "-web": {ID: table + "-web"}, table + "-lone": {ID: table + "-lone"}}
+		v.Subnets[0].RouteTable, v.Subnets[3].RouteTable = table+"-web", table+"-lone"
+		if from {
+			topo.RouteTables[table+"-web"].Routes = []fabric.UserRoute{forward}
+		}
+		if to {
+			topo.RouteTables[table+"-lone"].Routes = []fabric.UserRoute{back}
+		}
+		return topo
+	}
+	no := func(d fabric.Direction) fabric.Rule {
+		return rule("no", 100, d, false, fabric.AnyProtocol, "*", "10.0.0.0/16", "*")
+	}
+	d := newTestDriver(t, Config{})
+	apply(t, d, compile(t, topology(false, false)))
+	echo(t, listen(t, d, nic(lone1), "10.0.4.4:80"))
+	for _, way := range []struct {
+		name     string
+		from, to bool
+	}{{"neither", false, false}, {"both", true, true}, {"there", true, false}, {"back", false, true}} {
+		t.Run(way.name, func(t *testing.T) {
+			apply(t, d, compile(t, topology(way.from, way.to)))
+			running, err := patient(t, d, nic(web1), "10.0.4.4:80")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := say(running, way.name); err != nil {
+				t.Error(err)
+			}
+			for _, dir := range []fabric.Direction{fabric.Inbound, fabric.Outbound} {
+				apply(t, d, compile(t, topology(way.from, way.to, no(dir))))
+				if err := say(running, "what was let pass stays"); err != nil {
+					t.Error(err)
+				}
+				_, err := quick(t, d, nic(web1), "10.0.4.4:80")
+				if through := way.from || way.to; (err != nil) != through {
+					t.Errorf("by way of the appliance: %v; a new connection: %v", through, err)
+				}
+			}
+			// A connection that ran past the appliance is judged by it, but by it alone, once it is led there.
+			apply(t, d, compile(t, topology(true, true)))
+			if err := say(running, "by another way"); err != nil {
+				t.Error(err)
+			}
+			running.Close()
+		})
+	}
 }

@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"vauban.dev/authz"
@@ -39,10 +38,6 @@ type World struct {
 	Topology *fabric.Topology
 	// Resolve answers a name for A in a VNet, "" for the internet (dns.Model.Resolve).
 	Resolve func(vnet, name string) dns.Answer
-	// Servers are the custom DNS servers that a NIC's machine asks; none, or nil: Azure's resolver.
-	Servers func(vnet, nic string) []netip.Addr
-	// Inbound is the VNet whose names a DNS resolver's inbound endpoint answers at this NIC; "" of any other NIC.
-	Inbound func(nic string) (vnet string)
 	// Service is the resource behind a host name, nil if the name belongs to none that has rules of its own.
 	Service func(ctx context.Context, host string) (*Service, error)
 	// Roles decides what Question.As may do; needed only with it.
@@ -91,7 +86,18 @@ type Step struct {
 	Where   string      `json:"where"` // a NIC, subnet, VNet …
 	What    string      `json:"what"`
 	Rule    *reach.Rule `json:"rule,omitempty"`
+	Route   *Route      `json:"route,omitempty"` // the one that was taken
 	Allowed bool        `json:"allowed"`
+}
+
+// Route is a route that a packet took, as effectiveRouteTable has it.
+type Route struct {
+	Prefix string `json:"addressPrefix"`
+	Source string `json:"source"` // Default, User, VirtualNetworkGateway
+	Hop    string `json:"nextHopType"`
+	Next   string `json:"nextHopIpAddress,omitempty"`
+	Table  string `json:"routeTableId,omitempty"`
+	Name   string `json:"name,omitempty"`
 }
 
 // Permission is what a principal may do at the service.
@@ -110,9 +116,8 @@ type Answer struct {
 	From     string   `json:"from"`
 	Host     string   `json:"host"`
 	Port     uint16   `json:"port,omitempty"`
-	Protocol string   `json:"protocol"`              // Tcp, Udp, Icmp
-	Names    []string `json:"names,omitempty"`       // how the name was resolved, step by step
-	Unknown  bool     `json:"nameUnknown,omitempty"` // a DNS server that is no part of the region answers for the name
+	Protocol string   `json:"protocol"`        // Tcp, Udp, Icmp
+	Names    []string `json:"names,omitempty"` // how the name was resolved, step by step
 	Address  string   `json:"address,omitempty"`
 	Source   string   `json:"source,omitempty"` // as the destination sees it
 	Allowed  bool     `json:"allowed"`
@@ -169,13 +174,9 @@ func (w World) answer(ctx context.Context, q Question, s situation) (Answer, err
 	vnet, nic := at(s.topology, q.From)
 	dst := s.addr
 	if !dst.IsValid() {
-		l := w.Lookup(s.topology, q.From, q.Host)
-		a.Names, a.Unknown, dst = l.Steps, l.Unknown, l.Addr
-		if !dst.IsValid() {
+		var ok bool
+		if dst, ok = w.resolve(&a, vnet, q.Host); !ok {
 			a.Refused, a.By = ByName, "name resolution: "+q.Host+" has no address here"
-			if l.Unknown {
-				a.By = "name resolution: a DNS server of your own answers for " + q.Host + ", and the region does not know what"
-			}
 			return a, nil
 		}
 	}
@@ -208,6 +209,33 @@ func (w World) answer(ctx context.Context, q Question, s situation) (Answer, err
 		return Answer{}, err
 	}
 	return a, nil
+}
+
+// resolve notes how the name is resolved; ok is false without an address.
+func (w World) resolve(a *Answer, vnet, host string) (netip.Addr, bool) {
+	if dst, err := netip.ParseAddr(host); err == nil {
+		return dst, true
+	}
+	if w.Resolve == nil {
+		return netip.Addr{}, false
+	}
+	answer := w.Resolve(vnet, host)
+	for _, s := range answer.Steps {
+		zone := "the public names"
+		if s.Zone != "" {
+			zone = "private zone " + s.Zone
+		}
+		text := fmt.Sprintf("%s: %s: %s", s.Name, zone, s.Outcome)
+		if s.Target != "" {
+			text += " " + s.Target
+		}
+		a.Names = append(a.Names, text)
+	}
+	addrs := answer.Addrs()
+	if len(addrs) == 0 {
+		return netip.Addr{}, false
+	}
+	return addrs[0].Addr, true
 }
 
 // judge asks the service's firewall.
@@ -273,7 +301,7 @@ func originOf(vnet string, nic fabric.NIC, e fabric.Explanation) origin.Origin {
 	case d.Kind == fabric.ToEndpoint && d.Service != nil:
 		o.Kind, o.VNet, o.NIC, o.Subnet = origin.PrivateEndpoint, vnet, nic.ID, nic.Subnet
 		o.Endpoint, o.Target, o.GroupID = d.ID, d.Service.Target, d.Service.GroupID
-	case d.Kind == fabric.ToService && slices.Contains(nic.Addrs, e.Source): // not translated: by a service endpoint
+	case d.Kind == fabric.ToService && d.VNet != "":
 		o.Kind, o.VNet, o.NIC, o.Subnet = origin.ServiceEndpoint, vnet, nic.ID, nic.Subnet
 	}
 	return o
@@ -285,6 +313,12 @@ func steps(e fabric.Explanation) (out []Step) {
 		if s.Rule != (fabric.RuleRef{}) {
 			r := NameRule(s.Rule)
 			step.Rule = &r
+		}
+		if r := s.Route; r != nil {
+			step.Route = &Route{Prefix: r.Prefix.String(), Source: r.Source.String(), Hop: r.Hop.String(), Table: r.Table, Name: r.Name}
+			if r.Appliance.IsValid() {
+				step.Route.Next = r.Appliance.String()
+			}
 		}
 		out = append(out, step)
 	}

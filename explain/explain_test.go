@@ -41,7 +41,7 @@ func names(vnet, name string) dns.Answer {
 	if name == vaultHost && vnet == hub || !ok {
 		return dns.Answer{Rcode: mdns.RcodeNameError, Steps: []dns.Step{{Name: name, Zone: group + "/z", Outcome: dns.NoName}}}
 	}
-	return dns.Answer{Records: []dns.Record{{Name: name, Type: mdns.TypeA, Data: dns.Data{Addr: addr(a)}}}, Steps: []dns.Step{{Name: name, Outcome: dns.Address}}}
+	return dns.Answer{Records: []dns.Record{{Name: name, Type: mdns.TypeA, Addr: addr(a)}}, Steps: []dns.Step{{Name: name, Outcome: dns.Address}}}
 }
 
 type services map[string]*Service
@@ -114,6 +114,12 @@ func TestLayers(t *testing.T) {
 	}{
 		"a security rule": {Question{From: nicAt(jump + "/exec"), Host: "www.example.com", Port: 443}, nil, ByNetwork, "DenyInternet", true,
 			[]string{"az network nsg rule create --subscription 11111111-1111-1111-1111-111111111111 -g rg --nsg-name nsg-jump -n Allow-Tcp-198-51-100-80-443 --priority 199 --direction Outbound --access Allow --protocol Tcp --source-address-prefixes 10.1.1.4 --source-port-ranges '*' --destination-address-prefixes 198.51.100.80 --destination-port-ranges 443"}},
+		"a user route": {Question{From: nicAt(closed + "/exec"), Host: "www.example.com", Port: 443},
+			func() {
+				s := &w.Topology.VNets[0].Subnets[1]
+				s.DefaultOutbound, s.RouteTable = true, hub+"/rt"
+				w.Topology.RouteTables = map[string]*fabric.RouteTable{s.RouteTable: {ID: s.RouteTable, Routes: []fabric.UserRoute{{Name: "all", Prefix: "0.0.0.0/0", Hop: fabric.HopNone}}}}
+			}, ByNetwork, "all", true, []string{"az network route-table route create"}},
 		"no way out": {Question{From: nicAt(closed + "/exec"), Host: "www.example.com", Port: 443}, nil, ByNetwork, "fabric/no-outbound", true,
 			[]string{"public-ip create", "nat gateway create", "--nat-gateway nat-closed"}},
 		"no name": {Question{From: nicAt(jump + "/exec"), Host: "nobody.invalid", Port: 443}, nil, ByName, "has no address", false, nil},

@@ -18,6 +18,9 @@ func fixNetwork(q Question, s situation, a Answer) []candidate {
 	if e.By == (fabric.RuleRef{}) {
 		return advise("the packet cannot be followed: %s", a.By)
 	}
+	if e.By.Direction == fabric.Routing {
+		return fixUserRoute(s, e)
+	}
 	if e.By.Owner != fabric.FabricOwner {
 		return fixSecurityRule(s, e)
 	}
@@ -214,6 +217,38 @@ func fixInbound(s situation, e fabric.Explanation) []candidate {
 			fmt.Sprintf("az network vnet subnet update %s --network-security-group %s", namedSubnet(n.Subnet), name),
 		},
 	}, s.changed(t)}}
+}
+
+// fixUserRoute goes round a user route that drops the packet: by a route for the one address, or without it.
+func fixUserRoute(s situation, e fabric.Explanation) []candidate {
+	table := s.topology.RouteTables[e.By.Owner]
+	if table == nil {
+		return advise("route table %s is missing", e.By.Owner)
+	}
+	changed := func(routes []fabric.UserRoute) *situation {
+		t := *s.topology
+		t.RouteTables = maps.Clone(t.RouteTables)
+		copied := *table
+		copied.Routes = routes
+		t.RouteTables[table.ID] = &copied
+		return s.changed(&t)
+	}
+	hop := fabric.HopVNet
+	if !e.Flow.Dst.IsPrivate() {
+		hop = fabric.HopInternet
+	}
+	name, prefix := "to-"+strings.ReplaceAll(e.Flow.Dst.String(), ".", "-"), one(e.Flow.Dst).String()
+	return []candidate{
+		{Fix{
+			What: fmt.Sprintf("route %s of %s drops it: a route for the one address takes precedence", e.By.Rule, table.ID),
+			Commands: []string{fmt.Sprintf("az network route-table route create %s -n %s --address-prefix %s --next-hop-type %s",
+				named("--route-table-name", table.ID), name, prefix, hop)},
+		}, changed(append(slices.Clone(table.Routes), fabric.UserRoute{Name: name, Prefix: prefix, Hop: hop}))},
+		{Fix{
+			What:     fmt.Sprintf("route %s of %s leads nowhere: delete it, or give it a next hop that forwards", e.By.Rule, table.ID),
+			Commands: []string{fmt.Sprintf("az network route-table route delete %s -n %s", named("--route-table-name", table.ID), e.By.Rule)},
+		}, changed(slices.DeleteFunc(slices.Clone(table.Routes), func(r fabric.UserRoute) bool { return r.Name == e.By.Rule }))},
+	}
 }
 
 // fixRoute peers the VNet with the one that has the address.

@@ -20,7 +20,7 @@ func fixService(q Question, s situation, a Answer) []candidate {
 	vnet, nic := at(s.topology, q.From)
 	var out []candidate
 	if a.flow.Destination.Kind != fabric.ToEndpoint {
-		if vnet != "" && slices.Contains(nic.Addrs, a.flow.Source) {
+		if a.flow.Destination.VNet != "" {
 			out = append(out, openSubnet(s, id, nic.Subnet)...)
 		}
 		if vnet != "" {

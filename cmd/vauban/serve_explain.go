@@ -84,19 +84,37 @@ func (w *world) explain(ctx context.Context, r region.Request) (region.Reply, er
 
 // model is a view as explain asks it.
 func (w *world) model(v *netView) explain.World {
-	world := v.resolution()
-	world.Service, world.Roles = w.service, w.access
-	world.Hidden = func(id string) bool { return strings.HasPrefix(strings.ToLower(id), strings.ToLower(managedGroup)) }
-	return world
-}
-
-// resolution is the part of a view that finds names.
-func (v *netView) resolution() explain.World {
 	return explain.World{
 		Topology: v.topology,
 		Resolve:  func(vnet, name string) dns.Answer { return v.model.Resolve(vnet, name, mdns.TypeA) },
-		Servers:  func(vnet, nic string) []netip.Addr { return v.resolver(vnet, nic).Servers },
+		Service:  w.service, Roles: w.access,
+		Hidden: func(id string) bool { return strings.HasPrefix(strings.ToLower(id), strings.ToLower(managedGroup)) },
 	}
+}
+
+// applied is the network as it was last applied, for Network Watcher.
+func (w *world) applied() (explain.World, bool) {
+	v := w.sync.current.Load()
+	if v == nil {
+		return explain.World{}, false
+	}
+	return w.model(v), true
+}
+
+// connectTimeout is how long Network Watcher waits for a connection to stand.
+const connectTimeout = 3 * time.Second
+
+// connect makes one connection from an interface, or sends one packet.
+func (w *world) connect(ctx context.Context, nic string, kind reach.Kind, to netip.AddrPort) reach.Result {
+	var out reach.Result
+	err := w.driver.Do(fabric.Place{Kind: fabric.AtNIC, ID: nic}, func() error {
+		out = probe.Packet(ctx, kind, to, connectTimeout)
+		return nil
+	})
+	if err != nil {
+		out = reach.Result{Connect: reach.ConnectFailed, Error: err.Error()}
+	}
+	return out
 }
 
 // probe sends one packet of a protocol that needs the region's privileges, or no process, at a place.

@@ -31,10 +31,8 @@ type Interface struct {
 
 // DNSSettings of an interface.
 type DNSSettings struct {
-	Servers        []string `json:"dnsServers"` // addresses, or AzureProvidedDNS; none: the virtual network's
+	Servers        []string `json:"dnsServers"`
 	AppliedServers []string `json:"appliedDnsServers" rp:"readonly"`
-	Label          string   `json:"internalDnsNameLabel,omitempty"`
-	FQDN           string   `json:"internalFqdn,omitempty" rp:"readonly"`
 	Suffix         string   `json:"internalDomainNameSuffix,omitempty" rp:"readonly"`
 }
 
@@ -83,6 +81,7 @@ func (p *Provider) nicType() rp.Registration {
 		Present:   presentNIC,
 		Release:   releaseNIC,
 		Finalize:  applied[Interface](p),
+		Actions:   p.cfg.InterfaceActions,
 	})
 }
 
@@ -118,9 +117,6 @@ func validateNIC(_ rp.Op, new, old *rp.Resource[Interface]) error {
 	}
 	if len(v.IPConfigurations) == 0 {
 		return bad("NetworkInterfaceMustHaveAtLeastOneIpConfiguration", "Network interface %s must have at least one IP configuration.", new.ID)
-	}
-	if err := v.DNS.validate(new.ID); err != nil {
-		return err
 	}
 	names, primaries := map[string]bool{}, 0
 	var vnet string
@@ -229,13 +225,6 @@ func (p *Provider) admitNIC(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp
 			return err
 		}
 		if err := c.admitBalanced(tx, new); err != nil {
-			return err
-		}
-		vnet, err := networkOf(c.Properties.Subnet)
-		if err != nil {
-			return err
-		}
-		if err := oneNetwork(tx, new.ID, vnet, new.ID, c.Properties.ASGs); err != nil {
 			return err
 		}
 	}
@@ -403,13 +392,13 @@ func dissociate(tx *rp.Tx, ref *Ref) error {
 	return rp.Save(tx, ip)
 }
 
-func presentNIC(_ context.Context, tx *rp.Tx, r *rp.Resource[Interface]) error {
+func presentNIC(_ context.Context, _ *rp.Tx, r *rp.Resource[Interface]) error {
 	for i := range r.Properties.IPConfigurations {
 		c := &r.Properties.IPConfigurations[i]
 		c.ID, c.ETag, c.Type = configID(r.ID, c.Name), r.ETag, NICType+"/ipConfigurations"
 		c.Properties.State = string(arm.Succeeded)
 	}
-	return presentNames(tx, r)
+	return nil
 }
 
 func releaseNIC(_ context.Context, tx *rp.Tx, r *rp.Resource[Interface]) error {

@@ -15,21 +15,19 @@ import (
 
 // The resource types.
 const (
-	VNetType                     = "Microsoft.Network/virtualNetworks"
-	SubnetType                   = "Microsoft.Network/virtualNetworks/subnets"
-	NSGType                      = "Microsoft.Network/networkSecurityGroups"
-	RuleType                     = "Microsoft.Network/networkSecurityGroups/securityRules"
-	ASGType                      = "Microsoft.Network/applicationSecurityGroups"
-	NICType                      = "Microsoft.Network/networkInterfaces"
-	PublicIPType                 = "Microsoft.Network/publicIPAddresses"
-	EndpointType                 = "Microsoft.Network/privateEndpoints"
-	ZoneGroupType                = "Microsoft.Network/privateEndpoints/privateDnsZoneGroups"
-	RouteTableType               = "Microsoft.Network/routeTables"
-	EndpointPolicyType           = "Microsoft.Network/serviceEndpointPolicies"
-	EndpointPolicyDefinitionType = "Microsoft.Network/serviceEndpointPolicies/serviceEndpointPolicyDefinitions"
-	NATGatewayType               = "Microsoft.Network/natGateways"
-	PublicIPPrefixType           = "Microsoft.Network/publicIPPrefixes"
-	RouteType                    = "Microsoft.Network/routeTables/routes"
+	VNetType           = "Microsoft.Network/virtualNetworks"
+	SubnetType         = "Microsoft.Network/virtualNetworks/subnets"
+	NSGType            = "Microsoft.Network/networkSecurityGroups"
+	RuleType           = "Microsoft.Network/networkSecurityGroups/securityRules"
+	ASGType            = "Microsoft.Network/applicationSecurityGroups"
+	NICType            = "Microsoft.Network/networkInterfaces"
+	PublicIPType       = "Microsoft.Network/publicIPAddresses"
+	EndpointType       = "Microsoft.Network/privateEndpoints"
+	ZoneGroupType      = "Microsoft.Network/privateEndpoints/privateDnsZoneGroups"
+	RouteTableType     = "Microsoft.Network/routeTables"
+	NATGatewayType     = "Microsoft.Network/natGateways"
+	PublicIPPrefixType = "Microsoft.Network/publicIPPrefixes"
+	RouteType          = "Microsoft.Network/routeTables/routes"
 )
 
 // Targets are the resources that can stand behind private endpoints (privatelink.Links).
@@ -64,6 +62,10 @@ type Config struct {
 	Balances bool
 	// Prober runs the health probes of load balancers; nil when none run.
 	Prober Prober
+	// Watch is called in the transaction in which a virtual network of a location is written; nil: nothing is.
+	Watch func(tx *rp.Tx, vnet arm.ID, location string) error
+	// InterfaceActions are actions of network interfaces that answer from the running network.
+	InterfaceActions map[string]rp.Action[Interface]
 	// PublicPool is the prefix that public addresses are taken from.
 	PublicPool netip.Prefix
 }
@@ -81,7 +83,6 @@ func (p *Provider) Types() []rp.Registration {
 		p.endpointType(), p.zoneGroupType(), p.routes(), p.linkRoutes(),
 		p.routeTableType(), p.routeType(), p.natGatewayType(), p.publicPrefixType(),
 		p.loadBalancerType(), p.frontendType(), p.poolType(), p.balancingRuleType(), p.probeType(), p.inboundNATRuleType(), p.outboundRuleType(),
-		p.endpointPolicyType(), p.endpointPolicyDefinitionType(), rp.Routes(p.listings()...),
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 )
 
@@ -25,6 +26,10 @@ func (p *Provider) routes() rp.Registration {
 
 // checkAddress says whether an address of a virtual network is free, and names up to five that are.
 func checkAddress(_ context.Context, tx *rp.Tx, path, query map[string]string, _ []byte) (any, error) {
+	id, err := arm.ParseID("/subscriptions/" + path["subscription"] + "/resourceGroups/" + path["group"] + "/providers/" + VNetType + "/" + path["vnet"])
+	if err != nil {
+		return nil, err
+	}
 	var text string
 	for k, v := range query {
 		if strings.EqualFold(k, "ipAddress") {
@@ -35,7 +40,7 @@ func checkAddress(_ context.Context, tx *rp.Tx, path, query map[string]string, _
 	if err != nil {
 		return nil, bad("InvalidIPAddressFormat", "IP address '%s' is not valid.", clip(text))
 	}
-	vnet, err := vnetOf(tx, path)
+	vnet, err := rp.Get[VNet](tx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -70,8 +75,7 @@ func availability(tx *rp.Tx, s *rp.Resource[Subnet], want netip.Addr) (answer an
 		if !pre.Contains(want) {
 			continue
 		}
-		platform := isReserved(pre, want)
-		if !by[want] && !platform {
+		if !by[want] && !isReserved(pre, want) {
 			return map[string]any{"available": true}, true, nil
 		}
 		free := []string{}
@@ -83,7 +87,7 @@ func availability(tx *rp.Tx, s *rp.Resource[Subnet], want netip.Addr) (answer an
 				free = append(free, a.String())
 			}
 		}
-		return map[string]any{"available": false, "availableIPAddresses": free, "isPlatformReserved": platform}, true, nil
+		return map[string]any{"available": false, "availableIPAddresses": free}, true, nil
 	}
 	return nil, false, nil
 }
@@ -99,6 +103,6 @@ func checkLabel(_ context.Context, tx *rp.Tx, path, query map[string]string, _ [
 	if !label.MatchString(want) {
 		return nil, badLabel(want)
 	}
-	ip, err := PublicIPByLabel(tx, want, normalLocation(path["location"]))
+	ip, err := PublicIPByLabel(tx, want, strings.ToLower(path["location"]))
 	return map[string]any{"available": ip == nil}, err
 }

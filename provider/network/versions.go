@@ -18,6 +18,9 @@ var versions = []string{
 	"2026-01-01", "2026-03-01",
 }
 
+// Versions are the api-versions that the core types of Microsoft.Network have.
+func Versions() []string { return versions }
+
 // since returns the versions from first on: types came later than the namespace.
 func since(first string) []string {
 	for i, v := range versions {

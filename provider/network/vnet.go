@@ -46,7 +46,7 @@ func (p *Provider) vnetType() rp.Registration {
 			}
 		},
 		Validate:  validateVNet,
-		Admit:     admitVNet,
+		Admit:     p.admitVNet,
 		Reconcile: applied[VNet](p),
 		Finalize:  applied[VNet](p),
 	})
@@ -95,9 +95,14 @@ var forbidden = []netip.Prefix{
 }
 
 // admitVNet checks the subnets as they will be: inside the address space and apart from each other.
-func admitVNet(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[VNet]) error {
+func (p *Provider) admitVNet(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[VNet]) error {
 	if op == rp.Create {
 		new.Properties.ResourceGUID = uuid.NewString()
+	}
+	if p.cfg.Watch != nil {
+		if err := p.cfg.Watch(tx, new.ID, new.Location); err != nil {
+			return err
+		}
 	}
 	subnets, err := rp.List[Subnet](tx, SubnetType, new.ID)
 	if err != nil {

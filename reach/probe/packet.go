@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"time"
@@ -15,14 +16,22 @@ import (
 	"vauban.dev/reach"
 )
 
-// Packet sends one datagram or ICMP echo to an address and waits for what comes back. It works on the
-// calling thread alone, so that it can be called in a network namespace; an echo needs CAP_NET_RAW there.
+// Packet makes a TCP connection and closes it, or sends one datagram or ICMP echo to an address and waits for
+// what comes back. It works on the calling thread alone, so that it can be called in a network namespace; an echo needs CAP_NET_RAW there.
 // A datagram to port 53 is a question for the root's name servers, which every resolver answers.
 func Packet(ctx context.Context, kind reach.Kind, to netip.AddrPort, timeout time.Duration) reach.Result {
 	began := time.Now()
 	out := reach.Result{Connect: reach.ConnectFailed, Address: to.String()}
-	err := errors.New("the address is no IPv4 address")
-	if to.Addr().Is4() {
+	var err error
+	switch {
+	case !to.Addr().Is4():
+		err = errors.New("the address is no IPv4 address")
+	case kind == reach.TCP:
+		var c net.Conn
+		if c, out.Sent, out.Connect, err = dial(ctx, to, timeout); err == nil {
+			err = c.Close()
+		}
+	default:
 		err = send(ctx, kind, to, timeout, &out)
 	}
 	if err != nil {
@@ -44,7 +53,7 @@ func send(ctx context.Context, kind reach.Kind, to netip.AddrPort, timeout time.
 		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP)
 		payload = echo(uint16(os.Getpid()))
 	default:
-		return fmt.Errorf("%q is no kind of packet: udp, icmp", kind)
+		return fmt.Errorf("%q is no kind of packet: tcp, udp, icmp", kind)
 	}
 	if err != nil {
 		return os.NewSyscallError("socket", err)

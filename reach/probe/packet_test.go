@@ -34,11 +34,26 @@ func TestPacketUDP(t *testing.T) {
 	if r := Packet(t.Context(), reach.UDP, to, 5*time.Second); r.Connect != reach.ConnectRefused {
 		t.Errorf("closed: %+v", r)
 	}
-	if r := Packet(t.Context(), reach.TCP, to, time.Second); r.Connect != reach.ConnectFailed || r.Error == "" {
+	if r := Packet(t.Context(), reach.SSH, to, time.Second); r.Connect != reach.ConnectFailed || r.Error == "" {
 		t.Errorf("another kind: %+v", r)
 	}
 	if r := Packet(t.Context(), reach.UDP, netip.MustParseAddrPort("[::1]:9"), time.Second); r.Connect != reach.ConnectFailed {
 		t.Errorf("IPv6: %+v", r)
+	}
+}
+
+func TestPacketTCP(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := l.Addr().(*net.TCPAddr).AddrPort()
+	if r := Packet(t.Context(), reach.TCP, to, 5*time.Second); r.Outcome() != reach.Open {
+		t.Errorf("open: %+v", r)
+	}
+	l.Close()
+	if r := Packet(t.Context(), reach.TCP, to, 5*time.Second); r.Outcome() != reach.Reset || r.Error == "" {
+		t.Errorf("closed: %+v", r)
 	}
 }
 

@@ -14,7 +14,7 @@ type partition struct {
 	ranges  []interval.Interval
 	class   []int    // of each range
 	classes [][]rule // the field cleared, simplified
-	full    [][]rule // of each class: the field cleared, as they stand
+	wide    [][]rule // of each class: its rules that are wide, as far as they stand in other classes too
 	score   float64
 	worst   float64 // cost of the lookup and the most expensive class
 }
@@ -90,7 +90,6 @@ type classifier struct {
 	wide   []bool // of each rule of the list
 	byLive map[string]int
 	byList map[string]int
-	rest   []rule // room for one class before it is simplified
 }
 
 func (c *classifier) add(lo, hi uint64, live bitset) {
@@ -107,31 +106,30 @@ func (c *classifier) class(live bitset) int {
 	if id, ok := c.byLive[string(live)]; ok {
 		return id
 	}
-	c.rest = c.rest[:0]
+	var rest, wide []rule
 	for i := range c.list {
-		if live.has(i) {
-			c.rest = append(c.rest, c.cleared(i))
+		if !live.has(i) {
+			continue
+		}
+		r := c.list[i]
+		r.wide = c.wide[i]
+		r.match[c.p.field] = set{}
+		rest = append(rest, r)
+		if r.wide {
+			wide = append(wide, r)
 		}
 	}
-	rest := c.b.reduce(c.rest)
+	rest = c.b.simplify(rest, false)
 	key := listKey(rest)
 	id, ok := c.byList[key]
 	if !ok {
 		id = len(c.p.classes)
 		c.byList[key] = id
 		c.p.classes = append(c.p.classes, rest)
-		c.p.full = append(c.p.full, slices.Clone(c.rest))
+		c.p.wide = append(c.p.wide, wide)
 	}
 	c.byLive[string(live)] = id
 	return id
-}
-
-// cleared is a rule of the list without what the cut has decided.
-func (c *classifier) cleared(i int) rule {
-	r := c.list[i]
-	r.wide = c.wide[i]
-	r.match[c.p.field] = set{}
-	return r
 }
 
 // scored weighs the worst and the mean class against the size of what comes out.

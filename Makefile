@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 GO    ?= go
 
-.PHONY: demo test build bench test-clients lint
+.PHONY: demo test build bench bench-net test-clients lint
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/vauban ./cmd/vauban
@@ -21,6 +21,11 @@ bench:
 	@sh demo/setup.sh
 	@$(MAKE) --no-print-directory build
 	@bin/vauban bench $(BENCH)
+
+# What network rules cost, beside a router that only tracks connections.
+bench-net:
+	@$(MAKE) --no-print-directory build
+	@bin/vauban bench --only '^net-'
 
 # The data planes' tests with the unmodified clients of the demo's environments.
 test-clients:

@@ -79,6 +79,14 @@ func parseAddresses(texts []string, tags TagSource) (a addresses, err error) {
 	return a, nil
 }
 
+func spansOf(prefixes []netip.Prefix) (a addresses) {
+	for _, p := range prefixes {
+		a.spans = append(a.spans, span{p.Masked().Addr(), last(p)})
+	}
+	a.join()
+	return a
+}
+
 // join sorts the spans and makes overlapping ones one.
 func (a *addresses) join() {
 	slices.SortFunc(a.spans, func(x, y span) int { return x.lo.Compare(y.lo) })

@@ -10,7 +10,7 @@ func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
 func ruleset(t testing.TB, f *Firewall) *Ruleset {
 	t.Helper()
-	s, err := New(f, []netip.Addr{addr("10.0.1.4")}, func(tag string) ([]netip.Prefix, bool) {
+	s, err := New(f, func(tag string) ([]netip.Prefix, bool) {
 		return []netip.Prefix{netip.MustParsePrefix("20.60.0.0/16")}, tag == "Storage.WestEurope"
 	})
 	if err != nil {
@@ -58,7 +58,7 @@ func TestOrderOfRules(t *testing.T) {
 }
 
 func sample() *Firewall {
-	return &Firewall{ID: "fw", DNSProxy: true, PrivateRanges: DefaultPrivateRanges(), Publics: []netip.Addr{addr("20.56.1.1")}, Groups: []Group{{
+	return &Firewall{ID: "fw", DNSProxy: true, PrivateRanges: DefaultPrivateRanges(), Addrs: []netip.Addr{addr("10.0.1.4")}, Publics: []PublicAddress{{addr("10.0.1.4"), addr("20.56.1.1")}}, Groups: []Group{{
 		Policy: "p", Name: "g", Priority: 100, Collections: []Collection{
 			{Name: "nat", Priority: 100, NAT: []NATRule{{Name: "ssh", Protocols: []Protocol{TCP}, Sources: []string{"20.9.0.0/16"}, Destinations: []string{"20.56.1.1"}, Ports: []string{"2222"}, Address: addr("10.0.2.4"), Port: 22}}},
 			{Name: "deny", Priority: 110, Deny: true, Network: []NetworkRule{{Name: "bad", Protocols: []Protocol{Any}, Sources: []string{"*"}, Destinations: []string{"20.61.0.1-20.61.0.9"}, Ports: []string{"*"}}}},
@@ -103,17 +103,17 @@ func TestPackets(t *testing.T) {
 		{"application rules speak TCP", "10.0.9.9", "20.99.0.1", UDP, 443, Deny, DefaultAction, false},
 		{"application rules name ports", "10.0.9.9", "20.99.0.1", TCP, 8787, Deny, DefaultAction, false},
 		{"DNS", "10.0.2.9", "10.0.1.4", UDP, 53, Answer, DefaultAction, false},
-		{"no DNS in public", "20.9.1.1", "20.56.1.1", UDP, 53, Deny, DefaultAction, false},
-		{"DNAT", "20.9.1.1", "20.56.1.1", TCP, 2222, Allow, "g/nat/ssh", true},
-		{"DNAT, other source", "20.10.1.1", "20.56.1.1", TCP, 2222, Deny, DefaultAction, false},
-		{"nothing else in public", "20.9.1.1", "20.56.1.1", TCP, 443, Deny, DefaultAction, false},
+		{"no DNS in public", "20.9.1.1", "10.0.1.4", UDP, 53, Deny, DefaultAction, false},
+		{"DNAT", "20.9.1.1", "10.0.1.4", TCP, 2222, Allow, "g/nat/ssh", true},
+		{"DNAT, other source", "20.10.1.1", "10.0.1.4", TCP, 2222, Deny, DefaultAction, false},
+		{"nothing else in public", "20.9.1.1", "10.0.1.4", TCP, 443, Deny, DefaultAction, false},
 	} {
 		d := ruleset(t, sample()).Packet(Packet{addr(c.src), addr(c.dst), c.proto, c.port}, names)
 		if d.Verdict != c.verdict || d.Ref.Path() != c.by || d.SNAT != c.snat {
 			t.Errorf("%s: %v by %s, SNAT %v", c.name, d.Verdict, d.Ref.Path(), d.SNAT)
 		}
 	}
-	d := ruleset(t, sample()).Packet(Packet{addr("20.9.1.1"), addr("20.56.1.1"), TCP, 2222}, names)
+	d := ruleset(t, sample()).Packet(Packet{addr("20.9.1.1"), addr("10.0.1.4"), TCP, 2222}, names)
 	if d.To != netip.MustParseAddrPort("10.0.2.4:22") {
 		t.Errorf("DNAT leads to %s", d.To)
 	}
@@ -143,6 +143,12 @@ func TestRequests(t *testing.T) {
 		{"path needs inspection", "10.0.9.9", "raw.githubusercontent.com", "", 443, true, Inspect, "g/app/path"},
 		{"path inside", "10.0.9.9", "raw.githubusercontent.com", "/microsoft/vscode-tools-for-ai/a", 443, true, Allow, "g/app/path"},
 		{"another path inside", "10.0.9.9", "raw.githubusercontent.com", "/torvalds/linux", 443, true, Deny, DefaultAction},
+		{"path with dots", "10.0.9.9", "raw.githubusercontent.com", "/microsoft/vscode-tools-for-ai/../../torvalds/linux", 443, true, Deny, "g/app/path"},
+		{"path with encoded dots", "10.0.9.9", "raw.githubusercontent.com", "/microsoft/vscode-tools-for-ai/%2e%2e/%2E./torvalds/linux", 443, true, Deny, "g/app/path"},
+		{"path with an encoded slash", "10.0.9.9", "raw.githubusercontent.com", "/microsoft/vscode-tools-for-ai/..%2f..%2ftorvalds", 443, true, Deny, "g/app/path"},
+		{"path encoded twice", "10.0.9.9", "raw.githubusercontent.com", "/microsoft/vscode-tools-for-ai/%252e%252e/x", 443, true, Deny, "g/app/path"},
+		{"path, a letter encoded", "10.0.9.9", "raw.githubusercontent.com", "/%6dicrosoft/vscode-tools-for-ai/a", 443, true, Allow, "g/app/path"},
+		{"any path of a host", "10.0.2.9", "download.pytorch.org", "/a/../b", 443, true, Allow, "g/app/torch"},
 		{"path in plain", "10.0.9.9", "raw.githubusercontent.com", "/microsoft/vscode-tools-for-ai/", 80, false, Allow, "g/app/path"},
 	} {
 		f.Inspects = true

@@ -2,7 +2,9 @@ package azurefirewall
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -10,11 +12,13 @@ import (
 // by many at a time.
 type Ruleset struct {
 	firewall    *Firewall
-	own         map[netip.Addr]bool
+	own         map[netip.Addr]netip.Addr // private addresses, with the public one of each
 	private     addresses
+	inside      addresses // who may ask for names
 	nat         []natRule
 	network     []networkRule
 	application []applicationRule
+	lists       map[string][][]string // of network rules, by each canonical name in them
 }
 
 type natRule struct {
@@ -36,20 +40,16 @@ type applicationRule struct {
 	urls    []url
 }
 
-// New reads a firewall's rules. own are the firewall's private addresses. The error names the rule that cannot be
-// understood.
-func New(f *Firewall, own []netip.Addr, tags TagSource) (*Ruleset, error) {
-	s := &Ruleset{firewall: f, own: map[netip.Addr]bool{}}
-	for _, a := range own {
-		s.own[a] = true
+// New reads a firewall's rules. The error names the rule that cannot be understood.
+func New(f *Firewall, tags TagSource) (*Ruleset, error) {
+	s := &Ruleset{firewall: f, own: map[netip.Addr]netip.Addr{}, lists: map[string][][]string{}, private: spansOf(f.PrivateRanges)}
+	s.inside = spansOf(append(f.PrivateRanges, DefaultPrivateRanges()...))
+	for _, a := range f.Addrs {
+		s.own[a] = netip.Addr{}
 	}
 	for _, a := range f.Publics {
-		s.own[a] = true
+		s.own[a.Private] = a.Public
 	}
-	for _, p := range f.PrivateRanges {
-		s.private.spans = append(s.private.spans, span{p.Masked().Addr(), last(p)})
-	}
-	s.private.join()
 	for _, r := range f.NATRules() {
 		n, err := readNAT(r)
 		if err != nil {
@@ -63,6 +63,7 @@ func New(f *Firewall, own []netip.Addr, tags TagSource) (*Ruleset, error) {
 			return nil, fmt.Errorf("%s: %w", r.Ref, err)
 		}
 		s.network = append(s.network, n)
+		s.name(r.Rule.FQDNs)
 	}
 	for _, r := range f.ApplicationRules() {
 		a, err := readApplication(r)
@@ -72,6 +73,14 @@ func New(f *Firewall, own []netip.Addr, tags TagSource) (*Ruleset, error) {
 		s.application = append(s.application, a)
 	}
 	return s, nil
+}
+
+// name notes in which list each name of a network rule stands.
+func (s *Ruleset) name(list []string) {
+	for _, fqdn := range list {
+		key := strings.ToLower(strings.TrimSuffix(fqdn, "."))
+		s.lists[key] = append(s.lists[key], list)
+	}
 }
 
 func readNAT(r Placed[NATRule]) (n natRule, err error) {
@@ -172,8 +181,8 @@ type Names func(fqdn string) []netip.Addr
 // Packet judges the first packet of a flow: NAT rules first, then network rules, then whether application
 // rules have a say. What a NAT rule translates is allowed by it.
 func (s *Ruleset) Packet(p Packet, names Names) Decision {
-	if s.own[p.Destination] {
-		return s.toOwn(p, names)
+	if public, own := s.own[p.Destination]; own {
+		return s.toOwn(p, public)
 	}
 	for i := range s.network {
 		r := &s.network[i]
@@ -191,31 +200,25 @@ func (s *Ruleset) Packet(p Packet, names Names) Decision {
 	return Decision{}
 }
 
-// toOwn judges what is for the firewall itself: NAT rules, and its DNS proxy at its private address.
-func (s *Ruleset) toOwn(p Packet, names Names) Decision {
+// toOwn judges what is for the firewall itself, whose public address is public where it has one: NAT rules, and its
+// DNS proxy, which answers private addresses only.
+func (s *Ruleset) toOwn(p Packet, public netip.Addr) Decision {
 	for i := range s.nat {
 		r := &s.nat[i]
-		if !has(r.Rule.Protocols, p.Protocol) || !p.hasPorts() || !r.ports.contains(p.Port) || !r.sources.contains(p.Source) || !r.destinations.contains(p.Destination) {
+		if !r.matches(p, public) {
 			continue
 		}
-		to := r.Rule.Address
-		if r.Rule.FQDN != "" {
-			found := resolve(names, r.Rule.FQDN)
-			if len(found) == 0 {
-				return Decision{Ref: r.Ref, Reason: "the name " + r.Rule.FQDN + " of " + r.Ref.String() + " has no address"}
-			}
-			to = found[0]
-		}
-		return Decision{Verdict: Allow, Ref: r.Ref, To: netip.AddrPortFrom(to, r.Rule.Port), SNAT: true}
+		return Decision{Verdict: Allow, Ref: r.Ref, To: netip.AddrPortFrom(r.Rule.Address, r.Rule.Port), SNAT: true}
 	}
-	public := false
-	for _, a := range s.firewall.Publics {
-		public = public || a == p.Destination
-	}
-	if s.firewall.DNSProxy && !public && p.hasPorts() && p.Port == 53 {
+	if s.firewall.DNSProxy && p.hasPorts() && p.Port == 53 && s.inside.contains(p.Source) {
 		return Decision{Verdict: Answer}
 	}
 	return Decision{Reason: "no NAT rule of the firewall translates it"}
+}
+
+func (r *natRule) matches(p Packet, public netip.Addr) bool {
+	return p.hasPorts() && has(r.Rule.Protocols, p.Protocol) && r.ports.contains(p.Port) && r.sources.contains(p.Source) &&
+		(r.destinations.contains(p.Destination) || public.IsValid() && r.destinations.contains(public))
 }
 
 func resolve(names Names, fqdn string) []netip.Addr {
@@ -279,17 +282,20 @@ func (s *Ruleset) Request(q Request) Decision {
 	if !ok {
 		return Decision{Reason: noName(q)}
 	}
+	handshake := q.TLS && q.Path == ""
+	path, plain := CanonicalPath(q.Path)
 	for i := range s.application {
 		r := &s.application[i]
 		if !r.speaks(q) || !r.sources.contains(q.Source) {
 			continue
 		}
-		handshake := q.TLS && q.Path == ""
 		switch {
 		case r.hosts.matches(host):
 		case handshake && r.anyURL(host, nil): // which path is asked for shows inside only
 			return s.inspect(r)
-		case !handshake && r.anyURL(host, &q.Path):
+		case !handshake && !plain && r.anyURL(host, nil):
+			return Decision{Ref: r.Ref, Reason: r.Ref.String() + " judges by path, and the request's can be read in more than one way"}
+		case !handshake && r.anyURL(host, &path):
 		default:
 			continue
 		}
@@ -352,3 +358,21 @@ func (r *applicationRule) anyURL(host string, path *string) bool {
 	}
 	return false
 }
+
+// Owns tells whether an address is one of the firewall's own.
+func (s *Ruleset) Owns(a netip.Addr) bool {
+	for private, public := range s.own {
+		if a == private || a == public {
+			return true
+		}
+	}
+	return false
+}
+
+// Named are the lists of names, as network rules have them, in which a name stands.
+func (s *Ruleset) Named(host string) [][]string {
+	return s.lists[strings.ToLower(strings.TrimSuffix(host, "."))]
+}
+
+// AllNames are the names of all network rules, each once, sorted.
+func (s *Ruleset) AllNames() []string { return slices.Sorted(maps.Keys(s.lists)) }

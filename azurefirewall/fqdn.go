@@ -3,6 +3,7 @@ package azurefirewall
 import (
 	"fmt"
 	"net/netip"
+	neturl "net/url"
 	"strings"
 )
 
@@ -137,4 +138,23 @@ func (u *url) matches(host, path string) bool {
 		return path == u.prefix || path == u.prefix+"/" || path+"/" == u.prefix
 	}
 	return strings.HasPrefix(path, u.prefix)
+}
+
+// CanonicalPath is a request's path as rules are compared with it: decoded once. It is false for one that a server might
+// read in another way than the rules: with dot segments, encoded slashes or backslashes, or encoded twice.
+func CanonicalPath(escaped string) (string, bool) {
+	lower := strings.ToLower(escaped)
+	if strings.Contains(lower, "%2f") || strings.Contains(lower, "%5c") || strings.Contains(lower, "%00") {
+		return "", false
+	}
+	path, err := neturl.PathUnescape(escaped)
+	if err != nil || strings.ContainsAny(path, "\\%\x00") || !strings.HasPrefix(path, "/") {
+		return "", false
+	}
+	for segment := range strings.SplitSeq(path, "/") {
+		if name, _, _ := strings.Cut(segment, ";"); name == "." || name == ".." {
+			return "", false
+		}
+	}
+	return path, true
 }

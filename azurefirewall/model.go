@@ -23,11 +23,16 @@ type Firewall struct {
 	DNSServers []netip.Addr
 	// PrivateRanges are destinations that packets go to with their own source (snat.privateRanges).
 	PrivateRanges []netip.Prefix
-	// Publics are its public addresses, in the order of its ipConfigurations.
-	Publics []netip.Addr
+	// Addrs are its private addresses, the first of which routes name and clients ask for names.
+	Addrs []netip.Addr
+	// Publics are its public addresses, each with the private one that stands for it in the VNet.
+	Publics []PublicAddress
 	// Inspects: it has an intermediate certificate authority to inspect TLS with.
 	Inspects bool
 }
+
+// PublicAddress of a firewall. What arrives for Public comes to the firewall with Private as its destination.
+type PublicAddress struct{ Private, Public netip.Addr }
 
 // Group is a rule collection group.
 type Group struct {
@@ -58,8 +63,7 @@ type NATRule struct {
 	Name                         string
 	Protocols                    []Protocol // TCP, UDP
 	Sources, Destinations, Ports []string
-	Address                      netip.Addr // where to; zero for FQDN
-	FQDN                         string     // translatedFqdn
+	Address                      netip.Addr // where to
 	Port                         uint16
 }
 

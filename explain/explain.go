@@ -38,6 +38,10 @@ type World struct {
 	Topology *fabric.Topology
 	// Resolve answers a name for A in a VNet, "" for the internet (dns.Model.Resolve).
 	Resolve func(vnet, name string) dns.Answer
+	// Servers are the custom DNS servers that a NIC's machine asks; none, or nil: Azure's resolver.
+	Servers func(vnet, nic string) []netip.Addr
+	// Inbound is the VNet whose names a DNS resolver's inbound endpoint answers at this NIC; "" of any other NIC.
+	Inbound func(nic string) (vnet string)
 	// Service is the resource behind a host name, nil if the name belongs to none that has rules of its own.
 	Service func(ctx context.Context, host string) (*Service, error)
 	// Roles decides what Question.As may do; needed only with it.
@@ -116,8 +120,9 @@ type Answer struct {
 	From     string   `json:"from"`
 	Host     string   `json:"host"`
 	Port     uint16   `json:"port,omitempty"`
-	Protocol string   `json:"protocol"`        // Tcp, Udp, Icmp
-	Names    []string `json:"names,omitempty"` // how the name was resolved, step by step
+	Protocol string   `json:"protocol"`              // Tcp, Udp, Icmp
+	Names    []string `json:"names,omitempty"`       // how the name was resolved, step by step
+	Unknown  bool     `json:"nameUnknown,omitempty"` // a DNS server that is no part of the region answers for the name
 	Address  string   `json:"address,omitempty"`
 	Source   string   `json:"source,omitempty"` // as the destination sees it
 	Allowed  bool     `json:"allowed"`
@@ -174,9 +179,13 @@ func (w World) answer(ctx context.Context, q Question, s situation) (Answer, err
 	vnet, nic := at(s.topology, q.From)
 	dst := s.addr
 	if !dst.IsValid() {
-		var ok bool
-		if dst, ok = w.resolve(&a, vnet, q.Host); !ok {
+		l := w.Lookup(s.topology, q.From, q.Host)
+		a.Names, a.Unknown, dst = l.Steps, l.Unknown, l.Addr
+		if !dst.IsValid() {
 			a.Refused, a.By = ByName, "name resolution: "+q.Host+" has no address here"
+			if l.Unknown {
+				a.By = "name resolution: a DNS server of your own answers for " + q.Host + ", and the region does not know what"
+			}
 			return a, nil
 		}
 	}
@@ -209,33 +218,6 @@ func (w World) answer(ctx context.Context, q Question, s situation) (Answer, err
 		return Answer{}, err
 	}
 	return a, nil
-}
-
-// resolve notes how the name is resolved; ok is false without an address.
-func (w World) resolve(a *Answer, vnet, host string) (netip.Addr, bool) {
-	if dst, err := netip.ParseAddr(host); err == nil {
-		return dst, true
-	}
-	if w.Resolve == nil {
-		return netip.Addr{}, false
-	}
-	answer := w.Resolve(vnet, host)
-	for _, s := range answer.Steps {
-		zone := "the public names"
-		if s.Zone != "" {
-			zone = "private zone " + s.Zone
-		}
-		text := fmt.Sprintf("%s: %s: %s", s.Name, zone, s.Outcome)
-		if s.Target != "" {
-			text += " " + s.Target
-		}
-		a.Names = append(a.Names, text)
-	}
-	addrs := answer.Addrs()
-	if len(addrs) == 0 {
-		return netip.Addr{}, false
-	}
-	return addrs[0].Addr, true
 }
 
 // judge asks the service's firewall.

@@ -41,7 +41,7 @@ func names(vnet, name string) dns.Answer {
 	if name == vaultHost && vnet == hub || !ok {
 		return dns.Answer{Rcode: mdns.RcodeNameError, Steps: []dns.Step{{Name: name, Zone: group + "/z", Outcome: dns.NoName}}}
 	}
-	return dns.Answer{Records: []dns.Record{{Name: name, Type: mdns.TypeA, Addr: addr(a)}}, Steps: []dns.Step{{Name: name, Outcome: dns.Address}}}
+	return dns.Answer{Records: []dns.Record{{Name: name, Type: mdns.TypeA, Data: dns.Data{Addr: addr(a)}}}, Steps: []dns.Step{{Name: name, Outcome: dns.Address}}}
 }
 
 type services map[string]*Service

@@ -74,6 +74,9 @@ func further(before, after Answer) bool {
 func (w World) candidates(q Question, s situation, a Answer) []candidate {
 	switch a.Refused {
 	case ByName:
+		if a.Unknown {
+			return advise("ask the DNS server itself (--live does): it must forward %s to 168.63.129.16, or have a record of its own", q.Host)
+		}
 		return fixName(q, s)
 	case ByNetwork:
 		if w.Hidden != nil && w.Hidden(a.flow.By.Owner) {

@@ -24,7 +24,7 @@ type Compiler struct {
 
 // NewCompiler returns a compiler that knows no diagram yet.
 func NewCompiler() *Compiler {
-	return &Compiler{build: diagram.Build, diagrams: map[[32]byte]*diagram.Node{}}
+	return &Compiler{build: diagram.NewBuilder().Build, diagrams: map[[32]byte]*diagram.Node{}}
 }
 
 // Compile is the package's Compile. What this call did not use is forgotten after it.
@@ -89,6 +89,13 @@ func (s *State) vnet(t *Topology, v *VNet, p *plan, build func([]diagram.Rule) *
 			inside.passesOn()
 		}
 		inside.tunnels(&n)
+		if n.Firewall != nil {
+			refused, err := inside.firewall(&n, r.scope)
+			if err != nil {
+				return err
+			}
+			maps.Copy(s.Counters, refused)
+		}
 		s.Namespaces = append(s.Namespaces, inside)
 		s.Veths = append(s.Veths, Veth{
 			A: End{ns.Name, name}, B: End{name, GuestInterface},

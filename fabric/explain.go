@@ -378,7 +378,7 @@ func (w *walk) fromUplink(v *VNet, to *NIC, private netip.Addr, what string) boo
 		return w.deny(v.ID, "such an address is not on the internet", FabricRule(RuleAntiSpoof))
 	case to == nil:
 		return w.deny(v.ID, what+" takes no connections", FabricRule(RuleNoInbound))
-	case to.NSG == "" && v.subnet(to.Subnet).NSG == "":
+	case to.Firewall == nil && !to.Managed && to.NSG == "" && v.subnet(to.Subnet).NSG == "":
 		return w.deny(to.ID, "a public address without a network security group is closed", FabricRule(RuleNoInbound))
 	}
 	w.step(v.ID, fmt.Sprintf("%s is translated to %s", w.p.Destination, private), RuleRef{}, Allowed)

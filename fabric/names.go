@@ -59,6 +59,8 @@ func (r RuleRef) String() string {
 		return r.Owner + "/" + r.Rule
 	case r.Direction == Routing:
 		return r.Owner + " route " + r.Rule
+	case r.Direction == Through:
+		return r.Owner + " rule " + r.Rule
 	}
 	return fmt.Sprintf("%s %s rule %s", r.Owner, r.Direction, r.Rule)
 }

@@ -35,7 +35,7 @@ func (g *gate) root(n *NSG, d Direction) (string, error) {
 		return "", err
 	}
 	name := strings.ToLower(d.String()[:1]) + "_" + digest(10, n.ID)
-	deny := g.deny(rules)
+	deny := g.deny("deny_"+name, rules)
 	var cases []string
 	for _, p := range protocols(rules) {
 		cases = append(cases, fmt.Sprintf("%d : %s", p, g.verdict(rules, p, deny)))
@@ -69,10 +69,14 @@ func (g *gate) verdict(rules []resolved, p Protocol, deny string) string {
 	return w.statement(g.build(list))
 }
 
+// denyPart is how many refusing rules stand in one chain: a change of one of them writes so many again.
+const denyPart = 50
+
 // deny writes the rules that refuse, in order, each with its counter. Whatever is sent there is refused
-// already, so the first of them that matches is the rule that decided.
-func (g *gate) deny(rules []resolved) string {
-	var lines []string
+// already, so the first of them that matches is the rule that decided. The chain keeps its name while it changes:
+// else every part of the diagrams, which all lead there, would change with it.
+func (g *gate) deny(name string, rules []resolved) string {
+	var lines, parts []string
 	for i := range rules {
 		if rules[i].allow {
 			continue
@@ -82,7 +86,11 @@ func (g *gate) deny(rules []resolved) string {
 			lines = append(lines, g.linear(&rules[i], rules[i].match)+drop)
 		}
 	}
-	return g.list("d", lines)
+	for part := range slices.Chunk(lines, denyPart) {
+		parts = append(parts, "jump "+g.list("d", part))
+	}
+	g.entry(name, parts...)
+	return name
 }
 
 // platform writes the rules that name the platform's addresses and returns the name of their chain; ""

@@ -97,7 +97,7 @@ func (r *router) addresses() {
 		for _, a := range n.Public {
 			dnat = append(dnat, fmt.Sprintf("%s : %s", a.Public, a.Private))
 		}
-		if n.NSG == "" && r.subnets[n.Subnet].NSG == "" {
+		if n.Firewall == nil && !n.Managed && n.NSG == "" && r.subnets[n.Subnet].NSG == "" {
 			closed = append(closed, fmt.Sprintf("%q", NICNS(n.ID)))
 		}
 	}

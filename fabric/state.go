@@ -61,9 +61,15 @@ type Object struct {
 	Spec []string
 	// Lines are the elements of a set or map, or the rules of a chain, in order.
 	Lines []string
+	// Learned says that the elements of a set come and go with what names resolve to: they are none of the state's, and
+	// stay while it changes.
+	Learned bool
 	// Content says that the name is a hash of everything that the object says: it never changes
 	// under its name, and nothing reaches it before a root refers to it.
 	Content bool
+	// Entry says of a chain that what refers to it need not change with it: as with a base chain, the driver may put
+	// other rules under its name.
+	Entry bool
 }
 
 // ObjectKind is nft's word for an object: counter, set, map or chain.
@@ -120,7 +126,8 @@ type PolicyRule struct {
 const LocalTable = 255
 
 // RuleRef names one rule that can refuse a packet: a rule of an NSG (Owner is its id, Rule a name,
-// default rules included), a route of a route table (Owner is its id, Direction Routing), or a rule of
+// default rules included), a route of a route table (Owner is its id, Direction Routing), a rule of an Azure
+// Firewall (Owner is its id, Rule GROUP/COLLECTION/RULE, Direction Through), or a rule of
 // the fabric itself (Owner FabricOwner, one of the Rule… constants, Direction zero).
 type RuleRef struct {
 	Owner     string

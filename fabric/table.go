@@ -36,6 +36,11 @@ func (tb *table) mapping(name, of string, elements []string) {
 
 func (tb *table) chain(name string, lines ...string) { tb.add(ChainObject, name, nil, lines) }
 
+// entry declares a chain that a driver may change in place: whoever is on the way there finds the old or the new.
+func (tb *table) entry(name string, lines ...string) {
+	tb.objects = append(tb.objects, Object{Kind: ChainObject, Name: name, Lines: lines, Entry: true})
+}
+
 func (tb *table) base(name, hook string, lines ...string) {
 	tb.add(ChainObject, name, []string{"type " + hook}, lines)
 }

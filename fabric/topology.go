@@ -6,6 +6,8 @@ package fabric
 import (
 	"net/netip"
 	"time"
+
+	"vauban.dev/azurefirewall"
 )
 
 // Platform addresses: DNS and the load balancer's probe, the instance metadata service, and the
@@ -92,6 +94,11 @@ type NIC struct {
 	Forwarding bool
 	// Tunnels of a forwarding NIC: what a gateway is connected to.
 	Tunnels []Tunnel
+	// Firewall judges what a Forwarding NIC's namespace takes in; nil: it passes everything on.
+	Firewall *azurefirewall.Firewall
+	// Managed: a machine of the platform's (a gateway, a bastion). Its public address is open where no NSG
+	// stands before it: Azure guards it.
+	Managed bool
 }
 
 // PublicAddress is a public address of a NIC's ip configuration, and the private one that it stands for.
@@ -292,6 +299,8 @@ const (
 	Outbound
 	// Routing is no direction of a security rule: a RuleRef has it whose rule is a route of a route table.
 	Routing
+	// Through is none either: the rule is one of an Azure Firewall, and judges what passes it.
+	Through
 )
 
 func (d Direction) String() string {
@@ -300,6 +309,8 @@ func (d Direction) String() string {
 		return "Inbound"
 	case Routing:
 		return "Routing"
+	case Through:
+		return "Through"
 	}
 	return "Outbound"
 }

@@ -106,6 +106,9 @@ func (v *validator) nic(t *Topology, n *NIC, subnets map[string]*Subnet, taken m
 	if err := v.tunnels(n); err != nil {
 		return err
 	}
+	if n.Firewall != nil && (n.Kind != Guest || !n.Forwarding) {
+		return invalid(n.ID, "a firewall needs a forwarding interface")
+	}
 	if n.Kind == Endpoint && len(n.Public) > 0 {
 		return invalid(n.ID, "a private endpoint has no public address")
 	}

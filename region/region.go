@@ -251,8 +251,11 @@ type ServerOptions struct {
 	// Listen is the address of the loopback listener, "127.0.0.1:0" by default. Once chosen, the port
 	// stays for the life of the data directory, as long as nobody else takes it.
 	Listen string
-	Stdout *os.File // nil: /dev/null
-	Stderr *os.File // nil: /dev/null
+	// Datagrams is the UDP address at which VPN clients outside the region reach its gateways,
+	// "127.0.0.1:0" by default; the port stays as Listen's does.
+	Datagrams string
+	Stdout    *os.File // nil: /dev/null
+	Stderr    *os.File // nil: /dev/null
 }
 
 // ServeCommand is the hidden subcommand under which the program must call Serve.
@@ -284,6 +287,9 @@ func (r *Region) StartServer(ctx context.Context, o ServerOptions) (*ServerProce
 		return nil, err
 	}
 	defer loopback.Close()
+	if err := r.keepDatagrams(ctx, o.Datagrams); err != nil {
+		return nil, err
+	}
 	readyR, readyW, err := os.Pipe()
 	if err != nil {
 		return nil, err

@@ -303,7 +303,7 @@ func TestHolderSurvivesGarbage(t *testing.T) {
 			conn.Close()
 		}
 	}
-	if s := decode[region.Status](g, g.run("inspect", g.dir)); s.State != region.Running || s.Kept != 2 {
+	if s := decode[region.Status](g, g.run("inspect", g.dir)); s.State != region.Running || s.Kept != 3 {
 		t.Errorf("after garbage: %+v", s)
 	}
 }

@@ -171,7 +171,7 @@ func TestInlineChildren(t *testing.T) {
 		t.Errorf("parts:\n%s", diff)
 	}
 	for _, c := range []struct{ body, code string }{
-		{`{"location":"westeurope","properties":{"parts":[{"name":"x"},{"name":"X"}]}}`, "InvalidRequestContent"},
+		{`{"location":"westeurope","properties":{"parts":[{"name":"x"},{"name":"X"}]}}`, "DuplicateResourceName"},
 		{`{"location":"westeurope","properties":{"parts":[{}]}}`, "InvalidRequestContent"},
 		{`{"location":"westeurope","properties":{"parts":{"x":1}}}`, "InvalidRequestContent"},
 		{`{"location":"westeurope","properties":{"parts":[{"name":"new"},{"name":"bad","properties":{"prefix":"forbidden"}}]}}`, "ForbiddenPart"},

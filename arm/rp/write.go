@@ -256,7 +256,7 @@ func embeddedWrites(w *write, d *definition, property string, list []any) ([]*wr
 			return nil, badContent("properties."+property, "each element needs a name")
 		}
 		if seen[strings.ToLower(name)] {
-			return nil, badContent("properties."+property, "two elements have the name "+name)
+			return nil, arm.Errorf(http.StatusBadRequest, "DuplicateResourceName", "Resource %s has two child resources with the same name (%s).", w.rec.ID, name)
 		}
 		seen[strings.ToLower(name)] = true
 		data, err := json.Marshal(m)

@@ -53,7 +53,7 @@ fail the command; a figure that could not be measured does.`,
 	c.Flags().StringVar(&only, "only", "", "only the measurements whose name matches this regular expression")
 	c.Flags().BoolVar(&list, "list", false, "name the measurements and end")
 	c.Flags().BoolVar(&asJSON, "json", false, "as JSON; the last line then goes to stderr")
-	c.AddCommand(newBenchClientCmd(a), newBenchLimitCmd(a), newBenchTCPCmd(a))
+	c.AddCommand(newBenchClientCmd(a), newBenchLimitCmd(a), newBenchNetCmd(a))
 	return c
 }
 
@@ -73,11 +73,7 @@ func (b *benchmark) measurements() []bench.Measurement {
 		{Name: "memory", About: "the server's memory, idle", Quick: true, Do: b.memory},
 		{Name: "resources", About: "the secured workspace's resources, created by REST", Quick: true, Do: b.resources},
 	}
-	for _, k := range tcpKinds {
-		all = append(all, bench.Measurement{Name: "tcp-" + k.kind, About: k.figure, Quick: true, Do: func(ctx context.Context, add func(bench.Figure) error) error {
-			return b.tcp(ctx, k, add)
-		}})
-	}
+	all = append(all, b.netMeasurements()...)
 	for _, w := range benchWorks {
 		all = append(all, bench.Measurement{Name: w.name, About: w.about, Quick: w.quick, Do: func(ctx context.Context, add func(bench.Figure) error) error {
 			r, err := b.region(ctx)

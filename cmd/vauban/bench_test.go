@@ -12,7 +12,7 @@ func TestBenchList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"start", "memory", "resources", "tcp-tags", "tcp-narrow", "job-warm", "job-cold"} {
+	for _, name := range []string{"start", "memory", "resources", "net-tags-100", "net-narrow-1000", "job-warm", "job-cold"} {
 		if !strings.Contains("\n"+out, "\n"+name+" ") {
 			t.Errorf("%s is not in the quick subset:\n%s", name, out)
 		}

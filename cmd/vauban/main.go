@@ -73,6 +73,7 @@ func commands(a *app) []*cobra.Command {
 		newExecCmd(a),
 		newExplainCmd(a),
 		newReachCmd(a),
+		newVPNCmd(a),
 		newDemoCmd(a),
 		newEnvCmd(a),
 		newClockCmd(a),

@@ -24,11 +24,13 @@ import (
 	"vauban.dev/fabric"
 	"vauban.dev/fabric/linux"
 	"vauban.dev/fabric/servicetags"
+	"vauban.dev/fabric/vpn"
 	"vauban.dev/internal/ca"
 	"vauban.dev/internal/clock"
 	"vauban.dev/internal/httpx"
 	"vauban.dev/ml"
 	"vauban.dev/provider/authorization"
+	"vauban.dev/provider/gateway"
 	kvprovider "vauban.dev/provider/keyvault"
 	"vauban.dev/provider/machinelearning"
 	"vauban.dev/provider/managedidentity"
@@ -73,6 +75,9 @@ type world struct {
 	hosts     *httpx.Hosts
 	front     *httpx.Front
 	sync      *netSync
+	gateways  *gateway.Provider
+	vpn       *vpn.Engine
+	outside   netip.AddrPort // where clients outside the region reach the gateways
 	proxy     *loopbackProxy
 	first     credentials
 
@@ -180,7 +185,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	w.launcher = &nodeLauncher{dir: w.path("nodes"), data: w.region.Dir, exe: exe, bundle: bundle, images: environments(w.settings.Images)}
+	w.launcher = &nodeLauncher{dir: w.path("nodes"), data: w.region.Dir, exe: exe, bundle: bundle, images: environments(w.settings.Images), resolver: w.sync.resolverOf}
 	images := map[string]bool{}
 	for ref := range w.settings.Images {
 		images[ref] = true
@@ -190,6 +195,9 @@ func (w *world) openProviders(context.Context) (err error) {
 	w.network = network.New(network.Config{Engine: w.engine, Targets: &targets, Sync: w.sync, Tags: w.tags, PublicPool: publicPool,
 		Watch: networkwatcher.Enable, InterfaceActions: watcher.InterfaceActions()})
 	w.sync.network = w.network
+	w.sync.zones = privatedns.New(privatedns.Config{Sync: w.sync, VNetExists: network.VNetExists})
+	w.gateways = gateway.New(gateway.Config{Network: w.network, Sync: w.sync, Wire: lateWire{w}})
+	w.sync.gateways = w.gateways
 	w.ml = machinelearning.New(machinelearning.Config{
 		Clock: w.clock, Log: w.log, Runs: w.runs, Containers: data, SAS: containerSAS{w.accounts}, Tokens: runTokens{w.entra}, Access: w.access,
 		Network: mlNetwork{w.network, w.sync}, Launcher: w.launcher, TenantID: tenant.ID, Images: images,
@@ -204,8 +212,9 @@ func (w *world) openProviders(context.Context) (err error) {
 		authorization.New(directory{w.entra}).Types(),
 		managedidentity.Types(directory{w.entra}),
 		w.network.Types(),
+		w.sync.zones.Types(),
+		w.gateways.Types(),
 		watcher.Types(),
-		privatedns.New(privatedns.Config{Sync: w.sync, VNetExists: network.VNetExists}).Types(),
 		accounts.Types(),
 		vaults.Types(),
 		w.ml.Types(),
@@ -221,9 +230,12 @@ func (w *world) openProviders(context.Context) (err error) {
 // lateLinks breaks the circle between the network, whose endpoints connect to targets, and the targets.
 type lateLinks struct{ *privatelink.Links }
 
-func (w *world) openNetwork(context.Context) (err error) {
+func (w *world) openNetwork(ctx context.Context) (err error) {
 	w.driver, err = linux.New(linux.Config{Keeper: w.region.Keeper, Log: w.log})
 	if err != nil {
+		return err
+	}
+	if err := w.openVPN(ctx); err != nil {
 		return err
 	}
 	w.names = &publicNames{tags: w.tags, engine: w.engine, links: w.links, location: w.settings.Location}
@@ -345,6 +357,9 @@ func (w *world) run(ctx context.Context) error {
 }
 
 func (w *world) close() {
+	if w.vpn != nil {
+		w.vpn.Close()
+	}
 	if w.driver != nil {
 		w.driver.Close()
 	}

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/miekg/dns"
-
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/authz"
@@ -259,7 +257,7 @@ func (m mlNetwork) CheckSubnet(tx *rp.Tx, subnet arm.ID, location string) error 
 func nodeNIC(cluster arm.ID, node string) string { return cluster.String() + "/nodes/" + node }
 
 func (m mlNetwork) AllocateNode(tx *rp.Tx, subnet, cluster arm.ID, node string, public bool) (machinelearning.NIC, error) {
-	n, err := m.network.AllocateNIC(tx, network.NICRequest{Subnet: subnet, Owner: nodeNIC(cluster, node), Kind: "node", Public: public})
+	n, err := m.network.AllocateNIC(tx, network.NICRequest{Subnet: subnet, Owner: nodeNIC(cluster, node), Kind: network.NodeKind, Public: public})
 	if err != nil {
 		return machinelearning.NIC{}, err
 	}
@@ -326,20 +324,16 @@ func (m mlNetwork) explain(nic, host string, port uint16) (e fabric.Explanation,
 	if v == nil {
 		return e, "The network is not up."
 	}
-	vnet := ""
-	for id, nics := range v.nics {
-		for _, n := range nics {
-			if n.ID == nic {
-				vnet = id
-			}
-		}
-	}
-	addrs := v.model.Resolve(vnet, host, dns.TypeA).Addrs()
-	if len(addrs) == 0 {
+	place := fabric.Place{Kind: fabric.AtNIC, ID: nic}
+	l := v.resolution().Lookup(v.topology, place, host)
+	switch {
+	case l.Unknown:
+		return e, "A custom DNS server of the virtual network answers for the name " + host + "."
+	case !l.Addr.IsValid():
 		return e, "The name " + host + " does not resolve in the virtual network of the node."
 	}
 	return fabric.Explain(v.topology, fabric.Flow{
-		From: fabric.Place{Kind: fabric.AtNIC, ID: nic}, Dst: addrs[0].Addr, Protocol: fabric.TCP, SrcPort: 40000, DstPort: port}), ""
+		From: place, Dst: l.Addr, Protocol: fabric.TCP, SrcPort: 40000, DstPort: port}), ""
 }
 
 // Why asks the model, as `vauban explain` does.

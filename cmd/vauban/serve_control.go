@@ -29,6 +29,7 @@ const (
 	methodProbe    = "probe"    // probeParams → reach.Result
 	methodCounters = "counters" // → []ruleCounter
 	methodNodes    = "nodes"    // → []machinelearning.NodeInfo
+	methodVPN      = "vpn"      // vpnParams → vpnResult
 )
 
 type ruleCounter struct {
@@ -43,6 +44,7 @@ func (w *world) handle(c *region.Control) {
 	c.Handle(methodExplain, w.explain)
 	c.Handle(methodProbe, w.probe)
 	c.Handle(methodCounters, w.counters)
+	c.Handle(methodVPN, w.vpnCall)
 	c.Handle(methodNodes, func(ctx context.Context, _ region.Request) (region.Reply, error) {
 		nodes, err := w.ml.Nodes(ctx)
 		return region.Reply{Result: nodes}, err
@@ -71,7 +73,6 @@ func (w *world) writePlaceFiles() error {
 	}
 	bundle := append(append(system, '\n'), w.authority.PEM()...)
 	return errors.Join(
-		os.WriteFile(filepath.Join(dir, "resolv.conf"), []byte("nameserver "+fabric.WireServer.String()+"\n"), 0o644),
 		os.WriteFile(filepath.Join(dir, "ca-certificates.crt"), bundle, 0o644))
 }
 
@@ -175,9 +176,13 @@ func (w *world) place(ctx context.Context, r region.Request) (region.Reply, erro
 		return region.Reply{}, err
 	}
 	ns := fabric.NSName(at)
+	resolv, err := w.resolvConf(at)
+	if err != nil {
+		return region.Reply{}, err
+	}
 	files, err := region.PlaceFiles(ns)
 	return region.Reply{Files: files, Result: region.PlaceResult{
-		Title: title, NetNS: ns, ResolvConf: w.path("exec", "resolv.conf"), Bundle: w.path("exec", "ca-certificates.crt"),
+		Title: title, NetNS: ns, ResolvConf: resolv, Bundle: w.path("exec", "ca-certificates.crt"),
 		Env: w.first.env(), Defaults: w.azEnv(),
 	}}, err
 }

@@ -84,11 +84,18 @@ func (w *world) explain(ctx context.Context, r region.Request) (region.Reply, er
 
 // model is a view as explain asks it.
 func (w *world) model(v *netView) explain.World {
+	world := v.resolution()
+	world.Service, world.Roles = w.service, w.access
+	world.Hidden = func(id string) bool { return strings.HasPrefix(strings.ToLower(id), strings.ToLower(managedGroup)) }
+	return world
+}
+
+// resolution is the part of a view that finds names.
+func (v *netView) resolution() explain.World {
 	return explain.World{
 		Topology: v.topology,
 		Resolve:  func(vnet, name string) dns.Answer { return v.model.Resolve(vnet, name, mdns.TypeA) },
-		Service:  w.service, Roles: w.access,
-		Hidden: func(id string) bool { return strings.HasPrefix(strings.ToLower(id), strings.ToLower(managedGroup)) },
+		Servers:  func(vnet, nic string) []netip.Addr { return v.resolver(vnet, nic).Servers },
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"vauban.dev/compute/oci"
 	"vauban.dev/fabric"
 	"vauban.dev/provider/machinelearning"
+	"vauban.dev/provider/network"
 	"vauban.dev/region"
 )
 
@@ -30,6 +31,8 @@ type nodeLauncher struct {
 	exe    string
 	bundle string
 	images map[string]agent.Image
+	// resolver is what a NIC's machine is told about names when it starts.
+	resolver func(nic string) network.Resolver
 }
 
 // environments are the region's images: each is a directory with a Python environment, which stands at
@@ -72,6 +75,8 @@ func (l *nodeLauncher) Start(ctx context.Context, n machinelearning.NodeSpec) er
 		Node: n.ID, Token: n.Token, Batch: "https://" + n.Host, StateDir: filepath.Join(dir, "work"), CABundle: l.bundle,
 		Images: l.images, Limits: n.Limits, Slot: slot(n.ID), Hidden: []string{l.data},
 	}
+	names := l.resolver(n.NIC)
+	cfg.DNS, cfg.Search = names.Servers, names.Search
 	if n.User != "" && n.Key != "" {
 		cfg.SSH = &agent.SSH{User: n.User, AuthorizedKeys: []string{n.Key}}
 	}

@@ -17,24 +17,30 @@ import (
 	"vauban.dev/fabric"
 	"vauban.dev/fabric/dns"
 	"vauban.dev/fabric/linux"
+	"vauban.dev/fabric/vpn"
 	"vauban.dev/internal/httpx"
 	"vauban.dev/origin"
+	"vauban.dev/provider/gateway"
 	"vauban.dev/provider/network"
+	"vauban.dev/provider/privatedns"
 	"vauban.dev/provider/privatelink"
 )
 
 // netSync takes the network from the store to the kernel: topology, rules, listeners and names. One pass
 // serves everybody who asked before it began.
 type netSync struct {
-	engine  *rp.Engine
-	network *network.Provider
-	driver  *linux.Driver
-	front   *httpx.Front
-	links   *privatelink.Links
-	public  dns.Public
-	world   fabric.Internet
-	imds    listenerSpec
-	log     *slog.Logger
+	engine   *rp.Engine
+	network  *network.Provider
+	zones    *privatedns.Provider
+	driver   *linux.Driver
+	front    *httpx.Front
+	links    *privatelink.Links
+	public   dns.Public
+	world    fabric.Internet
+	imds     listenerSpec
+	log      *slog.Logger
+	gateways *gateway.Provider
+	vpn      *vpn.Engine
 
 	compiler *fabric.Compiler
 	current  atomic.Pointer[netView]
@@ -53,6 +59,17 @@ type netView struct {
 	model    *dns.Model
 	nics     map[string]map[netip.Addr]fabric.NIC // by VNet id and address
 	names    map[string][]string                  // by private endpoint: the hosts that it leads to
+	// resolvers say whom the machines behind NICs ask for names: by NIC, and by VNet for all others.
+	resolvers map[string]network.Resolver
+	tunnels   []vpn.Tunnel
+}
+
+// resolver is what a NIC's machine is told about names.
+func (v *netView) resolver(vnet, nic string) network.Resolver {
+	if r, ok := v.resolvers[nic]; ok {
+		return r
+	}
+	return v.resolvers[vnet]
 }
 
 // served is something that runs on a socket until it is stopped.
@@ -115,23 +132,30 @@ func (s *netSync) answer(err error) {
 // apply is one pass. A network that cannot be compiled or verified is not brought up (it fails closed).
 func (s *netSync) apply(ctx context.Context) error {
 	view := &netView{nics: map[string]map[netip.Addr]fabric.NIC{}, names: map[string][]string{}}
-	var zones []dns.Zone
-	var links []dns.Link
+	if err := s.network.TendZones(ctx, s.zones); err != nil {
+		return err
+	}
+	var names network.Names
 	err := s.engine.View(ctx, func(tx *rp.Tx) (err error) {
 		if view.topology, err = s.network.Topology(tx); err != nil {
+			return err
+		}
+		if view.tunnels, err = s.gateways.Extend(tx, view.topology); err != nil {
 			return err
 		}
 		if err := s.endpointNames(tx, view); err != nil {
 			return err
 		}
-		zones, links, err = s.network.DNSModel(tx)
+		names, err = s.network.Names(tx)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	view.topology.Internet = s.world
-	if view.model, err = dns.NewModel(s.public, zones, links); err != nil {
+	view.resolvers = names.Resolvers
+	view.model, err = dns.NewModel(dns.Config{Public: s.public, Zones: names.Zones, Links: names.Links, Networks: names.Networks})
+	if err != nil {
 		return err
 	}
 	for _, v := range view.topology.VNets {
@@ -218,6 +242,7 @@ func (s *netSync) listen(ctx context.Context, view *netView) error {
 			}
 		}
 	}
+	errs = append(errs, s.serveVPN(ctx, view, want))
 	inet := fabric.Place{Kind: fabric.AtInternet}
 	names[""] = true
 	errs = append(errs, s.serveDNS(ctx, inet, "", want))
@@ -294,7 +319,7 @@ func (s *netSync) serveDNS(ctx context.Context, at fabric.Place, vnet string, wa
 	go func() {
 		defer close(run.done)
 		resolve := func(name string, qtype uint16) dns.Answer { return s.current.Load().model.Resolve(vnet, name, qtype) }
-		if err := dns.Serve(serving, pc, l, resolve); err != nil {
+		if err := dns.Serve(serving, pc, l, dns.Source{Resolve: resolve}); err != nil {
 			s.log.Error("DNS", "vnet", vnet, "error", err)
 		}
 	}()

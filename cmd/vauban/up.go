@@ -18,7 +18,7 @@ import (
 
 func newUpCmd(a *app) *cobra.Command {
 	var detach bool
-	var listen, location string
+	var listen, datagrams, location string
 	var images []string
 	c := &cobra.Command{
 		Use:   "up",
@@ -30,12 +30,13 @@ When the server of a region was killed, its namespaces, jobs and listeners have 
 server again and connections that waited meanwhile are served.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			u := &up{app: a, listen: listen, detach: detach, location: location, images: images}
+			u := &up{app: a, listen: listen, datagrams: datagrams, detach: detach, location: location, images: images}
 			return u.run(c.Context())
 		},
 	}
 	c.Flags().BoolVarP(&detach, "detach", "d", false, "return when the region is ready")
 	c.Flags().StringVar(&listen, "listen", "", "loopback address for clients outside the region, HOST:PORT (default: a free port, the same at every start)")
+	c.Flags().StringVar(&datagrams, "vpn-listen", "", "UDP address for VPN clients outside the region, ADDRESS:PORT (default: a free port of the loopback, the same at every start)")
 	c.Flags().StringVar(&location, "location", "", "the Azure region that a new region plays (default westeurope)")
 	c.Flags().StringArrayVar(&images, "image", nil, "an environment for jobs, REFERENCE=DIRECTORY of a Python environment; kept for later starts")
 	return c
@@ -43,10 +44,11 @@ server again and connections that waited meanwhile are served.`,
 
 type up struct {
 	*app
-	listen   string
-	detach   bool
-	location string
-	images   []string
+	listen    string
+	datagrams string
+	detach    bool
+	location  string
+	images    []string
 }
 
 func (u *up) run(ctx context.Context) error {
@@ -115,7 +117,7 @@ func (u *up) startServer(ctx context.Context, r *region.Region) (*region.ServerP
 		defer log.Close()
 		stderr = log
 	}
-	server, err := r.StartServer(ctx, region.ServerOptions{Listen: u.listen, Stdout: stderr, Stderr: stderr})
+	server, err := r.StartServer(ctx, region.ServerOptions{Listen: u.listen, Datagrams: u.datagrams, Stdout: stderr, Stderr: stderr})
 	if err != nil {
 		return nil, region.ReadyResult{}, err
 	}

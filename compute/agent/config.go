@@ -43,9 +43,12 @@ type Config struct {
 	// Hidden directories that no container may see, the region's data first.
 	Hidden []string `json:"hidden,omitempty"`
 	SSH    *SSH     `json:"ssh,omitempty"`
-	// DNS and IMDS are for tests; zero is Azure's.
-	DNS  netip.AddrPort `json:"dns,omitzero"`
-	IMDS string         `json:"imds,omitempty"`
+	// DNS are the servers that the node and its containers ask, in order; none is Azure's. Search is the domain
+	// in which containers look single labels up.
+	DNS    []netip.Addr `json:"dns,omitempty"`
+	Search string       `json:"search,omitempty"`
+	// IMDS is for tests; "" is Azure's.
+	IMDS string `json:"imds,omitempty"`
 }
 
 // Image is an environment that is on this machine: read-only directories and variables.

@@ -10,18 +10,31 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/miekg/dns"
 )
 
 var (
-	azureDNS  = netip.MustParseAddrPort("168.63.129.16:53")
+	azureDNS  = netip.MustParseAddr("168.63.129.16")
 	azureIMDS = "http://169.254.169.254"
 )
 
 // resolver asks the NIC's DNS and nothing else: neither the host's files nor its search domains count.
-type resolver struct{ server netip.AddrPort }
+type resolver struct{ servers []netip.AddrPort }
+
+// resolverOf asks these servers, or Azure's when there are none.
+func resolverOf(servers []netip.Addr) resolver {
+	if len(servers) == 0 {
+		servers = []netip.Addr{azureDNS}
+	}
+	var r resolver
+	for _, s := range servers {
+		r.servers = append(r.servers, netip.AddrPortFrom(s, 53))
+	}
+	return r
+}
 
 // lookup returns the IPv4 addresses of a host name.
 func (r resolver) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
@@ -32,7 +45,7 @@ func (r resolver) lookup(ctx context.Context, host string) ([]netip.Addr, error)
 	q.SetEdns0(1232, false)
 	in, err := r.ask(ctx, q)
 	if err != nil {
-		return nil, fmt.Errorf("DNS of %s at %s: %w", host, r.server.Addr(), err)
+		return nil, fmt.Errorf("DNS of %s at %s: %w", host, r, err)
 	}
 	var out []netip.Addr
 	for _, rr := range in.Answer {
@@ -43,30 +56,42 @@ func (r resolver) lookup(ctx context.Context, host string) ([]netip.Addr, error)
 		}
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("DNS of %s at %s: %s", host, r.server.Addr(), dns.RcodeToString[in.Rcode])
+		return nil, fmt.Errorf("DNS of %s at %s: %s", host, r, dns.RcodeToString[in.Rcode])
 	}
 	return out, nil
 }
 
-// ask asks three times by UDP, and by TCP when the answer does not fit.
+// String names the servers.
+func (r resolver) String() string {
+	texts := make([]string, len(r.servers))
+	for i, s := range r.servers {
+		texts[i] = s.Addr().String()
+	}
+	return strings.Join(texts, ", ")
+}
+
+// ask asks each server three times by UDP, and by TCP when the answer does not fit. The first that answers is
+// believed, whatever it says.
 func (r resolver) ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	udp := dns.Client{Timeout: 2 * time.Second}
-	var errs []error
+	var last error
 	for range 3 {
-		in, _, err := udp.ExchangeContext(ctx, q, r.server.String())
-		if err == nil && in.Truncated {
-			tcp := dns.Client{Net: "tcp", Timeout: 5 * time.Second}
-			in, _, err = tcp.ExchangeContext(ctx, q, r.server.String())
-		}
-		if err == nil {
-			return in, nil
-		}
-		errs = append(errs, err)
-		if ctx.Err() != nil {
-			break
+		for _, server := range r.servers {
+			in, _, err := udp.ExchangeContext(ctx, q, server.String())
+			if err == nil && in.Truncated {
+				tcp := dns.Client{Net: "tcp", Timeout: 5 * time.Second}
+				in, _, err = tcp.ExchangeContext(ctx, q, server.String())
+			}
+			if err == nil {
+				return in, nil
+			}
+			last = err
+			if ctx.Err() != nil {
+				return nil, last
+			}
 		}
 	}
-	return nil, errs[len(errs)-1]
+	return nil, last
 }
 
 // dial resolves and connects.
@@ -104,13 +129,9 @@ func httpClient(c Config) (*http.Client, error) {
 			return nil, fmt.Errorf("CA bundle %s has no certificate", c.CABundle)
 		}
 	}
-	server := c.DNS
-	if !server.IsValid() {
-		server = azureDNS
-	}
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext:           resolver{server}.dial,
+			DialContext:           resolverOf(c.DNS).dial,
 			TLSClientConfig:       conf,
 			TLSHandshakeTimeout:   30 * time.Second, // connections wait in a listener while the region's server restarts
 			ResponseHeaderTimeout: 2 * time.Minute,

@@ -270,7 +270,7 @@ func (r *run) spec(image Image) oci.Spec {
 		}
 	}
 	return oci.Spec{
-		ID: r.container(), Netns: r.a.netns(), Hostname: r.a.hostname(), CABundle: r.a.cfg.CABundle, Nameserver: r.a.cfg.DNS.Addr(),
+		ID: r.container(), Netns: r.a.netns(), Hostname: r.a.hostname(), CABundle: r.a.cfg.CABundle, Nameservers: r.a.cfg.DNS, Search: r.a.cfg.Search,
 		Args: []string{"/bin/bash", "-c", r.task.Command}, Env: env, Cwd: compute.CodePath,
 		WorkDir: r.work(), Layers: image.Layers, Limits: r.a.cfg.limits(r.task.Limits),
 	}

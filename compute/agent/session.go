@@ -100,7 +100,7 @@ func (a *Agent) command(ctx context.Context, ch ssh.Channel, term *terminal, nam
 	if err != nil {
 		return 255, err
 	}
-	s := oci.Spec{ID: id, Netns: a.netns(), Hostname: a.hostname(), CABundle: a.cfg.CABundle, Nameserver: a.cfg.DNS.Addr(),
+	s := oci.Spec{ID: id, Netns: a.netns(), Hostname: a.hostname(), CABundle: a.cfg.CABundle, Nameservers: a.cfg.DNS, Search: a.cfg.Search,
 		Args: args, WorkDir: dir, Layers: image.Layers, Limits: a.cfg.Limits, Terminal: term != nil}
 	for k, v := range image.Env {
 		s.Env = append(s.Env, k+"="+v)

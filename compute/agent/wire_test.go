@@ -138,7 +138,7 @@ func TestResolver(t *testing.T) {
 		<-started
 		t.Cleanup(func() { _ = s.Shutdown() })
 	}
-	r := resolver{netip.MustParseAddrPort(udp.LocalAddr().String())}
+	r := resolver{[]netip.AddrPort{netip.MustParseAddrPort(udp.LocalAddr().String())}}
 	got, err := r.lookup(t.Context(), "acct.blob.core.windows.net")
 	if err != nil || len(got) != 1 || got[0].String() != "10.20.0.5" {
 		t.Errorf("%v, %v", got, err)

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -86,16 +88,12 @@ func makeRoot(dir string, s *Spec, host hostLayout) error {
 }
 
 func writeEtc(etc string, s *Spec, cache []byte) error {
-	ns := "168.63.129.16"
-	if s.Nameserver.IsValid() {
-		ns = s.Nameserver.String()
-	}
 	files := map[string]string{
 		"passwd":        "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
 		"group":         "root:x:0:\nnogroup:x:65534:\n",
 		"hosts":         fmt.Sprintf("127.0.0.1\tlocalhost %s\n", hostname(s)),
 		"hostname":      hostname(s) + "\n",
-		"resolv.conf":   "nameserver " + ns + "\n",
+		"resolv.conf":   resolvConf(s),
 		"nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 	}
 	if len(cache) > 0 {
@@ -115,6 +113,21 @@ func writeEtc(etc string, s *Spec, cache []byte) error {
 		}
 	}
 	return nil
+}
+
+func resolvConf(s *Spec) string {
+	var b strings.Builder
+	servers := s.Nameservers
+	if len(servers) == 0 {
+		servers = []netip.Addr{netip.AddrFrom4([4]byte{168, 63, 129, 16})}
+	}
+	for _, a := range servers {
+		fmt.Fprintf(&b, "nameserver %s\n", a)
+	}
+	if s.Search != "" {
+		fmt.Fprintf(&b, "search %s\n", s.Search)
+	}
+	return b.String()
 }
 
 // mountPoint makes the directory or empty file that m is mounted on. Below /work nothing can be made

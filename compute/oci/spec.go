@@ -39,8 +39,9 @@ type Spec struct {
 	Limits  compute.Limits
 	// Hostname of the container; "" is ID.
 	Hostname string
-	// Nameserver in resolv.conf; zero is Azure's 168.63.129.16.
-	Nameserver netip.Addr
+	// Nameservers of resolv.conf, in order; none is Azure's 168.63.129.16. Search is its search domain, "" for none.
+	Nameservers []netip.Addr
+	Search      string
 	// CABundle is the PEM file of the certificates that the container trusts, "" for none.
 	CABundle string
 	// IDs maps the container's users; the zero value lets the runtime choose (Runtime.IDs).

@@ -7,26 +7,45 @@ package dns
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	mdns "github.com/miekg/dns"
 )
 
-// Record is one resource record of an answer: an address (A) or an alias (CNAME). Names are
-// lower-case and have no trailing dot.
-type Record struct {
-	Name   string
-	Type   uint16 // mdns.TypeA or mdns.TypeCNAME
-	TTL    uint32 // seconds
-	Addr   netip.Addr
-	Target string
+// Data is what one record says. The fields that count depend on its type.
+type Data struct {
+	Addr         netip.Addr // A, AAAA
+	Target       string     // CNAME, MX (the exchange), PTR, SRV
+	Preference   uint16     // MX; SRV's priority
+	Weight, Port uint16     // SRV
+	Text         []string   // TXT: strings of at most 255 bytes
 }
 
+// Record is one resource record of an answer. Names are lower-case and have no trailing dot.
+type Record struct {
+	Name string
+	Type uint16 // mdns.TypeA …
+	TTL  uint32 // seconds
+	Data
+}
+
+// String is the record as a zone file has it, without class and TTL.
 func (r Record) String() string {
-	if r.Type == mdns.TypeCNAME {
-		return fmt.Sprintf("%s CNAME %s", r.Name, r.Target)
+	text := ""
+	switch r.Type {
+	case mdns.TypeA, mdns.TypeAAAA:
+		text = r.Addr.String()
+	case mdns.TypeMX:
+		text = fmt.Sprintf("%d %s", r.Preference, r.Target)
+	case mdns.TypeSRV:
+		text = fmt.Sprintf("%d %d %d %s", r.Preference, r.Weight, r.Port, r.Target)
+	case mdns.TypeTXT:
+		text = fmt.Sprintf("%q", r.Text)
+	default:
+		text = r.Target
 	}
-	return fmt.Sprintf("%s A %s", r.Name, r.Addr)
+	return fmt.Sprintf("%s %s %s", r.Name, mdns.TypeToString[r.Type], text)
 }
 
 // SOA is the start of authority of a zone (RFC 1035 section 3.3.13); a negative answer carries it and may
@@ -49,12 +68,12 @@ type Zone struct {
 	Sets []Set
 }
 
-// Set is a record set of a zone: addresses or one alias.
+// Set is a record set of a zone: what stands at one name in one type.
 type Set struct {
-	Name  string // relative to the zone: "acct", "a.b", "@", "*", "*.eus"
-	TTL   uint32
-	Addrs []netip.Addr
-	CNAME string
+	Name string // relative to the zone: "acct", "a.b", "@", "*", "*.eus"
+	Type uint16 // mdns.TypeA, TypeAAAA, TypeCNAME, TypeMX, TypePTR, TypeSRV or TypeTXT
+	TTL  uint32 // seconds
+	Data []Data // a CNAME has one
 }
 
 // Link makes a zone answer in a VNet.
@@ -63,21 +82,60 @@ type Link struct {
 	// NXDomainRedirect: a name that the zone lacks is asked of the internet instead of not existing
 	// (the link's resolutionPolicy NxDomainRedirect).
 	NXDomainRedirect bool
+	// Registration: the VNet's hosts are registered in the zone, and their addresses lead back to it.
+	Registration bool
+}
+
+// InternalDomain is the domain of the names that Azure gives the machines of a VNet by itself. A machine
+// is found below the VNet's own suffix and, within the VNet, right below this.
+// https://learn.microsoft.com/azure/virtual-network/virtual-networks-name-resolution-for-vms-and-role-instances
+const InternalDomain = "internal.cloudapp.net"
+
+// hostTTL is the TTL of the names of a VNet's hosts, in seconds.
+const hostTTL = 10
+
+// Network is a VNet's own names.
+type Network struct {
+	ID     string
+	Suffix string // internalDomainNameSuffix, below InternalDomain
+	Hosts  []Host
+}
+
+// Host is a machine of a VNet.
+type Host struct {
+	Name  string // one label
+	Addrs []netip.Addr
 }
 
 // Public knows the public names of the region. It must be safe for use by many goroutines and must not
 // block.
 type Public interface {
-	// Lookup returns the records that stand at exactly this name: addresses, or one CNAME whose target
-	// the resolver follows (a private zone may take over there). ok is false when the name does not
+	// Lookup returns the records that stand at exactly this name: those of all types, or one CNAME whose
+	// target the resolver follows (a private zone may take over there). ok is false when the name does not
 	// exist. The name is lower-case and has no trailing dot.
 	Lookup(name string) (records []Record, ok bool)
 }
 
-// Model is an immutable set of zones, links and public names. Make one with NewModel.
+// Config is what a Model knows.
+type Config struct {
+	Public   Public // nil: no public name exists
+	Zones    []Zone
+	Links    []Link
+	Networks []Network
+	Rulesets []Ruleset
+}
+
+// Model is an immutable set of names. Make one with NewModel.
 type Model struct {
 	public Public
-	vnets  map[string]map[string]*linked // VNet id, zone name
+	vnets  map[string]*network
+}
+
+// network is what a VNet resolves by itself.
+type network struct {
+	zones map[string]*linked  // by name
+	hosts map[string][]Record // by full name, of forward and reverse lookups
+	rules map[string]*rule    // by domain
 }
 
 type linked struct {
@@ -88,42 +146,89 @@ type linked struct {
 type zone struct {
 	id, name string
 	soa      SOA
-	sets     map[string]Set  // by full name; wildcards as "*.…"
-	parents  map[string]bool // names that exist because something stands below them
+	sets     map[string][]Set // by full name; wildcards as "*.…"
+	parents  map[string]bool  // names that exist because something stands below them
 }
 
-// NewModel indexes zones and links. It fails on a link to an unknown zone, on two zones of one name
-// linked to one VNet (Azure refuses the second link) and on a set that is neither addresses nor an alias.
-func NewModel(public Public, zones []Zone, links []Link) (*Model, error) {
-	byID := make(map[string]*zone, len(zones))
-	for _, z := range zones {
-		c, err := compileZone(z)
+// NewModel indexes what c says. It fails on a link to an unknown zone, on two zones of one name or two rulesets
+// linked to one VNet (Azure refuses the second link) and on sets that cannot stand together.
+func NewModel(c Config) (*Model, error) {
+	byID := make(map[string]*zone, len(c.Zones))
+	for _, z := range c.Zones {
+		compiled, err := compileZone(z)
 		if err != nil {
 			return nil, err
 		}
-		byID[z.ID] = c
+		byID[z.ID] = compiled
 	}
-	m := &Model{public: public, vnets: map[string]map[string]*linked{}}
-	for _, l := range links {
+	m := &Model{public: c.Public, vnets: map[string]*network{}}
+	registers := map[string]string{}
+	for _, l := range c.Links {
 		z, ok := byID[l.Zone]
 		if !ok {
 			return nil, fmt.Errorf("dns: link of %s to unknown zone %s", l.VNet, l.Zone)
 		}
-		v := m.vnets[l.VNet]
-		if v == nil {
-			v = map[string]*linked{}
-			m.vnets[l.VNet] = v
-		}
-		if other, ok := v[z.name]; ok && other.id != z.id {
+		v := m.network(l.VNet)
+		if other, ok := v.zones[z.name]; ok && other.id != z.id {
 			return nil, fmt.Errorf("dns: %s is linked to two zones named %s: %s and %s", l.VNet, z.name, other.id, z.id)
 		}
-		v[z.name] = &linked{zone: z, redirect: l.NXDomainRedirect}
+		v.zones[z.name] = &linked{zone: z, redirect: l.NXDomainRedirect}
+		if l.Registration {
+			registers[l.VNet] = z.name
+		}
+	}
+	for _, n := range c.Networks {
+		m.network(n.ID).addHosts(n, registers[n.ID])
+	}
+	for _, r := range c.Rulesets {
+		if err := m.addRuleset(r); err != nil {
+			return nil, err
+		}
 	}
 	return m, nil
 }
 
+// network is the one of a VNet, made at its first use.
+func (m *Model) network(id string) *network {
+	v := m.vnets[id]
+	if v == nil {
+		v = &network{zones: map[string]*linked{}, hosts: map[string][]Record{}, rules: map[string]*rule{}}
+		m.vnets[id] = v
+	}
+	return v
+}
+
+// addHosts makes the hosts found by name and by address. An address leads to the host's name in the zone
+// that the VNet registers in, if it does, and to its internal one.
+func (v *network) addHosts(n Network, zone string) {
+	add := func(name string, t uint16, d Data) {
+		v.hosts[name] = append(v.hosts[name], Record{Name: name, Type: t, TTL: hostTTL, Data: d})
+	}
+	for _, h := range n.Hosts {
+		label := Canonical(h.Name)
+		short := label + "." + InternalDomain
+		for _, a := range h.Addrs {
+			if n.Suffix != "" {
+				add(label+"."+Canonical(n.Suffix), mdns.TypeA, Data{Addr: a})
+			}
+			add(short, mdns.TypeA, Data{Addr: a})
+			reverse := ReverseName(a)
+			if zone != "" {
+				add(reverse, mdns.TypePTR, Data{Target: label + "." + zone})
+			}
+			add(reverse, mdns.TypePTR, Data{Target: short})
+		}
+	}
+}
+
+// ReverseName is the name that an IPv4 address is looked up by.
+func ReverseName(a netip.Addr) string {
+	b := a.As4()
+	return fmt.Sprintf("%d.%d.%d.%d.in-addr.arpa", b[3], b[2], b[1], b[0])
+}
+
 func compileZone(z Zone) (*zone, error) {
-	c := &zone{id: z.ID, name: Canonical(z.Name), soa: z.SOA, sets: map[string]Set{}, parents: map[string]bool{}}
+	c := &zone{id: z.ID, name: Canonical(z.Name), soa: z.SOA, sets: map[string][]Set{}, parents: map[string]bool{}}
 	if c.soa == (SOA{}) {
 		c.soa = PrivateSOA()
 	}
@@ -133,24 +238,48 @@ func compileZone(z Zone) (*zone, error) {
 		if s.Name == "@" {
 			full = c.name
 		}
-		if s.CNAME != "" && len(s.Addrs) > 0 {
-			return nil, fmt.Errorf("dns: set %s of zone %s has an alias and addresses", s.Name, z.ID)
+		if err := s.check(); err != nil {
+			return nil, fmt.Errorf("dns: set %s of zone %s: %w", s.Name, z.ID, err)
 		}
-		for _, a := range s.Addrs {
-			if !a.Is4() {
-				return nil, fmt.Errorf("dns: set %s of zone %s has the address %s, which is not IPv4", s.Name, z.ID, a)
+		for _, other := range c.sets[full] {
+			if other.Type == s.Type || other.Type == mdns.TypeCNAME || s.Type == mdns.TypeCNAME {
+				return nil, fmt.Errorf("dns: sets %s of types %s and %s in zone %s", s.Name, mdns.TypeToString[other.Type], mdns.TypeToString[s.Type], z.ID)
 			}
 		}
-		if _, ok := c.sets[full]; ok {
-			return nil, fmt.Errorf("dns: two sets %s in zone %s", s.Name, z.ID)
+		s.Data = slices.Clone(s.Data)
+		for i := range s.Data {
+			s.Data[i].Target = Canonical(s.Data[i].Target)
 		}
-		s.CNAME = Canonical(s.CNAME)
-		c.sets[full] = s
+		c.sets[full] = append(c.sets[full], s)
 		for p := parentOf(full); len(p) > len(c.name); p = parentOf(p) {
 			c.parents[p] = true
 		}
 	}
 	return c, nil
+}
+
+// check refuses data that is not of the set's type.
+func (s *Set) check() error {
+	for _, d := range s.Data {
+		ok := false
+		switch s.Type {
+		case mdns.TypeA:
+			ok = d.Addr.Is4()
+		case mdns.TypeAAAA:
+			ok = d.Addr.Is6()
+		case mdns.TypeCNAME, mdns.TypeMX, mdns.TypePTR, mdns.TypeSRV:
+			ok = d.Target != ""
+		case mdns.TypeTXT:
+			ok = !slices.ContainsFunc(d.Text, func(t string) bool { return len(t) > 255 })
+		}
+		if !ok {
+			return fmt.Errorf("%+v is no record of type %s", d, mdns.TypeToString[s.Type])
+		}
+	}
+	if s.Type == mdns.TypeCNAME && len(s.Data) != 1 {
+		return fmt.Errorf("a CNAME set has one record, not %d", len(s.Data))
+	}
+	return nil
 }
 
 // Canonical is the form in which names are compared: lower-case, without the trailing dot.
@@ -163,14 +292,14 @@ func parentOf(name string) string {
 	return ""
 }
 
-// find returns the set that answers for name (RFC 4592 for wildcards: the closest encloser's) and
+// find returns the sets that answer for name (RFC 4592 for wildcards: the closest encloser's) and
 // whether the name exists at all.
-func (z *zone) find(name string) (s Set, exists bool) {
+func (z *zone) find(name string) (sets []Set, exists bool) {
 	if s, ok := z.sets[name]; ok {
 		return s, true
 	}
 	if z.parents[name] {
-		return Set{}, true
+		return nil, true
 	}
 	for p := parentOf(name); len(p) >= len(z.name); p = parentOf(p) {
 		if s, ok := z.sets["*."+p]; ok {
@@ -180,17 +309,16 @@ func (z *zone) find(name string) (s Set, exists bool) {
 			break // p is the closest encloser, and has no wildcard
 		}
 	}
-	return Set{}, false
+	return nil, false
 }
 
 // zoneFor returns the linked zone with the longest name that name lies in, or nil.
-func (m *Model) zoneFor(vnet, name string) *linked {
-	v := m.vnets[vnet]
-	if len(v) == 0 {
+func (v *network) zoneFor(name string) *linked {
+	if v == nil || len(v.zones) == 0 {
 		return nil
 	}
 	for n := name; n != ""; n = parentOf(n) {
-		if z, ok := v[n]; ok {
+		if z, ok := v.zones[n]; ok {
 			return z
 		}
 	}

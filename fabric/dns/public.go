@@ -48,7 +48,7 @@ func (p *PublicZone) Host(name string, addrs ...netip.Addr) error {
 // Alias makes name a CNAME of target.
 func (p *PublicZone) Alias(name, target string) error {
 	name = Canonical(name)
-	return p.add(name, []Record{{Name: name, Type: mdns.TypeCNAME, TTL: publicTTL, Target: Canonical(target)}})
+	return p.add(name, []Record{{Name: name, Type: mdns.TypeCNAME, TTL: publicTTL, Data: Data{Target: Canonical(target)}}})
 }
 
 // Service adds a family of names.
@@ -119,9 +119,9 @@ func (f family) lookup(name, label string) ([]Record, bool) {
 	}
 	switch {
 	case private && !f.private && f.Private != "":
-		return []Record{{Name: name, Type: mdns.TypeCNAME, TTL: publicTTL, Target: label + "." + f.Private}}, true
+		return []Record{{Name: name, Type: mdns.TypeCNAME, TTL: publicTTL, Data: Data{Target: label + "." + f.Private}}}, true
 	case front != "":
-		return []Record{{Name: name, Type: mdns.TypeCNAME, TTL: publicTTL, Target: front}}, true
+		return []Record{{Name: name, Type: mdns.TypeCNAME, TTL: publicTTL, Data: Data{Target: front}}}, true
 	}
 	return addressRecords(name, addrs), true
 }
@@ -129,7 +129,7 @@ func (f family) lookup(name, label string) ([]Record, bool) {
 func addressRecords(name string, addrs []netip.Addr) []Record {
 	r := make([]Record, len(addrs))
 	for i, a := range addrs {
-		r[i] = Record{Name: name, Type: mdns.TypeA, TTL: publicTTL, Addr: a}
+		r[i] = Record{Name: name, Type: mdns.TypeA, TTL: publicTTL, Data: Data{Addr: a}}
 	}
 	return r
 }

@@ -1,6 +1,10 @@
 package dns
 
 import (
+	"net/netip"
+	"slices"
+	"strings"
+
 	mdns "github.com/miekg/dns"
 )
 
@@ -16,9 +20,14 @@ type Answer struct {
 	SOA       SOA
 	// Steps say who answered what, one for each name of the chain.
 	Steps []Step
+	// Forward is set where the model does not know the rest: others are to be asked.
+	Forward *Forward
+	// Extra and ExtraAuthority are what they answered, as they wrote it.
+	Extra, ExtraAuthority []mdns.RR
 }
 
-// Addrs are the addresses of the answer.
+// Addrs are the addresses of the answer, after its aliases: what stands at the end of the chain, where that
+// is what was asked for.
 func (a Answer) Addrs() []Record {
 	for i, r := range a.Records {
 		if r.Type != mdns.TypeCNAME {
@@ -33,23 +42,25 @@ type Step struct {
 	Name    string
 	Zone    string // id of the private zone that answered, "" for the public names
 	Outcome Outcome
-	Target  string // Alias: where to
+	Target  string // Alias: where to. Forwarded: the servers
+	Network bool   // the VNet's own names answered
 }
 
 // Outcome of a Step.
 type Outcome uint8
 
 const (
-	Address  Outcome = iota // addresses stand here
-	Alias                   // a CNAME stands here
-	NoData                  // the name exists without this type
-	NoName                  // the name does not exist
-	Redirect                // the zone lacks the name, and its link says to ask the internet
-	Loop                    // the chain is too long or bites its tail
+	Address   Outcome = iota // what was asked for stands here: addresses, mostly
+	Alias                    // a CNAME stands here
+	NoData                   // the name exists without this type
+	NoName                   // the name does not exist
+	Redirect                 // the zone lacks the name, and its link says to ask the internet
+	Loop                     // the chain is too long or bites its tail
+	Forwarded                // a forwarding rule says whom to ask; Zone is the rule's id
 )
 
 func (o Outcome) String() string {
-	return [...]string{"address", "CNAME", "no data", "NXDOMAIN", "NXDOMAIN, asked the internet (resolutionPolicy NxDomainRedirect)", "alias loop"}[o]
+	return [...]string{"address", "CNAME", "no data", "NXDOMAIN", "NXDOMAIN, asked the internet (resolutionPolicy NxDomainRedirect)", "alias loop", "forwarded to"}[o]
 }
 
 // publicSOA goes with negative answers to public names; the TTL is short since accounts come and go.
@@ -59,43 +70,68 @@ var publicSOA = SOA{Host: "ns1-01.azure-dns.com", Email: "azuredns-hostmaster.mi
 // model and what Public says.
 //
 // As in Azure, the linked zone with the longest matching name is the only authority for a name: what
-// it lacks does not exist, unless its link redirects. An alias is followed from the start, so the
-// privatelink name that a public CNAME leads to is answered by the zone linked for it.
+// it lacks does not exist, unless its link redirects. After the zones come the VNet's own hosts, the rules of
+// a linked ruleset, and the public names. An alias is followed from the start, so the privatelink name that a
+// public CNAME leads to is answered by the zone linked for it.
+// https://learn.microsoft.com/azure/dns/dns-private-resolver-overview#how-does-it-work
 func (m *Model) Resolve(vnet, name string, qtype uint16) Answer {
 	var a Answer
-	name = Canonical(name)
-	for range maxChain {
-		records, exists := m.at(&a, vnet, name, qtype)
+	m.follow(&a, vnet, Canonical(name), qtype)
+	return a
+}
+
+// follow answers for name and adds it to a, which may have the aliases that led there.
+func (m *Model) follow(a *Answer, vnet, name string, qtype uint16) {
+	v := m.vnets[vnet]
+	for len(a.Steps) < 2*maxChain && len(a.Records)+len(a.Extra) < maxChain {
+		records, exists := m.at(a, v, name, qtype)
+		if a.Forward != nil {
+			return
+		}
 		if !exists {
 			a.Rcode = mdns.RcodeNameError
-			return a
+			return
 		}
 		if len(records) == 0 {
-			return a
+			return
 		}
 		a.Records = append(a.Records, records...)
 		if records[0].Type != mdns.TypeCNAME || qtype == mdns.TypeCNAME {
-			return a
+			return
 		}
 		name = records[0].Target
 	}
 	a.Rcode = mdns.RcodeServerFailure
-	a.Records = nil
+	a.Records, a.Extra = nil, nil
 	a.Steps = append(a.Steps, Step{Name: name, Outcome: Loop})
-	return a
 }
 
 // at returns what stands at name for qtype, and notes the step and the authority in a.
-func (m *Model) at(a *Answer, vnet, name string, qtype uint16) (records []Record, exists bool) {
-	if z := m.zoneFor(vnet, name); z != nil {
-		s, ok := z.find(name)
+func (m *Model) at(a *Answer, v *network, name string, qtype uint16) (records []Record, exists bool) {
+	if z := v.zoneFor(name); z != nil {
+		sets, ok := z.find(name)
 		if ok || !z.redirect {
-			records = s.records(name, qtype)
+			records = pick(sets, name, qtype)
 			a.Authority, a.SOA = z.name, z.soa
 			a.Steps = append(a.Steps, step(name, z.id, records, ok))
 			return records, ok
 		}
 		a.Steps = append(a.Steps, Step{Name: name, Zone: z.id, Outcome: Redirect})
+	}
+	a.Authority, a.SOA = "", publicSOA
+	if v != nil {
+		if all, ok := v.hosts[name]; ok {
+			records = ofType(all, qtype)
+			s := step(name, "", records, true)
+			s.Network = true
+			a.Steps = append(a.Steps, s)
+			return records, true
+		}
+	}
+	if r := v.ruleFor(name); r != nil {
+		a.Forward = &Forward{Rule: r.ID, Name: name, Endpoints: r.endpoints, Servers: r.Servers}
+		a.Steps = append(a.Steps, Step{Name: name, Zone: r.ID, Outcome: Forwarded, Target: serverTexts(r.Servers)})
+		return nil, false
 	}
 	var all []Record
 	ok := false
@@ -103,9 +139,16 @@ func (m *Model) at(a *Answer, vnet, name string, qtype uint16) (records []Record
 		all, ok = m.public.Lookup(name)
 	}
 	records = ofType(all, qtype)
-	a.Authority, a.SOA = "", publicSOA
 	a.Steps = append(a.Steps, step(name, "", records, ok))
 	return records, ok
+}
+
+func serverTexts(servers []netip.AddrPort) string {
+	texts := make([]string, len(servers))
+	for i, s := range servers {
+		texts[i] = s.String()
+	}
+	return strings.Join(texts, ", ")
 }
 
 func step(name, zone string, records []Record, exists bool) Step {
@@ -122,24 +165,31 @@ func step(name, zone string, records []Record, exists bool) Step {
 	return s
 }
 
-func (s Set) records(name string, qtype uint16) []Record {
-	if s.CNAME != "" {
-		return []Record{{Name: name, Type: mdns.TypeCNAME, TTL: s.TTL, Target: s.CNAME}}
-	}
-	if qtype != mdns.TypeA || len(s.Addrs) == 0 {
-		return nil
-	}
-	r := make([]Record, len(s.Addrs))
-	for i, addr := range s.Addrs {
-		r[i] = Record{Name: name, Type: mdns.TypeA, TTL: s.TTL, Addr: addr}
-	}
-	return r
-}
-
-// ofType keeps an alias for any type, and addresses for A.
-func ofType(all []Record, qtype uint16) []Record {
-	if len(all) == 0 || all[0].Type == mdns.TypeCNAME || all[0].Type == qtype {
-		return all
+// pick is what the sets of one name answer: an alias to every question, else those of the type.
+func pick(sets []Set, name string, qtype uint16) []Record {
+	for i := range sets {
+		s := &sets[i]
+		if s.Type != qtype && s.Type != mdns.TypeCNAME {
+			continue
+		}
+		r := make([]Record, len(s.Data))
+		for j, d := range s.Data {
+			r[j] = Record{Name: name, Type: s.Type, TTL: s.TTL, Data: d}
+		}
+		return r
 	}
 	return nil
+}
+
+// ofType keeps an alias for any type, and else the records of the type.
+func ofType(all []Record, qtype uint16) []Record {
+	if len(all) == 0 || all[0].Type == mdns.TypeCNAME {
+		return all
+	}
+	for i := range all {
+		if all[i].Type != qtype { // rare: public names have addresses only
+			return slices.DeleteFunc(slices.Clone(all), func(r Record) bool { return r.Type != qtype })
+		}
+	}
+	return all
 }

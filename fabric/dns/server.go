@@ -18,19 +18,28 @@ const (
 	maxTCPQuery = 4096             // longer messages close the connection
 	tcpIdle     = 10 * time.Second // RFC 7766 section 6.2.3: seconds
 	maxTCPConns = 128              // a listener; more wait in the backlog
+	maxForwards = 512              // queries by UDP of one server that wait for others; more are SERVFAIL
 )
 
 // Resolver answers one question of class IN. name is as the client wrote it. It must be safe for use
 // by many goroutines, and quick: it runs between receive and send.
 type Resolver func(name string, qtype uint16) Answer
 
+// Source is what a server answers from.
+type Source struct {
+	Resolve Resolver
+	// Forward completes an answer that has a Forward. It may take seconds, and never fails: what cannot be
+	// answered is SERVFAIL. nil: there are no rules.
+	Forward func(ctx context.Context, a Answer, qtype uint16) Answer
+}
+
 // Serve answers DNS queries on pc (UDP) and l (TCP) until ctx ends, then closes both, waits for its
 // goroutines and returns nil. Either may be nil. It returns early, closing both, when one of them fails
 // for another reason than being closed by ctx.
-func Serve(ctx context.Context, pc net.PacketConn, l net.Listener, resolve Resolver) error {
+func Serve(ctx context.Context, pc net.PacketConn, l net.Listener, from Source) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s := &server{resolve: resolve, slots: make(chan struct{}, maxTCPConns)}
+	s := &server{Source: from, slots: make(chan struct{}, maxTCPConns), forwards: make(chan struct{}, maxForwards)}
 	if pc != nil {
 		stop := context.AfterFunc(ctx, func() { pc.Close() })
 		defer stop()
@@ -61,9 +70,9 @@ func Serve(ctx context.Context, pc net.PacketConn, l net.Listener, resolve Resol
 }
 
 type server struct {
-	resolve Resolver
-	slots   chan struct{}
-	wg      sync.WaitGroup
+	Source
+	slots, forwards chan struct{}
+	wg              sync.WaitGroup
 }
 
 // serveUDP reads and answers datagrams until pc is closed. A malformed one gets no answer, or FORMERR
@@ -84,13 +93,42 @@ func (s *server) serveUDP(ctx context.Context, pc net.PacketConn) error {
 		if n > maxUDPQuery {
 			continue
 		}
-		reply := answer(s.resolve, in[:n], out, true)
+		x, reply := begin(in[:n], out, true)
+		if x != nil {
+			a, wait := s.resolve(x)
+			if wait && s.forwardUDP(ctx, pc, from, x, a) {
+				continue
+			}
+			reply = x.finish(a, out)
+		}
 		if reply == nil {
 			continue
 		}
 		// A reply that cannot be sent is a lost datagram: the client asks again.
 		_, _ = pc.WriteTo(reply, from)
 	}
+}
+
+// resolve answers from the model. wait tells whether others are to be asked.
+func (s *server) resolve(x *exchange) (a Answer, wait bool) {
+	a = s.Resolve(x.q.Question[0].Name, x.q.Question[0].Qtype)
+	return a, a.Forward != nil && s.Forward != nil
+}
+
+// forwardUDP replies once others have answered. It reports false when too many wait already.
+func (s *server) forwardUDP(ctx context.Context, pc net.PacketConn, from net.Addr, x *exchange, a Answer) bool {
+	select {
+	case s.forwards <- struct{}{}:
+	default:
+		return false
+	}
+	s.wg.Go(func() {
+		defer func() { <-s.forwards }()
+		if reply := x.finish(s.Forward(ctx, a, x.q.Question[0].Qtype), make([]byte, maxUDPQuery)); reply != nil {
+			_, _ = pc.WriteTo(reply, from)
+		}
+	})
+	return true
 }
 
 // transient errors belong to one peer (an ICMP error for an earlier reply), not to the socket.
@@ -116,13 +154,13 @@ func (s *server) serveTCP(ctx context.Context, l net.Listener) error {
 			defer func() { <-s.slots }()
 			defer context.AfterFunc(ctx, func() { c.Close() })()
 			defer c.Close()
-			s.serveConn(c)
+			s.serveConn(ctx, c)
 		})
 	}
 }
 
 // serveConn answers the messages of one connection in order; any error ends it.
-func (s *server) serveConn(c net.Conn) {
+func (s *server) serveConn(ctx context.Context, c net.Conn) {
 	var in, out [2 + maxTCPQuery]byte
 	for {
 		if c.SetDeadline(time.Now().Add(tcpIdle)) != nil {
@@ -138,7 +176,14 @@ func (s *server) serveConn(c net.Conn) {
 		if _, err := io.ReadFull(c, in[2:2+n]); err != nil {
 			return
 		}
-		reply := answer(s.resolve, in[2:2+n], out[2:], false)
+		x, reply := begin(in[2:2+n], out[2:], false)
+		if x != nil {
+			a, wait := s.resolve(x)
+			if wait {
+				a = s.Forward(ctx, a, x.q.Question[0].Qtype)
+			}
+			reply = x.finish(a, out[2:])
+		}
 		if reply == nil {
 			return
 		}

@@ -20,6 +20,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // serve runs the resolver on loopback and returns its address.
 func serve(t testing.TB, resolve Resolver) (udp, tcp string) {
 	t.Helper()
+	return serveSource(t, Source{Resolve: resolve})
+}
+
+func serveSource(t testing.TB, from Source) (udp, tcp string) {
+	t.Helper()
 	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +35,7 @@ func serve(t testing.TB, resolve Resolver) (udp, tcp string) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- Serve(ctx, pc, l, resolve) }()
+	go func() { done <- Serve(ctx, pc, l, from) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -68,8 +73,13 @@ func TestServe(t *testing.T) {
 		{"chain", query("aCCt.blob.core.windows.net", mdns.TypeA), mdns.RcodeSuccess, 2, 0},
 		{"no such name", query("x.example", mdns.TypeA), mdns.RcodeNameError, 0, 1},
 		{"AAAA", query("corp.test", mdns.TypeAAAA), mdns.RcodeSuccess, 0, 1},
-		{"AAAA through an alias", query("db.corp.test", mdns.TypeAAAA), mdns.RcodeSuccess, 1, 1},
+		{"AAAA through an alias", query("data.corp.test", mdns.TypeAAAA), mdns.RcodeSuccess, 2, 1},
 		{"SOA", query("corp.test", mdns.TypeSOA), mdns.RcodeSuccess, 1, 0},
+		{"MX", query("corp.test", mdns.TypeMX), mdns.RcodeSuccess, 1, 0},
+		{"TXT", query("corp.test", mdns.TypeTXT), mdns.RcodeSuccess, 1, 0},
+		{"SRV", query("_ldap._tcp.corp.test", mdns.TypeSRV), mdns.RcodeSuccess, 1, 0},
+		{"CNAME", query("db.corp.test", mdns.TypeCNAME), mdns.RcodeSuccess, 1, 0},
+		{"an alias to nothing", query("out.corp.test", mdns.TypeA), mdns.RcodeNameError, 1, 1},
 		{"HTTPS", query("corp.test", mdns.TypeHTTPS), mdns.RcodeSuccess, 0, 1},
 		{"ANY", query("corp.test", mdns.TypeANY), mdns.RcodeRefused, 0, 0},
 		{"AXFR", query("corp.test", mdns.TypeAXFR), mdns.RcodeRefused, 0, 0},
@@ -97,12 +107,12 @@ func TestServe(t *testing.T) {
 func TestTruncation(t *testing.T) {
 	var big Zone
 	big.ID, big.Name = "z", "big.test"
-	set := Set{Name: "many", TTL: 10}
+	set := Set{Name: "many", Type: mdns.TypeA, TTL: 10}
 	for i := range 120 {
-		set.Addrs = append(set.Addrs, netip.AddrFrom4([4]byte{10, 0, 1, byte(i)}))
+		set.Data = append(set.Data, Data{Addr: netip.AddrFrom4([4]byte{10, 0, 1, byte(i)})})
 	}
 	big.Sets = []Set{set}
-	m, err := NewModel(nil, []Zone{big}, []Link{{VNet: "v", Zone: "z"}})
+	m, err := NewModel(Config{Zones: []Zone{big}, Links: []Link{{VNet: "v", Zone: "z"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,6 +191,29 @@ func TestIgnoresRubbish(t *testing.T) {
 	}
 }
 
+// reply is what a server without anybody to forward to makes of a query.
+func reply(resolve Resolver, b, buf []byte, udp bool) []byte {
+	x, out := begin(b, buf, udp)
+	if x == nil {
+		return out
+	}
+	q := x.q.Question[0]
+	return x.finish(resolve(q.Name, q.Qtype), buf)
+}
+
+// TestText: what a TXT record says comes out as it went in.
+func TestText(t *testing.T) {
+	udp, _ := serve(t, inVNet(testModel(t), "hub"))
+	r, _, err := (&mdns.Client{Timeout: 5 * time.Second}).Exchange(query("corp.test", mdns.TypeTXT), udp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The library writes what it read in zone file form.
+	if got := r.Answer[0].(*mdns.TXT).Txt; len(got) != 2 || got[0] != `v=\\spf \"x\"` || got[1] != "y" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func FuzzAnswer(f *testing.F) {
 	m := testModel(f)
 	for _, q := range []*mdns.Msg{query("acct.blob.core.windows.net", mdns.TypeA), query(".", mdns.TypeANY), query("db.corp.test", mdns.TypeAAAA)} {
@@ -192,7 +225,7 @@ func FuzzAnswer(f *testing.F) {
 		f.Add(b[:len(b)-3], false)
 	}
 	f.Fuzz(func(t *testing.T, b []byte, udp bool) {
-		out := answer(inVNet(m, "hub"), b, make([]byte, maxUDPQuery), udp)
+		out := reply(inVNet(m, "hub"), b, make([]byte, maxUDPQuery), udp)
 		if out == nil {
 			return
 		}

@@ -1,32 +1,42 @@
 package dns
 
-import mdns "github.com/miekg/dns"
+import (
+	"strings"
+
+	mdns "github.com/miekg/dns"
+)
 
 // ednsSize is what we offer and at most send by UDP: RFC 9715's size that never fragments.
 const ednsSize = 1232
 
-// answer turns the bytes of a query into the bytes of its reply (in buf where they fit), or nil for
-// what deserves none: no header, or itself a reply.
-func answer(resolve Resolver, query, buf []byte, udp bool) []byte {
-	var q mdns.Msg
-	if err := q.Unpack(query); err != nil {
-		return malformed(query, buf)
+// exchange is a query on its way to its reply.
+type exchange struct {
+	q, r mdns.Msg
+	size int // the reply's limit, in bytes
+}
+
+// begin reads a query. It returns nil, with the bytes of the reply (in buf where they fit) or nil where none
+// is deserved, when there is nothing to resolve: no header, itself a reply, or a question that is refused.
+func begin(query, buf []byte, udp bool) (x *exchange, reply []byte) {
+	x = &exchange{}
+	if err := x.q.Unpack(query); err != nil {
+		return nil, malformed(query, buf)
 	}
+	q, r := &x.q, &x.r
 	if q.Response {
-		return nil
+		return nil, nil
 	}
-	var r mdns.Msg
-	r.SetReply(&q)
+	r.SetReply(q)
 	r.RecursionAvailable = true
-	size := mdns.MaxMsgSize
+	x.size = mdns.MaxMsgSize
 	if udp {
-		size = mdns.MinMsgSize
+		x.size = mdns.MinMsgSize
 	}
 	opt := q.IsEdns0()
 	if opt != nil {
 		r.SetEdns0(ednsSize, false)
 		if udp {
-			size = min(max(int(opt.UDPSize()), mdns.MinMsgSize), ednsSize)
+			x.size = min(max(int(opt.UDPSize()), mdns.MinMsgSize), ednsSize)
 		}
 	}
 	switch {
@@ -35,22 +45,30 @@ func answer(resolve Resolver, query, buf []byte, udp bool) []byte {
 	case len(q.Question) != 1:
 		r.Rcode = mdns.RcodeFormatError
 	case opt != nil && opt.Version() != 0:
-		r.SetRcode(&q, mdns.RcodeBadVers)
+		r.SetRcode(q, mdns.RcodeBadVers)
 		r.RecursionAvailable = true
-	case q.Question[0].Qclass != mdns.ClassINET:
-		r.Rcode = mdns.RcodeRefused
-	case refused(q.Question[0].Qtype):
+	case q.Question[0].Qclass != mdns.ClassINET, refused(q.Question[0].Qtype):
 		r.Rcode = mdns.RcodeRefused
 	default:
-		fill(&r, resolve(q.Question[0].Name, q.Question[0].Qtype))
+		return x, nil
 	}
-	if r.Len() > size {
-		r.Truncate(size)
+	return nil, x.pack(buf)
+}
+
+// finish writes the reply that says a.
+func (x *exchange) finish(a Answer, buf []byte) []byte {
+	fill(&x.r, a)
+	return x.pack(buf)
+}
+
+func (x *exchange) pack(buf []byte) []byte {
+	if x.r.Len() > x.size {
+		x.r.Truncate(x.size)
 	}
-	out, err := r.PackBuffer(buf)
+	out, err := x.r.PackBuffer(buf)
 	if err != nil { // a name in a zone that cannot be written: say so rather than stay silent
 		var f mdns.Msg
-		f.SetRcode(&q, mdns.RcodeServerFailure)
+		f.SetRcode(&x.q, mdns.RcodeServerFailure)
 		if out, err = f.PackBuffer(buf); err != nil {
 			return nil
 		}
@@ -67,34 +85,65 @@ func refused(qtype uint16) bool {
 // fill writes a into r. Only the first name of a chain is the client's own spelling; comparisons do
 // not care.
 func fill(r *mdns.Msg, a Answer) {
-	r.Rcode = a.Rcode
-	negative := a.Rcode == mdns.RcodeNameError
-	if a.Rcode == mdns.RcodeSuccess {
-		negative = len(a.Records) == 0 || (len(a.Addrs()) == 0 && r.Question[0].Qtype != mdns.TypeCNAME)
-	}
-	for i, rec := range a.Records {
-		owner := rec.Name + "."
-		if i == 0 || a.Records[0].Name == rec.Name {
-			owner = r.Question[0].Name
-		}
-		h := mdns.RR_Header{Name: owner, Rrtype: rec.Type, Class: mdns.ClassINET, Ttl: rec.TTL}
-		switch {
-		case rec.Type == mdns.TypeCNAME:
-			r.Answer = append(r.Answer, &mdns.CNAME{Hdr: h, Target: rec.Target + "."})
-		case rec.Addr.Is4():
-			b := rec.Addr.As4()
-			r.Answer = append(r.Answer, &mdns.A{Hdr: h, A: b[:]})
-		}
-	}
-	if !negative {
+	if a.Forward != nil { // nobody has asked those who know
+		r.Rcode = mdns.RcodeServerFailure
 		return
 	}
+	r.Rcode = a.Rcode
 	q := r.Question[0]
+	answered := len(a.Extra) > 0 || len(a.ExtraAuthority) > 0
+	for i := range a.Records {
+		rec := &a.Records[i]
+		owner := rec.Name + "."
+		if i == 0 || a.Records[0].Name == rec.Name {
+			owner = q.Name
+		}
+		if rec.Type == q.Qtype {
+			answered = true
+		}
+		r.Answer = append(r.Answer, rec.rr(owner))
+	}
+	r.Answer = append(r.Answer, a.Extra...)
+	r.Ns = append(r.Ns, a.ExtraAuthority...)
+	if answered || a.Rcode != mdns.RcodeSuccess && a.Rcode != mdns.RcodeNameError {
+		return
+	}
 	if q.Qtype == mdns.TypeSOA && a.Authority != "" && len(a.Records) == 0 && Canonical(q.Name) == a.Authority {
 		r.Answer = append(r.Answer, a.SOA.rr(a.Authority, a.SOA.TTL))
 		return
 	}
 	r.Ns = append(r.Ns, a.SOA.rr(a.Authority, min(a.SOA.TTL, a.SOA.MinimumTTL)))
+}
+
+// rr is the record as it goes over the wire.
+func (r *Record) rr(owner string) mdns.RR {
+	h := mdns.RR_Header{Name: owner, Rrtype: r.Type, Class: mdns.ClassINET, Ttl: r.TTL}
+	switch r.Type {
+	case mdns.TypeCNAME:
+		return &mdns.CNAME{Hdr: h, Target: r.Target + "."}
+	case mdns.TypeMX:
+		return &mdns.MX{Hdr: h, Preference: r.Preference, Mx: r.Target + "."}
+	case mdns.TypePTR:
+		return &mdns.PTR{Hdr: h, Ptr: r.Target + "."}
+	case mdns.TypeSRV:
+		return &mdns.SRV{Hdr: h, Priority: r.Preference, Weight: r.Weight, Port: r.Port, Target: r.Target + "."}
+	case mdns.TypeTXT:
+		return &mdns.TXT{Hdr: h, Txt: escapeText(r.Text)}
+	case mdns.TypeAAAA:
+		b := r.Addr.As16()
+		return &mdns.AAAA{Hdr: h, AAAA: b[:]}
+	}
+	b := r.Addr.As4()
+	return &mdns.A{Hdr: h, A: b[:]}
+}
+
+// escapeText writes strings as the library reads them: a backslash begins an escape there.
+func escapeText(in []string) []string {
+	out := make([]string, len(in))
+	for i, s := range in {
+		out[i] = strings.ReplaceAll(s, `\`, `\\`)
+	}
+	return out
 }
 
 func (s SOA) rr(zone string, ttl uint32) *mdns.SOA {

@@ -48,35 +48,40 @@ func MeasureTCPSetup(ctx context.Context, kind string) (result SetupResult, err 
 	if err != nil {
 		return result, err
 	}
+	result = SetupResult{Kind: kind, Rules: len(nsg.Rules) / 2}
+	err = withBenchDriver(ctx, func(d *Driver) error {
+		start := time.Now()
+		if err := d.applyBench(ctx, nsg, tags); err != nil {
+			return err
+		}
+		result.Load = time.Since(start)
+		plain, err := d.newDialer(ctx, "plain")
+		if err != nil {
+			return err
+		}
+		defer plain.close()
+		filtered, err := d.newDialer(ctx, "filtered")
+		if err != nil {
+			return err
+		}
+		defer filtered.close()
+		return result.measure(ctx, plain, filtered)
+	})
+	return result, err
+}
+
+// withBenchDriver gives f a driver, and removes all that it made.
+func withBenchDriver(ctx context.Context, f func(*Driver) error) error {
 	dir, err := os.MkdirTemp("", "vauban-bench-")
 	if err != nil {
-		return result, err
+		return err
 	}
 	defer os.RemoveAll(dir)
 	d, err := New(Config{NetnsDir: dir})
 	if err != nil {
-		return result, err
+		return err
 	}
-	defer func() {
-		err = errors.Join(err, d.CleanUp(context.WithoutCancel(ctx)), d.Close())
-	}()
-	result = SetupResult{Kind: kind, Rules: len(nsg.Rules) / 2}
-	start := time.Now()
-	if err := d.applyBench(ctx, nsg, tags); err != nil {
-		return result, err
-	}
-	result.Load = time.Since(start)
-
-	var plain, filtered *dialer
-	if plain, err = d.newDialer(ctx, "plain"); err != nil {
-		return result, err
-	}
-	defer plain.close()
-	if filtered, err = d.newDialer(ctx, "filtered"); err != nil {
-		return result, err
-	}
-	defer filtered.close()
-	return result, result.measure(ctx, plain, filtered)
+	return errors.Join(f(d), d.CleanUp(context.WithoutCancel(ctx)), d.Close())
 }
 
 // measure takes turns, so that what disturbs one disturbs its neighbour too.
@@ -117,9 +122,9 @@ func median[T time.Duration | float64](v []T) T {
 	return s[len(s)/2]
 }
 
-// applyBench makes two VNets with the same addresses: "filtered" with the NSG, "plain" with a router that
-// judges nothing.
-func (d *Driver) applyBench(ctx context.Context, nsg *fabric.NSG, tags fabric.TagSource) error {
+// benchTopology is two VNets with the same addresses, each with a client and a server: "filtered" with the NSG four
+// times in their way, "plain" without.
+func benchTopology(nsg *fabric.NSG, tags fabric.TagSource) *fabric.Topology {
 	vnet := func(id, nsg string) fabric.VNet {
 		return fabric.VNet{
 			ID: id, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
@@ -133,10 +138,15 @@ func (d *Driver) applyBench(ctx context.Context, nsg *fabric.NSG, tags fabric.Ta
 			},
 		}
 	}
-	topo := &fabric.Topology{
+	return &fabric.Topology{
 		VNets: []fabric.VNet{vnet("plain", ""), vnet("filtered", nsg.ID)},
 		NSGs:  map[string]*fabric.NSG{nsg.ID: nsg}, Tags: tags,
 	}
+}
+
+// applyBench loads both; the plain router judges nothing.
+func (d *Driver) applyBench(ctx context.Context, nsg *fabric.NSG, tags fabric.TagSource) error {
+	topo := benchTopology(nsg, tags)
 	flow := fabric.Flow{From: fabric.Place{Kind: fabric.AtNIC, ID: "filtered/client"}, Source: benchClient, Dst: benchServer,
 		Protocol: fabric.TCP, SrcPort: 40000, DstPort: benchPort}
 	if e := fabric.Explain(topo, flow); e.Verdict != fabric.Allowed {

@@ -19,3 +19,30 @@ func BenchmarkTCPSetup(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkChange reports what it takes to put 1,000 rules in place and to change one, under a flow.
+func BenchmarkChange(b *testing.B) {
+	for b.Loop() {
+		r, err := MeasureChange(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Logf("%+v", r)
+		b.ReportMetric(float64(r.Load.Milliseconds()), "ms/1000-rules")
+		b.ReportMetric(float64(r.Rule.Milliseconds()), "ms/rule")
+		b.ReportMetric(float64(r.Lost), "lost")
+	}
+}
+
+// BenchmarkCrowd reports what 1,000 NICs take.
+func BenchmarkCrowd(b *testing.B) {
+	for b.Loop() {
+		r, err := MeasureCrowd(b.Context(), 1000)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Logf("%+v", r)
+		b.ReportMetric(r.Apply.Seconds(), "s/1000-NICs")
+		b.ReportMetric(float64(r.Memory>>20), "MiB")
+	}
+}

@@ -5,14 +5,20 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 
 	"vauban.dev/fabric"
+	"vauban.dev/fabric/internal/interval"
 )
 
-// BenchmarkKinds are the security groups that MeasureTCPSetup knows. "tags" has 100 rules as people
-// write them: addresses are service tags of up to 400 prefixes, the VNet, subnets, hosts or anything. "narrow"
-// has 1,000 rules with prefixes of 24 to 32 bits, most of them with a single port.
-var BenchmarkKinds = [...]string{"tags", "narrow"}
+// BenchmarkKinds are the security groups that MeasureTCPSetup knows: a way to write rules, and how many.
+//   - tags: rules as people write them; addresses are service tags of up to 400 prefixes, the VNet, subnets, hosts or
+//     anything.
+//   - narrow: prefixes of 24 to 32 bits, most rules with a single port.
+//   - ports: anything to anything, on a port of its own.
+//   - adversarial: random halves of the address space and of the ports, which all overlap.
+var BenchmarkKinds = [...]string{"tags-10", "tags-100", "tags-300", "narrow-100", "narrow-1000", "ports-1000", "adversarial-100", "adversarial-300"}
 
 // benchTags are made-up service tags.
 type benchTags map[string][]netip.Prefix
@@ -26,14 +32,10 @@ func (t benchTags) Prefixes(tag string) ([]netip.Prefix, bool) {
 // the measured connection.
 func benchRules(kind string) (*fabric.NSG, fabric.TagSource, error) {
 	g := &ruleGenerator{Rand: rand.New(rand.NewPCG(1, 2)), tags: benchTags{}}
-	n := 0
-	next := g.narrow
-	switch kind {
-	case "tags":
-		n, next = 100, g.tagged
-	case "narrow":
-		n = 1000
-	default:
+	way, count, _ := strings.Cut(kind, "-")
+	next := map[string]func() fabric.Rule{"tags": g.tagged, "narrow": g.narrow, "ports": g.port, "adversarial": g.adversarial}[way]
+	n, err := strconv.Atoi(count)
+	if next == nil || err != nil || !slices.Contains(BenchmarkKinds[:], kind) {
 		return nil, nil, fmt.Errorf("unknown kind of security group %q: want one of %v", kind, BenchmarkKinds)
 	}
 	nsg := &fabric.NSG{ID: "bench-" + kind}
@@ -74,7 +76,8 @@ func matchesBench(r *fabric.Rule) bool {
 
 type ruleGenerator struct {
 	*rand.Rand
-	tags benchTags
+	tags    benchTags
+	ordinal int
 }
 
 // narrow is like a firewall's list: a prefix of its own on each side, and a port.
@@ -90,6 +93,28 @@ func (g *ruleGenerator) narrow() fabric.Rule {
 		r.DestinationPorts = []string{fmt.Sprint(1 + g.IntN(65535))}
 	}
 	return r
+}
+
+// port is a rule for one port, whoever speaks to whomever. Each has its own: they cannot be put together.
+func (g *ruleGenerator) port() fabric.Rule {
+	g.ordinal++
+	return fabric.Rule{Allow: g.ordinal%2 == 0, Source: []string{"*"}, Destination: []string{"*"}, DestinationPorts: []string{fmt.Sprint(10000 + 7*g.ordinal)}}
+}
+
+// adversarial is a rule for a random part of everything: what cuts best is different for each pair of rules.
+func (g *ruleGenerator) adversarial() fabric.Rule {
+	span := func(end uint32) interval.Set {
+		a, b := g.Uint32N(end), g.Uint32N(end)
+		return interval.New(interval.Interval{Lo: min(a, b), Hi: max(a, b)})
+	}
+	addrs := func() (out []string) {
+		for _, p := range span(interval.Max).Prefixes() {
+			out = append(out, p.String())
+		}
+		return out
+	}
+	ports := span(1 << 16)[0]
+	return fabric.Rule{Allow: g.IntN(2) == 0, Source: addrs(), Destination: addrs(), DestinationPorts: []string{fmt.Sprintf("%d-%d", ports.Lo, ports.Hi)}}
 }
 
 // tagged is a rule with any kind of address that the portal offers.

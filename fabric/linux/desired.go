@@ -30,8 +30,12 @@ func (d *desired) stage(before *desired) error {
 		return nil
 	}
 	var err error
+	var known ruleset
+	if before != nil {
+		known = before.rules
+	}
 	if d.staged, err = stage(d.Objects); err == nil {
-		d.rules, err = newRuleset(d.staged)
+		d.rules, err = newRuleset(d.staged, known)
 	}
 	if err != nil {
 		return fmt.Errorf("state: rules of %s: %w", d.Name, err)

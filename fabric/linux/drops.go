@@ -35,9 +35,15 @@ const dropQueue = 1024
 // Drops reports the packets that rules refuse from now on, in all namespaces, also those that a
 // later Apply makes. A reader that is too slow loses drops (see Drop.Lost) and never holds up the network. The
 // channel is closed when ctx ends or the Driver is closed.
-func (d *Driver) Drops(ctx context.Context) <-chan Drop {
+func (d *Driver) Drops(ctx context.Context) <-chan Drop { return d.logged(ctx, fabric.LogGroup) }
+
+// Passed is Drops for the first packets of flows that firewalls let through (fabric.PassGroup): Prefix is the counter
+// name of the rule, of which Rule says nothing.
+func (d *Driver) Passed(ctx context.Context) <-chan Drop { return d.logged(ctx, fabric.PassGroup) }
+
+func (d *Driver) logged(ctx context.Context, group uint16) <-chan Drop {
 	out := make(chan Drop, dropQueue)
-	sub := &subscriber{out: out}
+	sub := &subscriber{out: out, group: group}
 	d.taps.subscribe(sub)
 	context.AfterFunc(ctx, func() { d.taps.unsubscribe(sub) })
 	d.applying.Lock()
@@ -49,8 +55,9 @@ func (d *Driver) Drops(ctx context.Context) <-chan Drop {
 }
 
 type subscriber struct {
-	out  chan Drop
-	lost atomic.Uint64
+	group uint16
+	out   chan Drop
+	lost  atomic.Uint64
 }
 
 // taps are the readers of dropped packets: one a namespace (the kernel gives a log group to one socket),
@@ -108,6 +115,9 @@ func (t *taps) deliver(d *Driver, name string, p packet) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for s := range t.subs {
+		if s.group != p.group {
+			continue
+		}
 		s.lost.Add(p.lost)
 		drop.Lost = s.lost.Load()
 		select {

@@ -38,11 +38,11 @@ func FuzzParseListing(f *testing.F) {
 		if err != nil {
 			return
 		}
-		rs, err := newRuleset(objects)
+		rs, err := newRuleset(objects, nil)
 		if err != nil {
 			return
 		}
-		again, err := newRuleset(objects)
+		again, err := newRuleset(objects, nil)
 		if err != nil || difference(rs, again) != "" {
 			t.Errorf("equal listings differ: %v %s", err, difference(rs, again))
 		}

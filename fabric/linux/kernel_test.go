@@ -61,7 +61,7 @@ func dump(t testing.TB, d *Driver) string {
 			add("rule %d iif %s mark %d/%#x table %d", p.Priority, p.IIF, p.FwMark, p.FwMask, p.Table)
 		}
 		h.Close()
-		have, err := d.list(t.Context(), s)
+		have, err := d.list(t.Context(), s, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -135,6 +135,7 @@ func (g *generator) topology() *fabric.Topology {
 					Addrs: []netip.Addr{addr(fmt.Sprintf("10.0.%d.%d", s, 4+n))}}
 				if g.chance(30) {
 					nic.Public = []fabric.PublicAddress{{Private: nic.Addrs[0], Public: addr(fmt.Sprintf("20.50.%d.%d", v, s*10+n+1))}}
+					nic.Managed = g.chance(30)
 				}
 				if g.chance(40) {
 					nic.ASGs = []string{pick(g, "asg-a", "asg-b")}

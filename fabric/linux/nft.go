@@ -168,8 +168,8 @@ func (d *Driver) netfilter(ns *os.File, f func(*nftables.Conn) error) error {
 	})
 }
 
-// list reads the table back; an absent table is an empty ruleset.
-func (d *Driver) list(ctx context.Context, s *space) (ruleset, error) {
+// list reads the table back; an absent table is an empty ruleset. known is what was read before, or nil.
+func (d *Driver) list(ctx context.Context, s *space, known ruleset) (ruleset, error) {
 	tables, err := d.tables(s)
 	if err != nil || !tables[table] {
 		return ruleset{}, err
@@ -182,7 +182,7 @@ func (d *Driver) list(ctx context.Context, s *space) (ruleset, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.name, err)
 	}
-	rs, err := newRuleset(objects)
+	rs, err := newRuleset(objects, known)
 	if err != nil {
 		return nil, fmt.Errorf("%s: read back: %w", s.name, err)
 	}
@@ -212,7 +212,7 @@ func (d *Driver) loadRules(ctx context.Context, s *space, want *desired) error {
 	have := s.rules
 	s.rules = nil
 	if have == nil || s.gen != gen {
-		if have, err = d.list(ctx, s); err != nil {
+		if have, err = d.list(ctx, s, nil); err != nil {
 			return err
 		}
 	}
@@ -222,7 +222,7 @@ func (d *Driver) loadRules(ctx context.Context, s *space, want *desired) error {
 	if err := d.change(ctx, s, have, want); err != nil {
 		return fmt.Errorf("load the rules of %s: %w", s.name, err)
 	}
-	back, err := d.list(ctx, s)
+	back, err := d.list(ctx, s, have)
 	if err != nil {
 		return err
 	}
@@ -280,7 +280,7 @@ func (d *Driver) Verify(ctx context.Context) error {
 		if s.has == nil || len(s.has.Objects) == 0 {
 			continue
 		}
-		back, err := d.list(ctx, s)
+		back, err := d.list(ctx, s, nil)
 		if err != nil {
 			return err
 		}

@@ -43,7 +43,7 @@ func newPlan(have, want ruleset, objects []fabric.Object) (plan, bool) {
 		h, exists := have[w.key()]
 		switch {
 		case exists && h.equal(w):
-		case exists && !w.base():
+		case exists && !keepsName(o):
 			return plan{}, false
 		case !exists && !w.base():
 			p.prepare = append(p.prepare, declare(w))

@@ -31,11 +31,17 @@ func (o object) base() bool { return o.Kind == fabric.ChainObject && o.spec != "
 func (o object) equal(p object) bool { return o.spec == p.spec && slices.Equal(o.lines, p.lines) }
 
 // newRuleset brings objects to canonical form. It refuses a concatenation of more than maxFields
-// fields, which nft 1.0.6 accepts and reads back broken.
-func newRuleset(objects []fabric.Object) (ruleset, error) {
+// fields, which nft 1.0.6 accepts and reads back broken. What is written as in known, which may be nil, is taken from
+// there.
+func newRuleset(objects []fabric.Object, known ruleset) (ruleset, error) {
 	rs := make(ruleset, len(objects))
 	for _, o := range objects {
 		c := object{Object: o}
+		if k, ok := known[c.key()]; ok && slices.Equal(k.Spec, o.Spec) && slices.Equal(k.Lines, o.Lines) && rs[c.key()].Kind == "" {
+			c.spec, c.lines = k.spec, k.lines
+			rs[c.key()] = c
+			continue
+		}
 		var spec []string
 		for _, s := range o.Spec {
 			for part := range strings.SplitSeq(s, ";") {
@@ -56,7 +62,9 @@ func newRuleset(objects []fabric.Object) (ruleset, error) {
 			}
 			c.lines = append(c.lines, canonical(toks))
 		}
-		if o.Kind == fabric.SetObject || o.Kind == fabric.MapObject {
+		if isLearned(c) {
+			c.lines = nil
+		} else if o.Kind == fabric.SetObject || o.Kind == fabric.MapObject {
 			c.lines = canonicalElements(c.lines, o.Kind == fabric.SetObject && strings.Contains(c.spec, "interval"))
 		}
 		if rs[c.key()].Kind != "" {
@@ -65,6 +73,11 @@ func newRuleset(objects []fabric.Object) (ruleset, error) {
 		rs[c.key()] = c
 	}
 	return rs, nil
+}
+
+// isLearned tells a set whose elements come and go by themselves.
+func isLearned(o object) bool {
+	return o.Kind == fabric.SetObject && strings.Contains(o.spec, "timeout")
 }
 
 // maxFields of a concatenation.

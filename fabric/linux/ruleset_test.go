@@ -106,11 +106,11 @@ func TestReadBack(t *testing.T) {
 }
 
 func TestTooManyFields(t *testing.T) {
-	_, err := newRuleset([]fabric.Object{set(fabric.SetObject, "s", "type ipv4_addr . ipv4_addr . inet_service . inet_service . mark . mark")})
+	_, err := newRuleset([]fabric.Object{set(fabric.SetObject, "s", "type ipv4_addr . ipv4_addr . inet_service . inet_service . mark . mark")}, nil)
 	if err == nil {
 		t.Fatal("a concatenation of six fields was accepted")
 	}
-	_, err = newRuleset([]fabric.Object{chain("c", "iifname . ip saddr @a tcp dport . ip daddr @b meta mark . ip saddr . ip daddr . tcp sport . tcp dport @c accept")})
+	_, err = newRuleset([]fabric.Object{chain("c", "iifname . ip saddr @a tcp dport . ip daddr @b meta mark . ip saddr . ip daddr . tcp sport . tcp dport @c accept")}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // stage gives every chain, set and map a name that is a hash of what it says, and of what it refers to.
-// Base chains have to keep their names: each becomes one rule that goes to its content.
+// Base chains have to keep their names, and entries may: each becomes one rule that goes to its content.
 //
 // So nothing but that one rule ever changes under its name, and a packet that is on its way through the
 // old rules while the new ones become the law finds all of the old ones. The kernel exchanges the rules of chains
@@ -20,7 +20,7 @@ func stage(objects []fabric.Object) ([]fabric.Object, error) {
 	names := map[string]string{} // new by old
 	out := make([]fabric.Object, 0, len(objects))
 	for _, o := range objects {
-		if o.Kind == fabric.CounterObject {
+		if o.Kind == fabric.CounterObject || o.Learned { // they keep what they hold, and with it their names
 			out = append(out, o)
 			continue
 		}
@@ -33,13 +33,13 @@ func stage(objects []fabric.Object) ([]fabric.Object, error) {
 			lines[i] = spell(rename(toks, names))
 		}
 		content := fabric.Object{Kind: o.Kind, Name: o.Name, Spec: o.Spec, Lines: lines, Content: true}
-		if isBase(o) {
+		if keepsName(o) {
 			content.Spec = nil
 		}
 		content.Name = o.Name + "." + hash(content)
 		out = append(out, content)
-		if isBase(o) {
-			out = append(out, fabric.Object{Kind: o.Kind, Name: o.Name, Spec: o.Spec, Lines: []string{"goto " + content.Name}})
+		if keepsName(o) {
+			out = append(out, fabric.Object{Kind: o.Kind, Name: o.Name, Spec: o.Spec, Entry: o.Entry, Lines: []string{"goto " + content.Name}})
 			continue
 		}
 		if names[o.Name] != "" {
@@ -50,7 +50,9 @@ func stage(objects []fabric.Object) ([]fabric.Object, error) {
 	return out, nil
 }
 
-func isBase(o fabric.Object) bool { return o.Kind == fabric.ChainObject && len(o.Spec) > 0 }
+func keepsName(o fabric.Object) bool {
+	return o.Kind == fabric.ChainObject && (len(o.Spec) > 0 || o.Entry)
+}
 
 // rename puts new names where a statement or element refers to a chain, set or map.
 func rename(toks []token, names map[string]string) []token {

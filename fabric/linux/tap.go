@@ -37,7 +37,10 @@ const (
 	copyTimeout = 2
 )
 
-// tap is a netlink socket bound to the log group of one namespace.
+// logGroups are the groups that a tap reads.
+var logGroups = []uint16{fabric.LogGroup, fabric.PassGroup}
+
+// tap is a netlink socket bound to the log groups of one namespace.
 type tap struct {
 	conn *netlink.Conn
 	done chan struct{}
@@ -45,6 +48,7 @@ type tap struct {
 
 // packet is what a log message says.
 type packet struct {
+	group    uint16
 	prefix   string
 	protocol fabric.Protocol
 	src, dst netip.AddrPort
@@ -63,26 +67,28 @@ func newTap() (*tap, error) {
 	mode[4] = nfulnlCopyPacket
 	timeout := make([]byte, 4)
 	binary.BigEndian.PutUint32(timeout, copyTimeout)
-	for _, a := range []netlink.Attribute{
-		{Type: nfulaCfgCmd, Data: []byte{nfulnlCfgCmdBind}},
-		{Type: nfulaCfgMode, Data: mode},
-		{Type: nfulaCfgTimeout, Data: timeout},
-	} {
-		if err := configure(c, a); err != nil {
-			c.Close()
-			return nil, fmt.Errorf("log group %d: %w", fabric.LogGroup, err)
+	for _, group := range logGroups {
+		for _, a := range []netlink.Attribute{
+			{Type: nfulaCfgCmd, Data: []byte{nfulnlCfgCmdBind}},
+			{Type: nfulaCfgMode, Data: mode},
+			{Type: nfulaCfgTimeout, Data: timeout},
+		} {
+			if err := configure(c, group, a); err != nil {
+				c.Close()
+				return nil, fmt.Errorf("log group %d: %w", group, err)
+			}
 		}
 	}
 	return &tap{conn: c, done: make(chan struct{})}, nil
 }
 
-func configure(c *netlink.Conn, a netlink.Attribute) error {
+func configure(c *netlink.Conn, group uint16, a netlink.Attribute) error {
 	data, err := netlink.MarshalAttributes([]netlink.Attribute{a})
 	if err != nil {
 		return err
 	}
 	head := []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, 0}
-	binary.BigEndian.PutUint16(head[2:], fabric.LogGroup)
+	binary.BigEndian.PutUint16(head[2:], group)
 	_, err = c.Execute(netlink.Message{
 		Header: netlink.Header{
 			Type:  netlink.HeaderType(unix.NFNL_SUBSYS_ULOG<<8 | nfulnlMsgConfig),
@@ -125,7 +131,7 @@ func parsePacket(m netlink.Message) (packet, bool) {
 	if err != nil {
 		return packet{}, false
 	}
-	var p packet
+	p := packet{group: binary.BigEndian.Uint16(m.Data[2:])}
 	for _, a := range attrs {
 		switch a.Type {
 		case nfulaPrefix:

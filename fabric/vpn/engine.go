@@ -101,6 +101,20 @@ func (e *Engine) Peers(tunnel string) ([]PeerState, error) {
 	return r.peers()
 }
 
+// Restart ends the sessions of a tunnel, which begin again by themselves. One that does not run is no error.
+func (e *Engine) Restart(tunnel string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r := e.tunnels[tunnel]
+	if r == nil {
+		return nil
+	}
+	t := r.tunnel
+	r.close(e.mux)
+	delete(e.tunnels, tunnel)
+	return e.setOne(t)
+}
+
 // Close ends the tunnels and closes the sockets.
 func (e *Engine) Close() {
 	e.mu.Lock()

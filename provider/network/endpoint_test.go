@@ -40,11 +40,11 @@ func (r *rig) resolve(vnet, name string) dns.Answer {
 	r.t.Helper()
 	var a dns.Answer
 	r.view(func(tx *rp.Tx) error {
-		zones, links, err := r.DNSModel(tx)
+		names, err := r.Names(tx)
 		if err != nil {
 			return err
 		}
-		m, err := dns.NewModel(nil, zones, links)
+		m, err := dns.NewModel(dns.Config{Zones: names.Zones, Links: names.Links, Networks: names.Networks})
 		if err != nil {
 			return err
 		}
@@ -316,7 +316,6 @@ func TestPrivateZone(t *testing.T) {
 		{net0 + "privateDnsZones/a..b", `{"location":"global"}`, "BadRequest"},
 		{net0 + "privateDnsZones/a.b", `{"location":"westeurope"}`, "LocationNotAvailableForResourceType"},
 		{zone + "/virtualNetworkLinks/l2", fmt.Sprintf(link, "false", "Default"), "BadRequest"},
-		{zone + "/virtualNetworkLinks/l2", fmt.Sprintf(link, "true", "Default"), "NotImplemented"},
 		{zone + "/virtualNetworkLinks/l", fmt.Sprintf(link, "false", "Sometimes"), "BadRequest"},
 		{zone + "/virtualNetworkLinks/l2", strings.Replace(fmt.Sprintf(link, "false", ""), vnet, vnet+"x", 1), "BadRequest"},
 	} {

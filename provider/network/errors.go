@@ -58,6 +58,13 @@ func parseRef(ref *Ref, typ, property string, of arm.ID) (arm.ID, error) {
 	return id, nil
 }
 
+// busy is Azure's answer to a write while another one runs; clients try again by themselves.
+func busy(id arm.ID, state arm.ProvisioningState) *arm.Error {
+	e := arm.Errorf(http.StatusTooManyRequests, "AnotherOperationInProgress", "Another operation on this or dependent resource is in progress: %s is %s.", id, state)
+	e.Header = map[string]string{"Retry-After": "1"}
+	return e
+}
+
 // missing is Azure's answer to a reference to nothing.
 func missing(ref, of arm.ID) *arm.Error {
 	return bad("InvalidResourceReference", "Resource %s referenced by resource %s was not found. Please make sure that the referenced resource exists, and that both resources are in the same region.", ref, of)

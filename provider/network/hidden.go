@@ -22,6 +22,13 @@ type NIC struct {
 	Addr   netip.Addr `json:"addr"`
 	NSG    string     `json:"nsg,omitempty"`
 	Public netip.Addr `json:"public,omitzero"`
+	// PublicIP is the user's public address that Public was taken from, "" for one of the region's own.
+	PublicIP string `json:"publicIP,omitempty"`
+	// Forwarding and Managed are the fabric's (fabric.NIC).
+	Forwarding bool `json:"forwarding,omitempty"`
+	Managed    bool `json:"managed,omitempty"`
+	// Service is the one that the subnet is delegated to, "" for none.
+	Service string `json:"service,omitempty"`
 }
 
 // NICRequest says what an owner needs.
@@ -31,11 +38,17 @@ type NICRequest struct {
 	Kind   string
 	NSG    string // id of the NIC's own network security group, "" for none
 	Public bool   // with a public address
+	// PublicIP is the user's public address to have, nil for none; the request's owner holds it.
+	PublicIP            *Ref
+	Forwarding, Managed bool
+	// Service is the one whose delegation of the subnet the interface needs ("Microsoft.ContainerInstance/containerGroups").
+	// "": none, and the subnet must not be delegated.
+	Service string
 }
 
 // AllocateNIC gives the owner an interface in the subnet, in tx; the fabric has it after the next Sync.
 // An owner that has one in this subnet gets that one, so a caller may repeat the call after a crash. Errors: 404 for
-// the subnet, SubnetIsFull, SubnetDelegated, PublicIPCountLimitReached (400).
+// the subnet, SubnetIsFull, SubnetDelegated, SubnetMissingRequiredDelegation, PublicIPCountLimitReached (400).
 func (p *Provider) AllocateNIC(tx *rp.Tx, r NICRequest) (NIC, error) {
 	if r.Owner == "" || strings.ContainsAny(r.Owner, "\x00\n") {
 		return NIC{}, fmt.Errorf("network: bad NIC owner %q", r.Owner)
@@ -57,10 +70,10 @@ func (p *Provider) AllocateNIC(tx *rp.Tx, r NICRequest) (NIC, error) {
 	if s.State == arm.Deleting {
 		return NIC{}, arm.NotFound(r.Subnet)
 	}
-	if err := s.Properties.notDelegated(s.ID, r.Owner); err != nil {
+	if err := s.Properties.admits(s.ID, r.Owner, r.Service); err != nil {
 		return NIC{}, err
 	}
-	n := NIC{ID: r.Owner, Kind: r.Kind, VNet: s.ID.Parent().String(), Subnet: s.ID.String(), NSG: r.NSG}
+	n := NIC{ID: r.Owner, Kind: r.Kind, VNet: s.ID.Parent().String(), Subnet: s.ID.String(), NSG: r.NSG, Forwarding: r.Forwarding, Managed: r.Managed, Service: r.Service}
 	if n.Addr, err = take(tx, s, netip.Addr{}, allocation{Owner: r.Owner}, nil); err != nil {
 		return NIC{}, err
 	}
@@ -69,7 +82,29 @@ func (p *Provider) AllocateNIC(tx *rp.Tx, r NICRequest) (NIC, error) {
 			return NIC{}, err
 		}
 	}
+	if r.PublicIP != nil {
+		n.PublicIP = r.PublicIP.ID
+		if n.Public, err = p.hold(tx, r.PublicIP, r.Owner); err != nil {
+			return NIC{}, err
+		}
+	}
 	return n, put(tx, nicKind, n.ID, n, store.None)
+}
+
+// hold makes the user's public address the owner's, which is a configuration of the resource before it.
+func (p *Provider) hold(tx *rp.Tx, ref *Ref, owner string) (netip.Addr, error) {
+	of, err := arm.ParseID(owner)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	if err := p.associate(tx, ref, owner, of.Parent()); err != nil {
+		return netip.Addr{}, err
+	}
+	ip, err := live[PublicIP](tx, ref, of.Parent())
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return netip.ParseAddr(ip.Properties.Address)
 }
 
 // ReleaseNIC gives the owner's interface and addresses back; an owner without one is no error.
@@ -85,7 +120,12 @@ func (p *Provider) ReleaseNIC(tx *rp.Tx, owner string) error {
 	if err := give(tx, subnet, n.Addr); err != nil {
 		return err
 	}
-	if n.Public.IsValid() {
+	switch {
+	case n.PublicIP != "":
+		if err := dissociate(tx, &Ref{ID: n.PublicIP}); err != nil {
+			return err
+		}
+	case n.Public.IsValid():
 		if err := givePublic(tx, n.Public); err != nil {
 			return err
 		}

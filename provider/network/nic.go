@@ -31,8 +31,10 @@ type Interface struct {
 
 // DNSSettings of an interface.
 type DNSSettings struct {
-	Servers        []string `json:"dnsServers"`
+	Servers        []string `json:"dnsServers"` // addresses, or AzureProvidedDNS; none: the virtual network's
 	AppliedServers []string `json:"appliedDnsServers" rp:"readonly"`
+	Label          string   `json:"internalDnsNameLabel,omitempty"`
+	FQDN           string   `json:"internalFqdn,omitempty" rp:"readonly"`
 	Suffix         string   `json:"internalDomainNameSuffix,omitempty" rp:"readonly"`
 }
 
@@ -117,6 +119,9 @@ func validateNIC(_ rp.Op, new, old *rp.Resource[Interface]) error {
 	}
 	if len(v.IPConfigurations) == 0 {
 		return bad("NetworkInterfaceMustHaveAtLeastOneIpConfiguration", "Network interface %s must have at least one IP configuration.", new.ID)
+	}
+	if err := v.DNS.validate(new.ID); err != nil {
+		return err
 	}
 	names, primaries := map[string]bool{}, 0
 	var vnet string
@@ -225,6 +230,13 @@ func (p *Provider) admitNIC(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp
 			return err
 		}
 		if err := c.admitBalanced(tx, new); err != nil {
+			return err
+		}
+		vnet, err := networkOf(c.Properties.Subnet)
+		if err != nil {
+			return err
+		}
+		if err := oneNetwork(tx, new.ID, vnet, new.ID, c.Properties.ASGs); err != nil {
 			return err
 		}
 	}
@@ -392,13 +404,13 @@ func dissociate(tx *rp.Tx, ref *Ref) error {
 	return rp.Save(tx, ip)
 }
 
-func presentNIC(_ context.Context, _ *rp.Tx, r *rp.Resource[Interface]) error {
+func presentNIC(_ context.Context, tx *rp.Tx, r *rp.Resource[Interface]) error {
 	for i := range r.Properties.IPConfigurations {
 		c := &r.Properties.IPConfigurations[i]
 		c.ID, c.ETag, c.Type = configID(r.ID, c.Name), r.ETag, NICType+"/ipConfigurations"
 		c.Properties.State = string(arm.Succeeded)
 	}
-	return nil
+	return presentNames(tx, r)
 }
 
 func releaseNIC(_ context.Context, tx *rp.Tx, r *rp.Resource[Interface]) error {

@@ -64,7 +64,7 @@ func admitNSG(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[NSG]) 
 			return err
 		}
 	}
-	return nil
+	return withinLimits(new.ID, rules)
 }
 
 // Azure's own descriptions of the default rules.

@@ -15,19 +15,21 @@ import (
 
 // The resource types.
 const (
-	VNetType           = "Microsoft.Network/virtualNetworks"
-	SubnetType         = "Microsoft.Network/virtualNetworks/subnets"
-	NSGType            = "Microsoft.Network/networkSecurityGroups"
-	RuleType           = "Microsoft.Network/networkSecurityGroups/securityRules"
-	ASGType            = "Microsoft.Network/applicationSecurityGroups"
-	NICType            = "Microsoft.Network/networkInterfaces"
-	PublicIPType       = "Microsoft.Network/publicIPAddresses"
-	EndpointType       = "Microsoft.Network/privateEndpoints"
-	ZoneGroupType      = "Microsoft.Network/privateEndpoints/privateDnsZoneGroups"
-	RouteTableType     = "Microsoft.Network/routeTables"
-	NATGatewayType     = "Microsoft.Network/natGateways"
-	PublicIPPrefixType = "Microsoft.Network/publicIPPrefixes"
-	RouteType          = "Microsoft.Network/routeTables/routes"
+	VNetType                     = "Microsoft.Network/virtualNetworks"
+	SubnetType                   = "Microsoft.Network/virtualNetworks/subnets"
+	NSGType                      = "Microsoft.Network/networkSecurityGroups"
+	RuleType                     = "Microsoft.Network/networkSecurityGroups/securityRules"
+	ASGType                      = "Microsoft.Network/applicationSecurityGroups"
+	NICType                      = "Microsoft.Network/networkInterfaces"
+	PublicIPType                 = "Microsoft.Network/publicIPAddresses"
+	EndpointType                 = "Microsoft.Network/privateEndpoints"
+	ZoneGroupType                = "Microsoft.Network/privateEndpoints/privateDnsZoneGroups"
+	RouteTableType               = "Microsoft.Network/routeTables"
+	EndpointPolicyType           = "Microsoft.Network/serviceEndpointPolicies"
+	EndpointPolicyDefinitionType = "Microsoft.Network/serviceEndpointPolicies/serviceEndpointPolicyDefinitions"
+	NATGatewayType               = "Microsoft.Network/natGateways"
+	PublicIPPrefixType           = "Microsoft.Network/publicIPPrefixes"
+	RouteType                    = "Microsoft.Network/routeTables/routes"
 )
 
 // Targets are the resources that can stand behind private endpoints (privatelink.Links).
@@ -83,6 +85,7 @@ func (p *Provider) Types() []rp.Registration {
 		p.endpointType(), p.zoneGroupType(), p.routes(), p.linkRoutes(),
 		p.routeTableType(), p.routeType(), p.natGatewayType(), p.publicPrefixType(),
 		p.loadBalancerType(), p.frontendType(), p.poolType(), p.balancingRuleType(), p.probeType(), p.inboundNATRuleType(), p.outboundRuleType(),
+		p.endpointPolicyType(), p.endpointPolicyDefinitionType(), rp.Routes(p.listings()...),
 	}
 }
 

@@ -40,10 +40,25 @@ type rig struct {
 	*network.Provider
 	syncs  atomic.Int64
 	synced chan struct{}
-	denied string // action that no caller has
+	gate   atomic.Pointer[chan struct{}] // what Sync waits for
+	denied string                        // action that no caller has
 }
 
-func (r *rig) Sync(context.Context) error {
+// hold keeps every operation from ending until its answer is called.
+func (r *rig) hold() func() {
+	gate := make(chan struct{})
+	r.gate.Store(&gate)
+	return func() { r.gate.Store(nil); close(gate) }
+}
+
+func (r *rig) Sync(ctx context.Context) error {
+	if gate := r.gate.Load(); gate != nil {
+		select {
+		case <-*gate:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	r.syncs.Add(1)
 	select {
 	case r.synced <- struct{}{}:
@@ -153,6 +168,12 @@ func (r *rig) do(method, path, version, body string) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	return r.tree(resp.Body), r.ended(resp)
+}
+
+// ended waits for the operation of an answer, and returns its error.
+func (r *rig) ended(resp *rp.Response) error {
+	r.t.Helper()
 	poll := resp.Header.Get("Azure-AsyncOperation")
 	for poll != "" {
 		u, err := url.Parse(poll)
@@ -161,7 +182,7 @@ func (r *rig) do(method, path, version, body string) (map[string]any, error) {
 		}
 		state, err := r.send(http.MethodGet, u.Path, u.Query().Get("api-version"), "")
 		if err != nil {
-			return nil, err
+			return err
 		}
 		op := r.tree(state.Body)
 		switch op["status"] {
@@ -171,10 +192,10 @@ func (r *rig) do(method, path, version, body string) (map[string]any, error) {
 			e, _ := op["error"].(map[string]any)
 			code, _ := e["code"].(string)
 			message, _ := e["message"].(string)
-			return nil, &arm.Error{Status: http.StatusConflict, Code: code, Message: message}
+			return &arm.Error{Status: http.StatusConflict, Code: code, Message: message}
 		}
 	}
-	return r.tree(resp.Body), nil
+	return nil
 }
 
 func (r *rig) tree(body any) map[string]any {

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"strings"
 
-	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 )
 
@@ -26,10 +25,6 @@ func (p *Provider) routes() rp.Registration {
 
 // checkAddress says whether an address of a virtual network is free, and names up to five that are.
 func checkAddress(_ context.Context, tx *rp.Tx, path, query map[string]string, _ []byte) (any, error) {
-	id, err := arm.ParseID("/subscriptions/" + path["subscription"] + "/resourceGroups/" + path["group"] + "/providers/" + VNetType + "/" + path["vnet"])
-	if err != nil {
-		return nil, err
-	}
 	var text string
 	for k, v := range query {
 		if strings.EqualFold(k, "ipAddress") {
@@ -40,7 +35,7 @@ func checkAddress(_ context.Context, tx *rp.Tx, path, query map[string]string, _
 	if err != nil {
 		return nil, bad("InvalidIPAddressFormat", "IP address '%s' is not valid.", clip(text))
 	}
-	vnet, err := rp.Get[VNet](tx, id)
+	vnet, err := vnetOf(tx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +70,8 @@ func availability(tx *rp.Tx, s *rp.Resource[Subnet], want netip.Addr) (answer an
 		if !pre.Contains(want) {
 			continue
 		}
-		if !by[want] && !isReserved(pre, want) {
+		platform := isReserved(pre, want)
+		if !by[want] && !platform {
 			return map[string]any{"available": true}, true, nil
 		}
 		free := []string{}
@@ -87,7 +83,7 @@ func availability(tx *rp.Tx, s *rp.Resource[Subnet], want netip.Addr) (answer an
 				free = append(free, a.String())
 			}
 		}
-		return map[string]any{"available": false, "availableIPAddresses": free}, true, nil
+		return map[string]any{"available": false, "availableIPAddresses": free, "isPlatformReserved": platform}, true, nil
 	}
 	return nil, false, nil
 }
@@ -103,6 +99,6 @@ func checkLabel(_ context.Context, tx *rp.Tx, path, query map[string]string, _ [
 	if !label.MatchString(want) {
 		return nil, badLabel(want)
 	}
-	ip, err := PublicIPByLabel(tx, want, strings.ToLower(path["location"]))
+	ip, err := PublicIPByLabel(tx, want, normalLocation(path["location"]))
 	return map[string]any{"available": ip == nil}, err
 }

@@ -205,10 +205,20 @@ func ruleLinks(r *rp.Resource[Rule]) []rp.Link {
 
 func admitRule(ctx context.Context, tx *rp.Tx, _ rp.Op, new, _ *rp.Resource[Rule]) error {
 	v := &new.Properties
-	for _, ref := range slices.Concat(v.SourceASGs, v.DestinationASGs) {
-		if err := mustExist[ASG](tx, &ref, new.ID); err != nil {
+	asgs := slices.Concat(v.SourceASGs, v.DestinationASGs)
+	if len(asgs) > 0 {
+		group, err := rp.Get[NSG](tx, new.ID.Parent())
+		if err != nil {
 			return err
 		}
+		for _, ref := range asgs {
+			if err := inRegion[ASG](tx, &ref, group.Location, new.ID); err != nil {
+				return err
+			}
+		}
+	}
+	if err := oneNetwork(tx, new.ID, arm.ID{}, arm.ID{}, asgs); err != nil {
+		return err
 	}
 	if rp.Embedded(ctx) { // the group's own admission checks all rules together
 		return nil
@@ -217,7 +227,11 @@ func admitRule(ctx context.Context, tx *rp.Tx, _ rp.Op, new, _ *rp.Resource[Rule
 	if err != nil {
 		return err
 	}
-	return noConflict(new, siblings)
+	if err := noConflict(new, siblings); err != nil {
+		return err
+	}
+	others := slices.DeleteFunc(slices.Clone(siblings), func(r *rp.Resource[Rule]) bool { return r.ID.Key() == new.ID.Key() })
+	return withinLimits(new.ID.Parent(), append(others, new))
 }
 
 // noConflict refuses a rule that has the priority and direction of another one.

@@ -12,41 +12,21 @@ import (
 
 // Subnet is the properties of a subnet (Network REST: SubnetPropertiesFormat).
 type Subnet struct {
-	AddressPrefix         string            `json:"addressPrefix,omitempty"`
-	AddressPrefixes       []string          `json:"addressPrefixes,omitempty"`
-	NSG                   *Ref              `json:"networkSecurityGroup,omitempty"`
-	RouteTable            *Ref              `json:"routeTable,omitempty"`
-	NATGateway            *Ref              `json:"natGateway,omitempty"`
-	ServiceEndpoints      []ServiceEndpoint `json:"serviceEndpoints,omitempty"`
-	Delegations           []Delegation      `json:"delegations"`
-	DefaultOutboundAccess *bool             `json:"defaultOutboundAccess,omitempty"`
-	EndpointPolicies      string            `json:"privateEndpointNetworkPolicies,omitempty"`
-	LinkServicePolicies   string            `json:"privateLinkServiceNetworkPolicies,omitempty"`
+	AddressPrefix    string            `json:"addressPrefix,omitempty"`
+	AddressPrefixes  []string          `json:"addressPrefixes,omitempty"`
+	NSG              *Ref              `json:"networkSecurityGroup,omitempty"`
+	RouteTable       *Ref              `json:"routeTable,omitempty"`
+	NATGateway       *Ref              `json:"natGateway,omitempty"`
+	ServiceEndpoints []ServiceEndpoint `json:"serviceEndpoints,omitempty"`
+	// ServiceEndpointPolicies say which resources the service endpoints reach; none: all.
+	ServiceEndpointPolicies []Ref        `json:"serviceEndpointPolicies,omitempty"`
+	Delegations             []Delegation `json:"delegations"`
+	DefaultOutboundAccess   *bool        `json:"defaultOutboundAccess,omitempty"`
+	EndpointPolicies        string       `json:"privateEndpointNetworkPolicies,omitempty"`
+	LinkServicePolicies     string       `json:"privateLinkServiceNetworkPolicies,omitempty"`
 
 	IPConfigurations []Ref `json:"ipConfigurations,omitempty" rp:"readonly"`
 	PrivateEndpoints []Ref `json:"privateEndpoints,omitempty" rp:"readonly"`
-}
-
-// ServiceEndpoint lets a subnet reach a service's public address as itself.
-type ServiceEndpoint struct {
-	Service   string   `json:"service"`
-	Locations []string `json:"locations,omitempty"`
-	State     string   `json:"provisioningState,omitempty"`
-}
-
-// Delegation gives a subnet to one service.
-type Delegation struct {
-	ID         string               `json:"id,omitempty"`
-	Name       string               `json:"name"`
-	Type       string               `json:"type,omitempty"`
-	Properties DelegationProperties `json:"properties"`
-}
-
-// DelegationProperties of a Delegation.
-type DelegationProperties struct {
-	ServiceName string   `json:"serviceName"`
-	Actions     []string `json:"actions,omitempty"`
-	State       string   `json:"provisioningState,omitempty"`
 }
 
 // prefixes are the subnet's prefixes, whichever property has them.
@@ -60,14 +40,6 @@ func (s *Subnet) prefixes() []string {
 // judgesEndpoints says whether the subnet's security group applies to its private endpoints.
 func (s *Subnet) judgesEndpoints() bool {
 	return strings.EqualFold(s.EndpointPolicies, "Enabled") || strings.EqualFold(s.EndpointPolicies, "NetworkSecurityGroupEnabled")
-}
-
-// notDelegated refuses an interface in a subnet that belongs to another service.
-func (s *Subnet) notDelegated(id arm.ID, owner string) error {
-	if len(s.Delegations) == 0 {
-		return nil
-	}
-	return bad("SubnetDelegated", "Subnet %s is delegated to %s and cannot be used by %s.", id, s.Delegations[0].Properties.ServiceName, owner)
 }
 
 func (p *Provider) subnetType() rp.Registration {
@@ -89,6 +61,9 @@ func (p *Provider) subnetType() rp.Registration {
 		Present:   presentSubnet,
 		Release:   p.releaseSubnet,
 		Finalize:  applied[Subnet](p),
+		Actions: map[string]rp.Action[Subnet]{
+			"PrepareNetworkPolicies": {Do: networkPolicies}, "UnprepareNetworkPolicies": {Do: networkPolicies},
+		},
 	})
 }
 
@@ -113,24 +88,8 @@ func defaultSubnet(version string, r *rp.Resource[Subnet]) {
 	if s.LinkServicePolicies == "" {
 		s.LinkServicePolicies = "Enabled"
 	}
-	if s.Delegations == nil {
-		s.Delegations = []Delegation{}
-	}
-	for i := range s.ServiceEndpoints {
-		e := &s.ServiceEndpoints[i]
-		e.State = string(arm.Succeeded)
-		if len(e.Locations) == 0 {
-			e.Locations = []string{"*"}
-		}
-	}
-	for i := range s.Delegations {
-		d := &s.Delegations[i]
-		d.ID, d.Type = r.ID.String()+"/delegations/"+d.Name, SubnetType+"/delegations"
-		d.Properties.State = string(arm.Succeeded)
-		if d.Properties.Actions == nil {
-			d.Properties.Actions = []string{SubnetType + "/action"}
-		}
-	}
+	s.spellServiceEndpoints()
+	s.completeDelegations(r.ID)
 }
 
 var endpointPolicies = []string{"Disabled", "Enabled", "NetworkSecurityGroupEnabled", "RouteTableEnabled"}
@@ -157,6 +116,15 @@ func validateSubnet(_ rp.Op, new, _ *rp.Resource[Subnet]) error {
 	if !slices.ContainsFunc(endpointPolicies, func(v string) bool { return strings.EqualFold(v, s.EndpointPolicies) }) {
 		return bad("InvalidRequestFormat", "Cannot parse the request: privateEndpointNetworkPolicies of subnet %s is '%s'; it must be one of %s.", new.ID, clip(s.EndpointPolicies), strings.Join(endpointPolicies, ", "))
 	}
+	if err := s.validateServiceEndpoints(new.ID); err != nil {
+		return err
+	}
+	if err := s.validateDelegations(new.ID); err != nil {
+		return err
+	}
+	if len(s.ServiceEndpointPolicies) > 0 {
+		return arm.NotImplemented("Service endpoint policies are not enforced yet: subnet %s names %s.", new.ID, clip(s.ServiceEndpointPolicies[0].ID))
+	}
 	if s.RouteTable != nil {
 		return arm.NotImplemented("Routes are not enforced yet: subnet %s names route table %s.", new.ID, clip(s.RouteTable.ID))
 	}
@@ -176,10 +144,13 @@ type use struct {
 
 // uses are the references that the subnet has.
 func (s *Subnet) uses() []use {
-	return slices.DeleteFunc([]use{
-		{"networkSecurityGroup", NSGType, s.NSG}, {"routeTable", RouteTableType, s.RouteTable},
-		{"natGateway", NATGatewayType, s.NATGateway},
-	}, func(u use) bool { return u.ref == nil })
+	all := []use{
+		{"networkSecurityGroup", NSGType, s.NSG}, {"routeTable", RouteTableType, s.RouteTable}, {"natGateway", NATGatewayType, s.NATGateway},
+	}
+	for i := range s.ServiceEndpointPolicies {
+		all = append(all, use{"serviceEndpointPolicies", EndpointPolicyType, &s.ServiceEndpointPolicies[i]})
+	}
+	return slices.DeleteFunc(all, func(u use) bool { return u.ref == nil })
 }
 
 // subnetLinks: attaching something to a subnet needs join/action on it.
@@ -198,6 +169,9 @@ func admitSubnet(ctx context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource
 	if err != nil {
 		return err
 	}
+	if err := idle(ctx, tx, vnet, new, old); err != nil {
+		return err
+	}
 	if !rp.Embedded(ctx) { // else the virtual network's own admission checks all subnets together
 		if err := fits(vnet, new); err != nil {
 			return err
@@ -207,6 +181,12 @@ func admitSubnet(ctx context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource
 			return err
 		}
 		if err := noOverlap(new, siblings); err != nil {
+			return err
+		}
+	}
+	new.Properties.placeServiceEndpoints(vnet.Location)
+	for i := range new.Properties.ServiceEndpointPolicies {
+		if err := inRegion[EndpointPolicy](tx, &new.Properties.ServiceEndpointPolicies[i], vnet.Location, new.ID); err != nil {
 			return err
 		}
 	}
@@ -221,6 +201,9 @@ func admitSubnet(ctx context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource
 	}
 	if op == rp.Create {
 		return nil
+	}
+	if err := keepsDelegation(tx, new, old); err != nil {
+		return err
 	}
 	return keepsAllocations(tx, new, old)
 }
@@ -266,16 +249,49 @@ func noOverlap(s *rp.Resource[Subnet], others []*rp.Resource[Subnet]) error {
 	return nil
 }
 
-// keepsAllocations refuses a change of prefixes that would cut off an address in use.
+// keepsAllocations refuses to take away a prefix in which an address is in use; that another one would have the
+// address is no help, as in Azure.
 func keepsAllocations(tx *rp.Tx, new, old *rp.Resource[Subnet]) error {
-	if slices.Equal(new.Properties.prefixes(), old.Properties.prefixes()) {
-		return nil
-	}
-	held, err := allocations(tx, new.ID)
-	if err != nil || len(held) == 0 {
+	kept := new.Properties.prefixes()
+	gone := slices.DeleteFunc(slices.Clone(old.Properties.prefixes()), func(p string) bool { return slices.Contains(kept, p) })
+	prefixes, err := parsePrefixes(gone, new.ID)
+	if err != nil || len(prefixes) == 0 {
 		return err
 	}
-	return bad("InUsePrefixCannotBeDeleted", "IpPrefix %s on Subnet %s has active allocations and cannot be deleted.", strings.Join(old.Properties.prefixes(), ", "), new.ID.Name())
+	held, err := allocations(tx, new.ID)
+	if err != nil {
+		return err
+	}
+	for _, p := range prefixes {
+		if slices.ContainsFunc(held, func(h allocation) bool { return p.Contains(h.Addr) }) {
+			return bad("InUsePrefixCannotBeDeleted", "IpPrefix %s on Subnet %s has active allocations and cannot be deleted.", p, new.ID.Name())
+		}
+	}
+	return nil
+}
+
+// idle refuses a write of a subnet while an operation runs on its virtual network or on another of its subnets:
+// Azure works on one at a time.
+func idle(ctx context.Context, tx *rp.Tx, vnet *rp.Resource[VNet], new, old *rp.Resource[Subnet]) error {
+	if rp.Embedded(ctx) { // the virtual network's own operation, which waits for none that it begins itself
+		if old != nil && !old.State.Terminal() {
+			return busy(old.ID, old.State)
+		}
+		return nil
+	}
+	if !vnet.State.Terminal() {
+		return busy(vnet.ID, vnet.State)
+	}
+	siblings, err := rp.List[Subnet](tx, SubnetType, vnet.ID)
+	if err != nil {
+		return err
+	}
+	for _, s := range siblings {
+		if s.ID.Key() != new.ID.Key() && !s.State.Terminal() {
+			return busy(s.ID, s.State)
+		}
+	}
+	return nil
 }
 
 func presentSubnet(_ context.Context, tx *rp.Tx, r *rp.Resource[Subnet]) error {

@@ -8,8 +8,6 @@ import (
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/fabric"
-	"vauban.dev/fabric/dns"
-	"vauban.dev/provider/privatedns"
 )
 
 // httpsPorts are what the region's services listen on behind a private endpoint.
@@ -127,7 +125,7 @@ func (b *builder) networks() error {
 		}
 		out := fabric.Subnet{
 			ID: s.ID.String(), Prefixes: own, NATGateway: b.gateway(s.Properties.NATGateway), EndpointPolicies: s.Properties.judgesEndpoints(),
-			DefaultOutbound: s.Properties.DefaultOutboundAccess != nil && *s.Properties.DefaultOutboundAccess,
+			DefaultOutbound:  s.Properties.DefaultOutboundAccess != nil && *s.Properties.DefaultOutboundAccess,
 			ServiceEndpoints: s.Properties.endpoints(b.tags, b.regions[s.ID.Parent().Key()]),
 		}
 		if s.Properties.NSG != nil {
@@ -253,7 +251,7 @@ func (b *builder) hidden() error {
 		return err
 	}
 	for _, h := range nics {
-		n := fabric.NIC{ID: h.ID, Kind: fabric.Guest, Addrs: []netip.Addr{h.Addr}}
+		n := fabric.NIC{ID: h.ID, Kind: fabric.Guest, Addrs: []netip.Addr{h.Addr}, Forwarding: h.Forwarding, Managed: h.Managed}
 		if h.Public.IsValid() {
 			n.Public = []fabric.PublicAddress{{Private: h.Addr, Public: h.Public}}
 		}
@@ -265,23 +263,6 @@ func (b *builder) hidden() error {
 		}
 	}
 	return nil
-}
-
-// DNSModel is the private part of the resolver's model: zones and their links to the virtual networks of
-// Topology. Links to networks that no longer exist are left out.
-func (p *Provider) DNSModel(tx *rp.Tx) ([]dns.Zone, []dns.Link, error) {
-	zones, err := privatedns.Zones(tx)
-	if err != nil {
-		return nil, nil, err
-	}
-	links, err := privatedns.Links(tx, func(id arm.ID) (string, bool, error) {
-		v, err := liveVNet(tx, id)
-		if v == nil || err != nil {
-			return "", false, err
-		}
-		return v.ID.String(), true, nil
-	})
-	return zones, links, err
 }
 
 // VNetExists is what privatedns asks before it links a virtual network.

@@ -81,8 +81,6 @@ func validateLink(op rp.Op, new, old *rp.Resource[Link]) error {
 	switch {
 	case !strings.EqualFold(new.Location, "global"):
 		return arm.Errorf(http.StatusBadRequest, "LocationNotAvailableForResourceType", "The provided location '%s' is not available for resource type '%s'. List of available regions for the resource type is 'global'.", new.Location, LinkType)
-	case v.RegistrationEnabled:
-		return arm.NotImplemented("Automatic registration of virtual machines in private zones is not implemented: set registrationEnabled to false.")
 	case v.ResolutionPolicy != policyDefault && v.ResolutionPolicy != policyRedirect:
 		return badRequest("The resolution policy '%s' is not valid. Valid values: Default, NxDomainRedirect.", v.ResolutionPolicy)
 	case v.ResolutionPolicy == policyRedirect && !strings.HasPrefix(strings.ToLower(zone), "privatelink."):
@@ -105,21 +103,35 @@ func (p *Provider) admitLink(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.
 	if !exists {
 		return badRequest("The virtual network '%s' of link '%s' was not found.", id, new.ID.Name())
 	}
-	if op == rp.Update {
-		return nil
-	}
 	all, err := rp.List[Link](tx, LinkType, root)
 	if err != nil {
 		return err
 	}
-	zone := new.ID.Parent().Name()
+	zone, inZone, registering := new.ID.Parent(), 0, 0
 	for _, l := range all {
-		if l.ID.Key() == new.ID.Key() || l.State == arm.Deleting || !strings.EqualFold(l.Properties.VirtualNetwork.ID, id.String()) {
+		if l.ID.Key() == new.ID.Key() || l.State == arm.Deleting {
 			continue
 		}
-		if other := l.ID.Parent().Name(); strings.EqualFold(other, zone) {
-			return badRequest("A virtual network cannot be linked to multiple zones with overlapping namespaces. You tried to link virtual network with '%s' and '%s' zones.", zone, other)
+		other := l.ID.Parent()
+		if other.Key() == zone.Key() {
+			inZone++
+			registering += btoi(l.Properties.RegistrationEnabled)
 		}
+		if !strings.EqualFold(l.Properties.VirtualNetwork.ID, id.String()) {
+			continue
+		}
+		switch {
+		case op == rp.Create && strings.EqualFold(other.Name(), zone.Name()):
+			return badRequest("A virtual network cannot be linked to multiple zones with overlapping namespaces. You tried to link virtual network with '%s' and '%s' zones.", zone.Name(), other.Name())
+		case l.Properties.RegistrationEnabled && new.Properties.RegistrationEnabled:
+			return arm.Errorf(http.StatusConflict, "Conflict", "A virtual network can only be linked to 1 Private DNS zone(s) with auto-registration enabled; conflicting Private DNS zone is '%s'.", other)
+		}
+	}
+	switch {
+	case op == rp.Create && inZone >= maxLinks:
+		return badRequest("The zone '%s' has %d virtual network links; it can have no more.", zone.Name(), inZone)
+	case new.Properties.RegistrationEnabled && registering >= maxRegistering:
+		return badRequest("The zone '%s' has %d virtual network links with registration; it can have no more.", zone.Name(), registering)
 	}
 	return nil
 }
@@ -151,7 +163,7 @@ func Links(tx *rp.Tx, vnet func(arm.ID) (id string, ok bool, err error)) ([]dns.
 		if err != nil {
 			return nil, err
 		}
-		links = append(links, dns.Link{VNet: id, Zone: zone.ID.String(), NXDomainRedirect: l.Properties.ResolutionPolicy == policyRedirect})
+		links = append(links, dns.Link{VNet: id, Zone: zone.ID.String(), NXDomainRedirect: l.Properties.ResolutionPolicy == policyRedirect, Registration: l.Properties.RegistrationEnabled})
 	}
 	return links, nil
 }

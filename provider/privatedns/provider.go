@@ -1,10 +1,13 @@
 // Package privatedns is Microsoft.Network/privateDnsZones: zones, their links to virtual networks, and
-// their A, CNAME and SOA record sets. provider/network turns them into the resolver's model.
+// their record sets. provider/network turns them into the resolver's model, and says who is registered in them.
 package privatedns
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"vauban.dev/arm"
@@ -13,12 +16,12 @@ import (
 
 // The resource types.
 const (
-	ZoneType  = "Microsoft.Network/privateDnsZones"
-	LinkType  = ZoneType + "/virtualNetworkLinks"
-	AType     = ZoneType + "/A"
-	CNAMEType = ZoneType + "/CNAME"
-	SOAType   = ZoneType + "/SOA"
+	ZoneType = "Microsoft.Network/privateDnsZones"
+	LinkType = ZoneType + "/virtualNetworkLinks"
 )
+
+// setType is the type of the record sets of a kind.
+func setType(kind string) string { return ZoneType + "/" + kind }
 
 var versions = []string{"2018-09-01", "2020-01-01", "2020-06-01", "2024-06-01"}
 
@@ -43,7 +46,11 @@ func New(cfg Config) *Provider { return &Provider{cfg: cfg} }
 
 // Types are the registrations of all types of the provider.
 func (p *Provider) Types() []rp.Registration {
-	return []rp.Registration{p.zoneType(), p.linkType(), p.setType(AType), p.setType(CNAMEType), p.setType(SOAType), rp.Routes(listAll())}
+	list := []rp.Registration{p.zoneType(), p.linkType(), rp.Routes(listAll())}
+	for _, k := range kinds {
+		list = append(list, p.setType(k))
+	}
+	return list
 }
 
 // Ref is a reference to another resource.
@@ -54,6 +61,24 @@ type Ref struct {
 // badRequest is what the service answers for most of what a client does wrong.
 func badRequest(format string, args ...any) *arm.Error {
 	return arm.Errorf(http.StatusBadRequest, "BadRequest", format, args...)
+}
+
+// tree is v as a client sees it in JSON.
+func tree(v any) (map[string]any, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	var out map[string]any
+	return out, json.Unmarshal(b, &out)
+}
+
+// recordKey names a record among those of its set.
+func recordKey(a netip.Addr, target string, numbers ...uint16) string {
+	if a.IsValid() {
+		return a.String()
+	}
+	return strings.TrimSpace(fmt.Sprint(numbers) + " " + target)
 }
 
 func notFound(err error) bool {

@@ -2,7 +2,6 @@ package privatedns
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"net/http"
 	"net/netip"
@@ -11,7 +10,6 @@ import (
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
-	"vauban.dev/fabric/dns"
 )
 
 // RecordSet is the properties of a record set of any type (Private DNS REST: RecordSetProperties).
@@ -21,35 +19,22 @@ type RecordSet struct {
 	FQDN           string            `json:"fqdn,omitempty" rp:"readonly"`
 	AutoRegistered bool              `json:"isAutoRegistered" rp:"readonly"`
 	A              []ARecord         `json:"aRecords,omitempty"`
+	AAAA           []AAAARecord      `json:"aaaaRecords,omitempty"`
 	CNAME          *CNAMERecord      `json:"cnameRecord,omitempty"`
+	MX             []MXRecord        `json:"mxRecords,omitempty"`
+	PTR            []PTRRecord       `json:"ptrRecords,omitempty"`
 	SOA            *SOARecord        `json:"soaRecord,omitempty"`
+	SRV            []SRVRecord       `json:"srvRecords,omitempty"`
+	TXT            []TXTRecord       `json:"txtRecords,omitempty"`
 }
 
-// ARecord is one address.
-type ARecord struct {
-	Address string `json:"ipv4Address"`
-}
-
-// CNAMERecord is the alias of a set.
-type CNAMERecord struct {
-	CNAME string `json:"cname"`
-}
-
-// SOARecord is the start of authority of a zone.
-type SOARecord struct {
-	Host    string `json:"host"`
-	Email   string `json:"email"`
-	Serial  int64  `json:"serialNumber"`
-	Refresh int64  `json:"refreshTime"`
-	Retry   int64  `json:"retryTime"`
-	Expire  int64  `json:"expireTime"`
-	Minimum int64  `json:"minimumTtl"`
-}
-
-func (p *Provider) setType(name string) rp.Registration {
+func (p *Provider) setType(k kind) rp.Registration {
 	return rp.Of(rp.Type[RecordSet]{
-		Name: name, Kind: rp.Proxy, Versions: rp.Versions[RecordSet](versions...), ShowETag: true,
-		SyncDelete: true, StateProperty: "-", NoDelete: name == SOAType,
+		Name: setType(k.name), Kind: rp.Proxy, Versions: encoded(k), ShowETag: true,
+		SyncDelete: true, StateProperty: "-", NoDelete: k.name == "SOA",
+		Select: func(query map[string]string, r *rp.Resource[RecordSet]) bool {
+			return strings.HasSuffix(strings.ToLower(r.ID.Name()), suffixOf(query))
+		},
 		Validate:  validateSet,
 		Admit:     admitSet,
 		Reconcile: applied[RecordSet](p),
@@ -61,75 +46,144 @@ func (p *Provider) setType(name string) rp.Registration {
 	})
 }
 
-func validateSet(op rp.Op, new, old *rp.Resource[RecordSet]) error {
-	v, name := &new.Properties, new.ID.Name()
-	if name != "@" && !labels(name) {
-		return badRequest("The record set name '%s' is invalid.", name)
+// encoded are the versions of a type, whose list of records is shown even when it is empty.
+func encoded(k kind) []rp.Version[RecordSet] {
+	list := rp.Versions[RecordSet](versions...)
+	for i := range list {
+		list[i].Encode = func(s *RecordSet) (map[string]any, error) { return encode(k, s) }
 	}
-	if v.TTL < 0 || v.TTL > math.MaxInt32 {
-		return badRequest("The TTL %d of record set '%s' is not between 0 and %d.", v.TTL, name, math.MaxInt32)
+	return list
+}
+
+func encode(k kind, s *RecordSet) (map[string]any, error) {
+	out, err := tree(s)
+	property := strings.ToLower(k.name) + "Records"
+	if _, ok := out[property]; err == nil && !ok && k.name != "CNAME" && k.name != "SOA" {
+		out[property] = []any{}
 	}
-	kind := new.ID.Type().Types[1]
-	if (len(v.A) > 0 && !strings.EqualFold(kind, "A")) || (v.CNAME != nil && !strings.EqualFold(kind, "CNAME")) || (v.SOA != nil && !strings.EqualFold(kind, "SOA")) {
-		return badRequest("The records of record set '%s' are not of its type %s.", name, kind)
-	}
-	switch strings.ToUpper(kind) {
-	case "A":
-		seen := map[string]bool{}
-		for _, r := range v.A {
-			if a, err := netip.ParseAddr(r.Address); err != nil || !a.Is4() {
-				return badRequest("The IPv4 address '%s' of record set '%s' is not valid.", r.Address, name)
-			}
-			if seen[r.Address] {
-				return badRequest("Record set '%s' has the address '%s' twice.", name, r.Address)
-			}
-			seen[r.Address] = true
+	return out, err
+}
+
+// suffixOf is what names in a listing with this query end with: $recordsetnamesuffix, as the API has it.
+func suffixOf(query map[string]string) string {
+	for name, v := range query {
+		if strings.EqualFold(name, "$recordsetnamesuffix") || strings.EqualFold(name, "$recordsetnamesuffix ") {
+			return strings.ToLower(v)
 		}
+	}
+	return ""
+}
+
+func validateSet(op rp.Op, new, old *rp.Resource[RecordSet]) error {
+	v, name, k := &new.Properties, new.ID.Name(), kindOf(new.ID)
+	switch {
+	case name != "@" && !labels(name), len(name)+1+len(new.ID.Parent().Name()) > 253:
+		return badRequest("The record set name '%s' is invalid.", clip(name))
+	case v.TTL < 1 || v.TTL > math.MaxInt32:
+		return badRequest("The TTL %d of record set '%s' is invalid. It must be between 1 and %d seconds.", v.TTL, name, math.MaxInt32)
+	case len(v.Metadata) > maxMetadata:
+		return badRequest("The record set '%s' has %d metadata pairs; it can have %d.", name, len(v.Metadata), maxMetadata)
+	}
+	for i := range kinds {
+		if other := &kinds[i]; other != k && other.count(v) > 0 {
+			return badRequest("The records of record set '%s' are not of its type %s.", name, k.name)
+		}
+	}
+	n := k.count(v)
+	if n > maxRecords {
+		return badRequest("The record set '%s' of type %s has %d records; it can have %d.", name, k.name, n, maxRecords)
+	}
+	for i := range n {
+		if err := k.check(v, i); err != nil {
+			return badRequest("The record set '%s' of type %s is not valid: %v.", name, k.name, err)
+		}
+	}
+	switch k.name {
 	case "CNAME":
 		if name == "@" {
 			return badRequest("A CNAME record set cannot stand at the zone's apex.")
 		}
-		if v.CNAME == nil || !labels(strings.TrimSuffix(v.CNAME.CNAME, ".")) || strings.HasPrefix(v.CNAME.CNAME, "*") {
-			return badRequest("The CNAME of record set '%s' is not valid.", name)
-		}
 	case "SOA":
-		if name != "@" || op == rp.Create {
-			return badRequest("A zone has exactly one SOA record set, named '@', which comes with it.")
+		return validateSOA(op, new, old)
+	}
+	return unique(k, v, name)
+}
+
+// unique refuses a record that stands twice in its set.
+func unique(k *kind, v *RecordSet, name string) error {
+	if k.name == "TXT" || k.data == nil {
+		return nil
+	}
+	seen := map[string]bool{}
+	for i := range k.count(v) {
+		d, err := k.data(v, i)
+		if err != nil {
+			return badRequest("The record set '%s' of type %s is not valid: %v.", name, k.name, err)
 		}
-		if v.SOA == nil {
-			return badRequest("Record set 'SOA/@' needs a soaRecord.")
+		d.Target = strings.ToLower(strings.TrimSuffix(d.Target, "."))
+		key := recordKey(d.Addr, d.Target, d.Preference, d.Weight, d.Port)
+		if seen[key] {
+			return badRequest("The record set '%s' of type %s has a record twice: %s.", name, k.name, key)
 		}
-		v.SOA.Host, v.SOA.Serial = old.Properties.SOA.Host, old.Properties.SOA.Serial
-		for _, n := range []int64{v.SOA.Refresh, v.SOA.Retry, v.SOA.Expire, v.SOA.Minimum} {
-			if n < 0 || n > math.MaxInt32 {
-				return badRequest("A time of the SOA record is not between 0 and %d seconds.", math.MaxInt32)
-			}
+		seen[key] = true
+	}
+	return nil
+}
+
+func validateSOA(op rp.Op, new, old *rp.Resource[RecordSet]) error {
+	v := &new.Properties
+	if new.ID.Name() != "@" || op == rp.Create {
+		return badRequest("A zone has exactly one SOA record set, named '@', which comes with it.")
+	}
+	if v.SOA == nil {
+		return badRequest("Record set 'SOA/@' needs a soaRecord.")
+	}
+	v.SOA.Host, v.SOA.Serial = old.Properties.SOA.Host, old.Properties.SOA.Serial
+	if err := checkTarget("email", v.SOA.Email); err != nil {
+		return badRequest("The SOA record is not valid: %v.", err)
+	}
+	for _, n := range []int64{v.SOA.Refresh, v.SOA.Retry, v.SOA.Expire, v.SOA.Minimum} {
+		if n < 0 || n > math.MaxInt32 {
+			return badRequest("A time of the SOA record is not between 0 and %d seconds.", math.MaxInt32)
 		}
 	}
 	return nil
 }
 
-// admitSet refuses an alias beside other records of its name (RFC 1034 section 3.6.2).
+// admitSet refuses an alias beside other records of its name (RFC 1034 section 3.6.2), and more sets than a
+// zone can have. What a client writes is his, also where a machine was registered before.
 func admitSet(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[RecordSet]) error {
+	new.Properties.AutoRegistered = false
 	if op == rp.Update {
 		return nil
+	}
+	n, err := countSets(tx, new.ID.Parent())
+	if err != nil {
+		return err
+	}
+	if n >= maxRecordSets {
+		return arm.Errorf(http.StatusBadRequest, "TooManyRecordSets", "The zone '%s' has %d record sets; it can have no more.", new.ID.Parent().Name(), n)
 	}
 	return conflicts(tx, new.ID)
 }
 
+// conflicts refuses a set that cannot stand beside those of its name.
 func conflicts(tx *rp.Tx, id arm.ID) error {
-	other := "CNAME"
-	if strings.EqualFold(id.Type().Types[1], "CNAME") {
-		other = "A"
+	mine := kindOf(id)
+	for _, k := range kinds {
+		if k.name == mine.name || (k.name != "CNAME" && mine.name != "CNAME") {
+			continue
+		}
+		other, err := rp.Get[RecordSet](tx, id.Parent().Child(k.name, id.Name()))
+		if notFound(err) || (err == nil && other.State == arm.Deleting) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		return arm.Errorf(http.StatusConflict, "Conflict", "The record set '%s' of type %s cannot be created: a record set of type %s with this name exists, and a CNAME stands alone.", id.Name(), mine.name, k.name)
 	}
-	_, err := rp.Get[RecordSet](tx, id.Parent().Child(other, id.Name()))
-	if notFound(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return arm.Errorf(http.StatusConflict, "Conflict", "The record set '%s' of type %s cannot be created: a record set of type %s with this name exists, and a CNAME stands alone.", id.Name(), id.Type().Types[1], other)
+	return nil
 }
 
 func presentSet(_ context.Context, _ *rp.Tx, r *rp.Resource[RecordSet]) error {
@@ -138,34 +192,7 @@ func presentSet(_ context.Context, _ *rp.Tx, r *rp.Resource[RecordSet]) error {
 	if r.ID.Name() == "@" {
 		r.Properties.FQDN = strings.ToLower(zone + ".")
 	}
-	if strings.EqualFold(r.ID.Type().Types[1], "A") && r.Properties.A == nil {
-		r.Properties.A = []ARecord{}
-	}
 	return nil
-}
-
-// model is the set as the resolver has it.
-func (s *RecordSet) model(name string) (dns.Set, error) {
-	out := dns.Set{Name: name, TTL: uint32(s.TTL)}
-	if s.CNAME != nil {
-		out.CNAME = s.CNAME.CNAME
-		return out, nil
-	}
-	for _, r := range s.A {
-		a, err := netip.ParseAddr(r.Address)
-		if err != nil {
-			return out, fmt.Errorf("privatedns: stored record %s: %w", name, err)
-		}
-		out.Addrs = append(out.Addrs, a)
-	}
-	return out, nil
-}
-
-func (s *SOARecord) model(ttl int64) dns.SOA {
-	return dns.SOA{
-		Host: s.Host, Email: s.Email, Serial: uint32(s.Serial), Refresh: uint32(s.Refresh), Retry: uint32(s.Retry),
-		Expire: uint32(s.Expire), MinimumTTL: uint32(s.Minimum), TTL: uint32(ttl),
-	}
 }
 
 // EndpointTTL is the TTL of the records that private endpoints write, in seconds.
@@ -198,6 +225,7 @@ func PutA(tx *rp.Tx, zone arm.ID, name string, addrs []netip.Addr, creator strin
 		r.Properties.A = append(r.Properties.A, ARecord{Address: a.String()})
 	}
 	r.Properties.Metadata = map[string]string{"creator": creator}
+	r.Properties.AutoRegistered = false
 	return rp.Save(tx, r)
 }
 

@@ -2,13 +2,19 @@ package privatedns
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+
+	mdns "github.com/miekg/dns"
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/fabric/dns"
+	"vauban.dev/store"
 )
 
 // Zone is the properties of a private zone (Private DNS REST: PrivateZoneProperties).
@@ -28,6 +34,10 @@ const (
 	maxRegistering = 100
 )
 
+// reservedZones are names that no zone can have; those below them can.
+// https://learn.microsoft.com/azure/dns/private-dns-privatednszone#restrictions
+var reservedZones = []string{"azclient.ms", "azure.com", "cloudapp.net", "core.windows.net", "microsoft.com", "msidentity.com", "trafficmanager.net", "windows.net"}
+
 func (p *Provider) zoneType() rp.Registration {
 	return rp.Of(rp.Type[Zone]{
 		Name: ZoneType, Kind: rp.Tracked, Versions: rp.Versions[Zone](versions...), ShowETag: true,
@@ -36,6 +46,9 @@ func (p *Provider) zoneType() rp.Registration {
 			name := new.ID.Name()
 			if n := strings.Count(name, ".") + 1; !labels(name) || strings.HasPrefix(name, "*") || n > 34 {
 				return badRequest("The domain name '%s' is invalid. Private DNS zone names have 2 to 34 labels of letters, digits, '-' and '_'.", name)
+			}
+			if slices.Contains(reservedZones, strings.ToLower(name)) {
+				return badRequest("The zone name '%s' is reserved.", name)
 			}
 			if !strings.EqualFold(new.Location, "global") {
 				return arm.Errorf(http.StatusBadRequest, "LocationNotAvailableForResourceType", "The provided location '%s' is not available for resource type '%s'. List of available regions for the resource type is 'global'.", new.Location, ZoneType)
@@ -62,7 +75,7 @@ func admitZone(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[Zone]
 }
 
 func presentZone(_ context.Context, tx *rp.Tx, r *rp.Resource[Zone]) error {
-	sets, err := recordSets(tx, r.ID)
+	n, err := countSets(tx, r.ID)
 	if err != nil {
 		return err
 	}
@@ -72,7 +85,12 @@ func presentZone(_ context.Context, tx *rp.Tx, r *rp.Resource[Zone]) error {
 	}
 	z := &r.Properties
 	z.MaxRecordSets, z.MaxLinks, z.MaxRegistering = maxRecordSets, maxLinks, maxRegistering
-	z.RecordSets, z.LinkCount, z.RegistrationCount = len(sets), len(links), 0
+	z.RecordSets, z.LinkCount, z.RegistrationCount = n, len(links), 0
+	for _, l := range links {
+		if l.Properties.RegistrationEnabled {
+			z.RegistrationCount++
+		}
+	}
 	return nil
 }
 
@@ -88,8 +106,8 @@ func releaseZone(_ context.Context, tx *rp.Tx, r *rp.Resource[Zone]) error {
 // recordSets are the sets of a zone, of all types.
 func recordSets(tx *rp.Tx, zone arm.ID) ([]*rp.Resource[RecordSet], error) {
 	var all []*rp.Resource[RecordSet]
-	for _, t := range []string{AType, CNAMEType, SOAType} {
-		list, err := rp.List[RecordSet](tx, t, zone)
+	for _, k := range kinds {
+		list, err := rp.List[RecordSet](tx, setType(k.name), zone)
 		if err != nil {
 			return nil, err
 		}
@@ -98,12 +116,24 @@ func recordSets(tx *rp.Tx, zone arm.ID) ([]*rp.Resource[RecordSet], error) {
 	return slices.DeleteFunc(all, func(r *rp.Resource[RecordSet]) bool { return r.State == arm.Deleting }), nil
 }
 
+// countSets is how many record sets a zone has. They go at once when they are deleted, so that all that are
+// stored count.
+func countSets(tx *rp.Tx, zone arm.ID) (n int, err error) {
+	for _, k := range kinds {
+		err = errors.Join(err, tx.Scan(rp.StoreKind(setType(k.name)), zone.Key()+"/", "", func(store.Doc) bool {
+			n++
+			return true
+		}))
+	}
+	return n, err
+}
+
 // listAll is GET {zone}/ALL: the sets of all types in one list.
 func listAll() rp.Route {
+	const pattern = "/subscriptions/{subscription}/resourceGroups/{group}/providers/" + ZoneType + "/{zone}/ALL"
 	return rp.Route{
-		Method: http.MethodGet, Pattern: "/subscriptions/{subscription}/resourceGroups/{group}/providers/" + ZoneType + "/{zone}/ALL",
-		Permission: ZoneType + "/ALL/read", Versions: versions,
-		Do: func(ctx context.Context, tx *rp.Tx, path, _ map[string]string, _ []byte) (any, error) {
+		Method: http.MethodGet, Pattern: pattern, Permission: ZoneType + "/ALL/read", Versions: versions,
+		Do: func(ctx context.Context, tx *rp.Tx, path, query map[string]string, _ []byte) (any, error) {
 			id, err := arm.ParseID("/subscriptions/" + path["subscription"] + "/resourceGroups/" + path["group"] + "/providers/" + ZoneType + "/" + path["zone"])
 			if err != nil {
 				return nil, err
@@ -112,20 +142,79 @@ func listAll() rp.Route {
 			if err != nil {
 				return nil, err
 			}
+			from, top, err := page(query)
+			if err != nil {
+				return nil, err
+			}
 			sets, err := recordSets(tx, zone.ID)
 			if err != nil {
 				return nil, err
 			}
+			suffix := suffixOf(query)
+			sets = slices.DeleteFunc(sets, func(s *rp.Resource[RecordSet]) bool {
+				return !strings.HasSuffix(strings.ToLower(s.ID.Name()), suffix)
+			})
+			sets = sets[min(from, len(sets)):]
+			body := map[string]any{}
+			if len(sets) > top {
+				sets = sets[:top]
+				body["nextLink"] = nextPage(zone.ID, query, from+top)
+			}
 			value := make([]any, len(sets))
 			for i, s := range sets {
-				if err := presentSet(ctx, tx, s); err != nil {
+				if value[i], err = shown(ctx, tx, s); err != nil {
 					return nil, err
 				}
-				value[i] = map[string]any{"id": s.ID.String(), "name": s.ID.Name(), "type": s.ID.Type().String(), "etag": s.ETag, "properties": s.Properties}
 			}
-			return map[string]any{"value": value}, nil
+			body["value"] = value
+			return body, nil
 		},
 	}
+}
+
+// shown is a record set as it stands in ALL.
+func shown(ctx context.Context, tx *rp.Tx, s *rp.Resource[RecordSet]) (any, error) {
+	if err := presentSet(ctx, tx, s); err != nil {
+		return nil, err
+	}
+	properties, err := encode(*kindOf(s.ID), &s.Properties)
+	return map[string]any{"id": s.ID.String(), "name": s.ID.Name(), "type": s.ID.Type().String(), "etag": s.ETag, "properties": properties}, err
+}
+
+// maxPage is how many record sets a page of ALL has at most.
+const maxPage = 1000
+
+// page reads $top and $skipToken, which counts the sets of the pages before.
+func page(query map[string]string) (from, top int, err error) {
+	top = maxPage
+	for name, v := range query {
+		n, bad := strconv.Atoi(v)
+		switch {
+		case strings.EqualFold(name, "$top"):
+			if bad != nil || n < 1 {
+				return 0, 0, arm.Errorf(http.StatusBadRequest, "InvalidTopQueryString", "The $top query string '%s' is not a positive number.", clip(v))
+			}
+			top = min(n, maxPage)
+		case strings.EqualFold(name, "$skipToken"):
+			if bad != nil || n < 0 {
+				return 0, 0, arm.Errorf(http.StatusBadRequest, "InvalidSkipToken", "The $skipToken '%s' is not one that this service gave out.", clip(v))
+			}
+			from = n
+		}
+	}
+	return from, top, nil
+}
+
+// nextPage is the link to the sets after the first n. Routes do not see the host that they were called by; ARM's is
+// this one.
+func nextPage(zone arm.ID, query map[string]string, n int) string {
+	q := url.Values{"$skipToken": {strconv.Itoa(n)}}
+	for name, v := range query {
+		if !strings.EqualFold(name, "$skipToken") {
+			q.Set(name, v)
+		}
+	}
+	return "https://management.azure.com" + (&url.URL{Path: zone.String() + "/ALL"}).EscapedPath() + "?" + q.Encode()
 }
 
 // Zones are all zones with their records, as the resolver takes them.
@@ -149,9 +238,12 @@ func Zones(tx *rp.Tx) ([]dns.Zone, error) {
 				out.SOA = s.Properties.SOA.model(s.Properties.TTL)
 				continue
 			}
-			set, err := s.Properties.model(s.ID.Name())
+			set, err := s.Properties.model(s.ID)
 			if err != nil {
 				return nil, err
+			}
+			if set.Type == mdns.TypeCNAME && len(set.Data) == 0 {
+				continue // a set that has no alias yet (az makes it before it has one)
 			}
 			out.Sets = append(out.Sets, set)
 		}

@@ -51,9 +51,25 @@ func listCost(l []rule) (c float64) {
 }
 
 // Build compiles the list. What no rule matches is denied. A rule with an empty set matches nothing.
-func Build(rules []Rule) *Node {
-	s := newSets()
-	return build(rules, s, setRelations{s})
+func Build(rules []Rule) *Node { return NewBuilder().Build(rules) }
+
+// Builder compiles one list after another and remembers how parts of lists were simplified: a list that differs from
+// an earlier one in a rule is compiled in a fraction of the time. What it returns depends on the list alone. It is not
+// safe for concurrent use.
+type Builder struct{ sets *sets }
+
+// NewBuilder returns a Builder that remembers nothing yet.
+func NewBuilder() *Builder { return &Builder{newSets()} }
+
+// remembered is how many sets and simplifications a Builder keeps before it starts anew: some 10 MB.
+const remembered = 100_000
+
+// Build is the package's Build.
+func (b *Builder) Build(rules []Rule) *Node {
+	if len(b.sets.ids)+len(b.sets.reduced) > remembered {
+		b.sets = newSets()
+	}
+	return build(rules, b.sets, setRelations{b.sets})
 }
 
 // build lets a leaf cost twice as much until the diagram is small enough; in the end it is one leaf,
@@ -177,8 +193,8 @@ func (b *builder) lookup(n *Node, list []rule, p *partition, depth int) {
 		if b.tooLarge {
 			return
 		}
-		if specific, ok := b.specific(class); ok {
-			class = append(specific, b.shared(p.wide[i], depth+1))
+		if specific, wide, ok := b.specific(class, p.full[i]); ok {
+			class = append(specific, b.shared(wide, depth+1))
 		}
 		next[i] = b.node(class, depth+1)
 	}
@@ -209,27 +225,37 @@ func (n *Node) settle() {
 	n.Cases = slices.DeleteFunc(n.Cases, func(c Case) bool { return c.Next == n.Else })
 }
 
-// specific returns the rules of a class that were not wide, with the earlier wide ones that they cannot
-// do without: those of another action that overlap one of them. What remains is the wide list, which
-// all classes share; ok tells whether sharing it pays.
-func (b *builder) specific(class []rule) (out []rule, ok bool) {
+// specific splits a class into the rules that are not wide, with the earlier wide ones that they cannot do
+// without (those of another action that overlap one of them), and the wide list, which all classes share. It
+// looks at the rules as they stand: a simplified list may lack a rule for the sake of one that the wide list
+// has and it has not. Ok tells whether sharing pays.
+func (b *builder) specific(class, full []rule) (out, wide []rule, ok bool) {
 	cost := listCost(class)
 	if cost <= b.limit {
-		return nil, false
+		return nil, nil, false
 	}
-	in := make([]bool, len(class))
-	for i := len(class) - 1; i >= 0; i-- {
-		in[i] = !class[i].wide
-		for j := i + 1; j < len(class) && !in[i]; j++ {
-			in[i] = in[j] && !sameAction(&class[i], &class[j]) && b.rel.overlap(&class[i], &class[j])
+	in := make([]bool, len(full))
+	for i := len(full) - 1; i >= 0; i-- {
+		in[i] = !full[i].wide
+		for j := i + 1; j < len(full) && !in[i]; j++ {
+			in[i] = in[j] && !sameAction(&full[i], &full[j]) && b.rel.overlap(&full[i], &full[j])
 		}
 	}
-	for i := range class {
+	for i := range full {
 		if in[i] {
-			out = append(out, class[i])
+			out = append(out, full[i])
+		}
+		if full[i].wide {
+			wide = append(wide, full[i])
 		}
 	}
-	return out, listCost(out)+shareCost < 0.6*cost
+	then := &Node{}
+	out = b.simplify(append(out, rule{next: then}), false)
+	last := len(out) - 1
+	if out[last].next != then { // a specific rule catches all: nothing is left to share
+		return nil, nil, false
+	}
+	return out[:last], wide, listCost(out[:last])+shareCost < 0.6*cost
 }
 
 // shared is the catch-all that goes on with the wide rules of a class, which other classes share.

@@ -14,7 +14,7 @@ type partition struct {
 	ranges  []interval.Interval
 	class   []int    // of each range
 	classes [][]rule // the field cleared, simplified
-	wide    [][]rule // of each class: its rules that are wide, as far as they stand in other classes too
+	full    [][]rule // of each class: the field cleared, as they stand
 	score   float64
 	worst   float64 // cost of the lookup and the most expensive class
 }
@@ -90,6 +90,7 @@ type classifier struct {
 	wide   []bool // of each rule of the list
 	byLive map[string]int
 	byList map[string]int
+	rest   []rule // room for one class before it is simplified
 }
 
 func (c *classifier) add(lo, hi uint64, live bitset) {
@@ -106,30 +107,31 @@ func (c *classifier) class(live bitset) int {
 	if id, ok := c.byLive[string(live)]; ok {
 		return id
 	}
-	var rest, wide []rule
+	c.rest = c.rest[:0]
 	for i := range c.list {
-		if !live.has(i) {
-			continue
-		}
-		r := c.list[i]
-		r.wide = c.wide[i]
-		r.match[c.p.field] = set{}
-		rest = append(rest, r)
-		if r.wide {
-			wide = append(wide, r)
+		if live.has(i) {
+			c.rest = append(c.rest, c.cleared(i))
 		}
 	}
-	rest = c.b.simplify(rest, false)
+	rest := c.b.reduce(c.rest)
 	key := listKey(rest)
 	id, ok := c.byList[key]
 	if !ok {
 		id = len(c.p.classes)
 		c.byList[key] = id
 		c.p.classes = append(c.p.classes, rest)
-		c.p.wide = append(c.p.wide, wide)
+		c.p.full = append(c.p.full, slices.Clone(c.rest))
 	}
 	c.byLive[string(live)] = id
 	return id
+}
+
+// cleared is a rule of the list without what the cut has decided.
+func (c *classifier) cleared(i int) rule {
+	r := c.list[i]
+	r.wide = c.wide[i]
+	r.match[c.p.field] = set{}
+	return r
 }
 
 // scored weighs the worst and the mean class against the size of what comes out.

@@ -197,6 +197,26 @@ func TestSameVerdictAsLinear(t *testing.T) {
 	}
 }
 
+// An allow that a specific deny shadows, behind which only the default is left, as Azure's default rules have
+// it: the deny may not go missing from what is compiled apart for the sake of a list that still has the allow.
+func TestShadowedAllow(t *testing.T) {
+	set := func(of ...interval.Interval) interval.Set { return interval.New(of...) }
+	own, platform := prefix(vnet, 16), prefix(168<<24|63<<16|129<<8|16, 32)
+	far := func(n uint32) interval.Interval { return prefix(n<<24|n, 32) }
+	g := newGenerator(1)
+	rules := []Rule{
+		{Match: Values{nil, set(far(20), far(23), far(40), prefix(vnet, 21)), nil, set(interval.Interval{Lo: 197, Hi: 614}, interval.Interval{Lo: 8080, Hi: 8080})}, Allow: true},
+		{Match: Values{set(prefix(vnet|256, 32), far(20), far(23), far(40), far(169))}, Allow: true},
+		{Match: Values{set(prefix(vnet|768, 25)), set(prefix(vnet|773, 32))}},
+		{Match: Values{set(own, platform), append(set(prefix(vnet, 22)), g.tags[3]...)}},
+		{Match: Values{set(own, platform), set(own)}, Allow: true},
+		{Match: Values{set(platform)}, Allow: true},
+	}
+	if wrong, p := disagreements(g, rules, Build(rules), 20000); wrong > 0 {
+		t.Fatalf("%d of 20000 packets judged wrongly, such as %v", wrong, p)
+	}
+}
+
 // The paper's promise: what a packet meets does not grow with the list.
 func TestCostIsBounded(t *testing.T) {
 	for _, c := range []struct {

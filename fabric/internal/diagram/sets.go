@@ -1,6 +1,7 @@
 package diagram
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 
 	"vauban.dev/fabric/internal/interval"
@@ -21,6 +22,7 @@ type rule struct {
 	next  *Node
 	// wide says that the rule had any value on the field that its list was last cut by.
 	wide bool
+	at   int // its place in the list that is being reduced
 }
 
 func (r *rule) catchAll() bool {
@@ -43,15 +45,16 @@ type relations interface {
 	overlap(a, b *rule) bool
 }
 
-// sets interns interval sets and remembers how they relate.
+// sets interns interval sets and remembers how they relate, and what lists of rules on them come to.
 type sets struct {
 	ids     map[string]set
 	subset  map[[2]int]bool
 	overlap map[[2]int]bool
+	reduced map[[sha256.Size]byte][]uint16 // by listKey: the rules that simplification keeps
 }
 
 func newSets() *sets {
-	return &sets{ids: map[string]set{}, subset: map[[2]int]bool{}, overlap: map[[2]int]bool{}}
+	return &sets{ids: map[string]set{}, subset: map[[2]int]bool{}, overlap: map[[2]int]bool{}, reduced: map[[sha256.Size]byte][]uint16{}}
 }
 
 func (s *sets) intern(v interval.Set, f Field) set {

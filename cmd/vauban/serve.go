@@ -202,7 +202,7 @@ func (w *world) openProviders(context.Context) (err error) {
 		Clock: w.clock, Log: w.log, Runs: w.runs, Containers: data, SAS: containerSAS{w.accounts}, Tokens: runTokens{w.entra}, Access: w.access,
 		Network: mlNetwork{w.network, w.sync}, Launcher: w.launcher, TenantID: tenant.ID, Images: images,
 	})
-	w.links = privatelink.New(accounts.Target(), vaults.Target(), w.ml.Target())
+	w.links = privatelink.New(accounts.Target(), vaults.Target(), w.ml.Target(), network.LinkServiceTarget())
 	targets.Links, w.sync.links = w.links, w.links
 	accounts.Use(w.links)
 	vaults.Use(w.links)

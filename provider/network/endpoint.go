@@ -30,6 +30,8 @@ type Endpoint struct {
 
 	// Members are what was connected, each with its address.
 	Members []EndpointMember `json:"members,omitempty" rp:"private"`
+	// Target is the id behind privateLinkServiceId, which may be an alias.
+	Target string `json:"target,omitempty" rp:"private"`
 	// ConnectionName is that of the target's privateEndpointConnections resource.
 	ConnectionName string `json:"connectionName,omitempty" rp:"private"`
 }
@@ -130,7 +132,11 @@ func (v *Endpoint) connection() (c *Connection, manual bool) {
 	return nil, false
 }
 
+// target is the resource that the endpoint leads to.
 func (v *Endpoint) target() (arm.ID, error) {
+	if v.Target != "" {
+		return arm.ParseID(v.Target)
+	}
 	c, _ := v.connection()
 	if c == nil {
 		return arm.ID{}, bad("InvalidRequestFormat", "A private endpoint needs a connection.")
@@ -175,9 +181,15 @@ func validateEndpoint(op rp.Op, new, old *rp.Resource[Endpoint]) error {
 // its sub-resources.
 func validateConnection(r *rp.Resource[Endpoint]) error {
 	c, manual := r.Properties.connection()
+	if serviceAlias.MatchString(c.Properties.ServiceID) {
+		return nil
+	}
 	target, err := arm.ParseID(c.Properties.ServiceID)
 	if err != nil {
 		return bad("InvalidReferenceId", "Value for reference id is not valid. Property privateLinkServiceId of resource %s is '%s'.", r.ID, clip(c.Properties.ServiceID))
+	}
+	if strings.EqualFold(target.Type().String(), LinkServiceType) {
+		return nil // it has no sub-resources
 	}
 	id := connectionID(r.ID, c.Name, manual)
 	switch {
@@ -252,11 +264,12 @@ func (p *Provider) admitEndpoint(_ context.Context, tx *rp.Tx, op rp.Op, new, ol
 	if err != nil {
 		return err
 	}
-	c, manual := v.connection()
-	target, err := v.target()
+	target, manual, err := chosenTarget(tx, new)
 	if err != nil {
 		return err
 	}
+	v.Target = target.String()
+	c, _ := v.connection()
 	link, err := p.cfg.Targets.Connect(tx, target, c.Properties.GroupIDs, new.ID, c.Properties.RequestMessage, manual)
 	if notFound(err) {
 		return missing(target, new.ID)

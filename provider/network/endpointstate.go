@@ -82,20 +82,25 @@ func (p *Provider) releaseEndpoint(_ context.Context, tx *rp.Tx, r *rp.Resource[
 		if err != nil {
 			return err
 		}
-		nic, err := rp.Get[Interface](tx, id)
-		if notFound(err) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		nic.Properties.PrivateEndpoint = nil // which is what keeps others from deleting it
-		if err := rp.Save(tx, nic); err != nil {
-			return err
-		}
-		if err := rp.Remove(tx, id); err != nil {
+		if err := removeOwnNIC(tx, id); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// removeOwnNIC removes the interface of an endpoint or private link service, which clients cannot.
+func removeOwnNIC(tx *rp.Tx, id arm.ID) error {
+	nic, err := rp.Get[Interface](tx, id)
+	if notFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	nic.Properties.PrivateEndpoint, nic.Properties.LinkService = nil, nil // which is what keeps others from deleting it
+	if err := rp.Save(tx, nic); err != nil {
+		return err
+	}
+	return rp.Remove(tx, id)
 }

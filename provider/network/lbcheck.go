@@ -20,6 +20,20 @@ func (b *balancer) check(tx *rp.Tx) error {
 	if err := b.checkMembers(tx); err != nil {
 		return err
 	}
+	for _, f := range b.frontends {
+		services, err := linkServicesOf(tx, f.ID)
+		if err != nil {
+			return err
+		}
+		for _, s := range services {
+			if err := b.servable(f.ID, s.ID); err != nil {
+				return err
+			}
+			if sub := s.Properties.Configs[0].Properties.Subnet; f.Properties.Subnet == nil || !sameVNet(sub, f.Properties.Subnet) {
+				return bad("InvalidRequestFormat", "Frontend IP configuration %s must stay in the virtual network of private link service %s, which uses it.", f.ID, s.ID)
+			}
+		}
+	}
 	return b.checkAddresses(tx)
 }
 
@@ -370,4 +384,11 @@ func balancersOf(tx *rp.Tx, id string, c *IPConfigFields, known *balancer) ([]*b
 		list = append(list, b)
 	}
 	return list, nil
+}
+
+// sameVNet says whether two references to subnets name one virtual network.
+func sameVNet(a, b *Ref) bool {
+	x, err1 := arm.ParseID(a.ID)
+	y, err2 := arm.ParseID(b.ID)
+	return err1 == nil && err2 == nil && x.Parent().Key() == y.Parent().Key()
 }

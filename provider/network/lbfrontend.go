@@ -184,6 +184,13 @@ func giveFrontend(tx *rp.Tx, v *Frontend) error {
 }
 
 func releaseFrontend(_ context.Context, tx *rp.Tx, r *rp.Resource[Frontend]) error {
+	services, err := linkServicesOf(tx, r.ID)
+	if err != nil {
+		return err
+	}
+	if len(services) > 0 {
+		return bad("CannotDeleteLoadBalancerWithPrivateLinkService", "Cannot delete load balancer %s since it is referenced by private link service %s. Please delete private link service prior to deleting load balancer.", r.ID.Parent(), services[0].ID)
+	}
 	return giveFrontend(tx, &r.Properties)
 }
 

@@ -27,6 +27,7 @@ type Interface struct {
 	NICType               string      `json:"nicType,omitempty" rp:"readonly"`
 	MACAddress            string      `json:"macAddress,omitempty" rp:"readonly"`
 	PrivateEndpoint       *Ref        `json:"privateEndpoint,omitempty" rp:"readonly"`
+	LinkService           *Ref        `json:"privateLinkService,omitempty" rp:"readonly"`
 }
 
 // DNSSettings of an interface.
@@ -116,6 +117,9 @@ func validateNIC(_ rp.Op, new, old *rp.Resource[Interface]) error {
 	v := &new.Properties
 	if v.PrivateEndpoint != nil {
 		return bad("CannotModifyNicAttachedToPrivateEndpoint", "Network interface %s is attached to private endpoint %s. It can not be modified by user.", new.ID, v.PrivateEndpoint.ID)
+	}
+	if v.LinkService != nil {
+		return bad("CannotModifyNicAttachedToPrivateLinkService", "Network interface %s is attached to private link service %s. It can not be modified by user.", new.ID, v.LinkService.ID)
 	}
 	if len(v.IPConfigurations) == 0 {
 		return bad("NetworkInterfaceMustHaveAtLeastOneIpConfiguration", "Network interface %s must have at least one IP configuration.", new.ID)
@@ -416,6 +420,9 @@ func presentNIC(_ context.Context, tx *rp.Tx, r *rp.Resource[Interface]) error {
 func releaseNIC(_ context.Context, tx *rp.Tx, r *rp.Resource[Interface]) error {
 	if pe := r.Properties.PrivateEndpoint; pe != nil {
 		return bad("NicInUseWithPrivateEndpoint", "Network interface %s cannot be deleted because it is currently in use with an private endpoint (%s).", r.ID, pe.ID)
+	}
+	if pls := r.Properties.LinkService; pls != nil {
+		return bad("NicInUseWithPrivateLinkService", "Network interface %s cannot be deleted because it is currently in use with a private link service (%s).", r.ID, pls.ID)
 	}
 	for _, c := range r.Properties.IPConfigurations {
 		if err := unassign(tx, c); err != nil {

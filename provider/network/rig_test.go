@@ -96,7 +96,7 @@ func newRig(t testing.TB) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	links := privatelink.New(privatelink.Target{
+	links := privatelink.New(network.LinkServiceTarget(), privatelink.Target{
 		Type: "Microsoft.Storage/storageAccounts", Versions: []string{"2025-08-01"},
 		Groups: func(_ *rp.Tx, id arm.ID) ([]privatelink.Group, error) {
 			if id.Name() != "acct" {

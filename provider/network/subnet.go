@@ -205,6 +205,9 @@ func admitSubnet(ctx context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource
 	if err := keepsDelegation(tx, new, old); err != nil {
 		return err
 	}
+	if err := keepsLinkServices(tx, new); err != nil {
+		return err
+	}
 	return keepsAllocations(tx, new, old)
 }
 

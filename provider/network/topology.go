@@ -164,7 +164,7 @@ func (b *builder) interfaces() error {
 	}
 	for _, r := range nics {
 		v := &r.Properties
-		if r.State == arm.Deleting || v.PrivateEndpoint != nil || len(v.IPConfigurations) == 0 {
+		if r.State == arm.Deleting || v.PrivateEndpoint != nil || v.LinkService != nil || len(v.IPConfigurations) == 0 {
 			continue
 		}
 		n := fabric.NIC{ID: r.ID.String(), Kind: fabric.Guest, Forwarding: v.IPForwarding}
@@ -236,7 +236,9 @@ func (b *builder) endpoints() error {
 			if err != nil {
 				return err
 			}
-			n.Service = &fabric.Service{Target: target.String(), GroupID: v.Members[0].GroupID, Ports: httpsPorts}
+			if n.Service, err = b.service(target, v.Members[0].GroupID); err != nil {
+				return err
+			}
 		}
 		if err := b.attach(v.Subnet.ID, n); err != nil {
 			return err

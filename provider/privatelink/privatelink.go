@@ -6,9 +6,11 @@ package privatelink
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"vauban.dev/arm"
@@ -38,6 +40,9 @@ type Group struct {
 type Target struct {
 	Type     string   // Microsoft.Storage/storageAccounts
 	Versions []string // api-versions of the children
+	// Whole: the resource is linked as a whole. It has one group without an id, endpoints name none, and its
+	// connections have link identifiers.
+	Whole bool
 	// Groups of the resource id, or arm.NotFound, also for one that is being deleted: a connection that came
 	// under it now would never go.
 	Groups func(tx *rp.Tx, id arm.ID) ([]Group, error)
@@ -64,6 +69,8 @@ type Connection struct {
 	PrivateEndpoint Ref      `json:"privateEndpoint" rp:"readonly"`
 	GroupIDs        []string `json:"groupIds,omitempty" rp:"readonly"`
 	State           State    `json:"privateLinkServiceConnectionState"`
+	// LinkID tells connections to a private link service apart (proxy protocol).
+	LinkID string `json:"linkIdentifier,omitempty" rp:"readonly"`
 }
 
 // Ref is a reference by id.
@@ -117,6 +124,9 @@ func (l *Links) Connect(tx *rp.Tx, target arm.ID, groups []string, endpoint arm.
 		}
 		c = &rp.Resource[Connection]{ID: id, State: arm.Succeeded, Properties: Connection{
 			PrivateEndpoint: Ref{ID: endpoint.String()}, GroupIDs: groups, State: state}}
+		if l.targets[target.Type().Key()].Whole {
+			c.Properties.GroupIDs, c.Properties.LinkID = nil, linkID(id)
+		}
 		err = rp.Save(tx, c)
 	}
 	if err != nil {
@@ -133,6 +143,9 @@ func (l *Links) members(tx *rp.Tx, target arm.ID, groups []string) ([]Member, er
 	have, err := t.Groups(tx, target)
 	if err != nil {
 		return nil, err
+	}
+	if t.Whole {
+		return have[0].Members, nil
 	}
 	var out []Member
 	for _, want := range groups {
@@ -211,6 +224,12 @@ func Approved(tx *rp.Tx, target, endpoint arm.ID) (bool, error) {
 func connectionID(target, endpoint arm.ID) arm.ID {
 	h := sha256.Sum256([]byte(target.Key() + " " + endpoint.Key()))
 	return target.Child("privateEndpointConnections", endpoint.Name()+"."+hex.EncodeToString(h[:16]))
+}
+
+// linkID is a number for a connection, as Azure's are: 32 bits in decimal.
+func linkID(connection arm.ID) string {
+	h := sha256.Sum256([]byte(connection.Key()))
+	return strconv.FormatUint(uint64(binary.LittleEndian.Uint32(h[:])), 10)
 }
 
 // Types are the resource types of all targets.
@@ -297,13 +316,15 @@ func Present(tx *rp.Tx, target arm.ID) ([]any, error) {
 	}
 	out := make([]any, len(cs))
 	for i, c := range cs {
-		out[i] = map[string]any{
-			"id": c.ID.String(), "name": c.ID.Name(), "type": c.ID.Type().String(),
-			"properties": map[string]any{
-				"provisioningState": c.State, "privateEndpoint": c.Properties.PrivateEndpoint, "groupIds": c.Properties.GroupIDs,
-				"privateLinkServiceConnectionState": c.Properties.State,
-			},
+		properties := map[string]any{
+			"provisioningState": c.State, "privateEndpoint": c.Properties.PrivateEndpoint, "privateLinkServiceConnectionState": c.Properties.State,
 		}
+		if c.Properties.LinkID != "" {
+			properties["linkIdentifier"] = c.Properties.LinkID
+		} else {
+			properties["groupIds"] = c.Properties.GroupIDs
+		}
+		out[i] = map[string]any{"id": c.ID.String(), "name": c.ID.Name(), "type": c.ID.Type().String(), "properties": properties}
 	}
 	return out, nil
 }

@@ -77,6 +77,7 @@ func commands(a *app) []*cobra.Command {
 		newDemoCmd(a),
 		newEnvCmd(a),
 		newClockCmd(a),
+		newTagsCmd(a),
 		newVersionCmd(a),
 		newServeCmd(a),
 		newHoldCmd(),

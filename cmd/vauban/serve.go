@@ -68,7 +68,9 @@ type world struct {
 	ml       *machinelearning.Provider
 	launcher *nodeLauncher
 
-	tags      *servicetags.Tags
+	tags      *servicetags.Live
+	tagsMu    sync.Mutex // one update at a time
+	public    publicZone
 	names     *publicNames
 	authority *ca.Authority
 	driver    *linux.Driver
@@ -173,9 +175,11 @@ func (w *world) openServices(context.Context) (err error) {
 }
 
 func (w *world) openProviders(context.Context) (err error) {
-	if w.tags, err = servicetags.Load(); err != nil {
+	tags, err := loadTags(w.region.Dir)
+	if err != nil {
 		return err
 	}
+	w.tags = servicetags.NewLive(tags)
 	w.sync = &netSync{engine: w.engine, log: w.log, compiler: fabric.NewCompiler(), wake: make(chan struct{}, 1), servers: map[string]*served{}, sockets: map[linux.Socket]bool{}}
 	tenant := w.entra.Tenant()
 	data := containers{w.blobs}
@@ -238,18 +242,20 @@ func (w *world) openNetwork(ctx context.Context) (err error) {
 	if err := w.openVPN(ctx); err != nil {
 		return err
 	}
-	w.names = &publicNames{tags: w.tags, engine: w.engine, links: w.links, location: w.settings.Location}
+	tags := w.tags.Now()
+	w.names = &publicNames{tags: tags, engine: w.engine, links: w.links, location: w.settings.Location}
 	zone, err := w.names.zone()
 	if err != nil {
 		return err
 	}
 	var pool []netip.Prefix // of a region that the list of tags lacks: the fabric's own
-	if _, ok := w.tags.Prefixes(servicetags.Regional("AzureCloud", w.settings.Location)); ok {
-		if pool, err = w.tags.OutboundPool(w.settings.Location); err != nil {
+	if _, ok := tags.Prefixes(servicetags.Regional("AzureCloud", w.settings.Location)); ok {
+		if pool, err = tags.OutboundPool(w.settings.Location); err != nil {
 			return err
 		}
 	}
-	w.sync.driver, w.sync.public, w.sync.world = w.driver, zone, w.names.internet()
+	w.public.now.Store(zone)
+	w.sync.driver, w.sync.public, w.sync.world = w.driver, &w.public, w.names.internet()
 	w.sync.world.OutboundPool = pool
 	return nil
 }

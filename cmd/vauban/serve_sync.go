@@ -36,7 +36,7 @@ type netSync struct {
 	front    *httpx.Front
 	links    *privatelink.Links
 	public   dns.Public
-	world    fabric.Internet
+	world    fabric.Internet // of the pass; outside() brings it up to date
 	imds     listenerSpec
 	log      *slog.Logger
 	gateways *gateway.Provider
@@ -47,6 +47,7 @@ type netSync struct {
 
 	mu      sync.Mutex
 	waiting []chan error
+	moved   []netip.Prefix // addresses that services got, for the next pass
 	wake    chan struct{}
 
 	servers map[string]*served // DNS servers by socket id
@@ -152,7 +153,7 @@ func (s *netSync) apply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	view.topology.Internet = s.world
+	view.topology.Internet = s.outside()
 	view.resolvers = names.Resolvers
 	view.model, err = dns.NewModel(dns.Config{Public: s.public, Zones: names.Zones, Links: names.Links, Networks: names.Networks})
 	if err != nil {

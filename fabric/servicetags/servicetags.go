@@ -9,7 +9,6 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -25,14 +24,14 @@ var published []byte
 
 // Tags is one version of the list. It is immutable; make it once and share it.
 type Tags struct {
+	list   List
 	byName map[string]*tag // lower-case names
 	names  []string
 }
 
 type tag struct {
-	name     string
-	prefixes []netip.Prefix
-	ipv4     interval.Set
+	entry *Entry
+	ipv4  interval.Set
 }
 
 // Load reads the list that the program carries.
@@ -41,26 +40,7 @@ func Load() (*Tags, error) {
 	if err != nil {
 		return nil, fmt.Errorf("servicetags: %w", err)
 	}
-	var list struct {
-		Values []struct {
-			Name       string
-			Properties struct {
-				AddressPrefixes []netip.Prefix
-			}
-		}
-	}
-	if err := json.NewDecoder(z).Decode(&list); err != nil {
-		return nil, fmt.Errorf("servicetags: %w", err)
-	}
-	t := &Tags{byName: make(map[string]*tag, len(list.Values))}
-	for _, v := range list.Values {
-		t.byName[strings.ToLower(v.Name)] = &tag{
-			name: v.Name, prefixes: v.Properties.AddressPrefixes, ipv4: interval.Of(v.Properties.AddressPrefixes...),
-		}
-		t.names = append(t.names, v.Name)
-	}
-	slices.Sort(t.names)
-	return t, nil
+	return Read(z)
 }
 
 // Names are all tags as Azure writes them, sorted.
@@ -73,7 +53,7 @@ func (t *Tags) Prefixes(name string) (p []netip.Prefix, ok bool) {
 	if found == nil {
 		return nil, false
 	}
-	return found.prefixes, true
+	return found.entry.Properties.AddressPrefixes, true
 }
 
 // Address picks an IPv4 address of the tag for whatever seed stands for (a service's host name): always

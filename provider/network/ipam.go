@@ -58,6 +58,22 @@ func scan[T any](tx store.Tx, kind, prefix string) ([]T, error) {
 	return list, errors.Join(err, bad)
 }
 
+// scanAny returns the documents of a kind as JSON trees, by their keys.
+func scanAny(tx store.Tx, kind string) (map[string]any, error) {
+	docs := map[string]any{}
+	var bad error
+	err := tx.Scan(kind, "", "", func(d store.Doc) bool {
+		var v any
+		if err := json.Unmarshal(d.Value, &v); err != nil {
+			bad = fmt.Errorf("network: stored %s %s: %w", kind, d.Key, err)
+			return false
+		}
+		docs[d.Key] = v
+		return true
+	})
+	return docs, errors.Join(err, bad)
+}
+
 func put(tx store.Tx, kind, key string, v any, expect int64) error {
 	b, err := json.Marshal(v)
 	if err != nil {

@@ -33,6 +33,8 @@ func (p *Provider) listings() []rp.Route {
 		get(location+delegated, perm+delegated+"/read", listDelegations),
 		get(grouped+delegated, perm+delegated+"/read", listDelegations),
 		get(location+"usages", perm+"usages/read", usages),
+		get(location+"serviceTags", perm+"serviceTags/read", p.listTags),
+		get(location+"serviceTagDetails", perm+"serviceTagDetails/read", p.tagDetails),
 		get(vnet+"usages", VNetType+"/usages/read", vnetUsages),
 		get(subnet+"ResourceNavigationLinks", SubnetType+"/resourceNavigationLinks/read", listNavigationLinks),
 		get(subnet+"ServiceAssociationLinks", SubnetType+"/serviceAssociationLinks/read", listServiceLinks),

@@ -18,6 +18,7 @@ import (
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/authz"
+	"vauban.dev/fabric"
 	"vauban.dev/internal/clock"
 	"vauban.dev/provider/network"
 	"vauban.dev/provider/privatedns"
@@ -92,6 +93,11 @@ func (t tags) Prefixes(tag string) ([]netip.Prefix, bool) {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
+	return newRigWith(t, tags{"Storage": "20.60.0.0/16", "Storage.WestEurope": "20.60.4.0/22"})
+}
+
+func newRigWith(t testing.TB, tags fabric.TagSource) *rig {
+	t.Helper()
 	s, err := sqlite.Open(filepath.Join(t.TempDir(), "db"))
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +117,7 @@ func newRig(t testing.TB) *rig {
 	r := &rig{t: t, synced: make(chan struct{}, 1), engine: rp.New(rp.Config{Store: s, Clock: new(clock.Region), Locations: []string{"westeurope", "northeurope"}})}
 	r.Provider = network.New(network.Config{
 		Engine: r.engine, Targets: links, Sync: r, Balances: true, PublicPool: netip.MustParsePrefix("20.61.0.0/29"),
-		Tags: tags{"Storage": "20.60.0.0/16", "Storage.WestEurope": "20.60.4.0/22"},
+		Tags: tags,
 	})
 	dns := privatedns.New(privatedns.Config{Sync: r, VNetExists: network.VNetExists})
 	accounts := rp.Of(rp.Type[struct{}]{Name: "Microsoft.Storage/storageAccounts", Versions: rp.Versions[struct{}]("2025-08-01")})

@@ -17,13 +17,14 @@ var httpsPorts = []uint16{443}
 // spelling that the store has; the NIC of a private endpoint has the endpoint's id, hidden ones their
 // owner's. Resources that are being deleted are not in it. Internet is the caller's to fill in.
 func (p *Provider) Topology(tx *rp.Tx) (*fabric.Topology, error) {
-	b := &builder{tx: tx, tags: p.cfg.Tags, regions: map[string]string{}, vnets: map[string]*fabric.VNet{}, subnets: map[string]string{}, nsgs: map[string]*fabric.NSG{}, tables: map[string]*fabric.RouteTable{}, gateways: map[string]*fabric.NATGateway{}}
+	tags := p.tagsNow()
+	b := &builder{tx: tx, tags: tags, regions: map[string]string{}, vnets: map[string]*fabric.VNet{}, subnets: map[string]string{}, nsgs: map[string]*fabric.NSG{}, tables: map[string]*fabric.RouteTable{}, gateways: map[string]*fabric.NATGateway{}}
 	for _, step := range []func() error{b.groups, b.routeTables, b.natGateways, b.networks, b.interfaces, b.endpoints, b.hidden, b.balancers} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("network: topology: %w", err)
 		}
 	}
-	t := &fabric.Topology{NSGs: map[string]*fabric.NSG{}, RouteTables: map[string]*fabric.RouteTable{}, NATGateways: map[string]*fabric.NATGateway{}, Tags: p.cfg.Tags}
+	t := &fabric.Topology{NSGs: map[string]*fabric.NSG{}, RouteTables: map[string]*fabric.RouteTable{}, NATGateways: map[string]*fabric.NATGateway{}, Tags: tags}
 	for _, g := range b.nsgs {
 		t.NSGs[g.ID] = g
 	}

@@ -17,8 +17,8 @@ const (
 	sizeWeight    = 0.3  // nanoseconds that one more element may save
 	maxCutDepth   = 7    // beyond it every node is a leaf
 	maxDepth      = 10   // beyond it the diagram is built again, coarser
-	baseSize      = 2000 // elements that any diagram may have
-	sizePerRule   = 16   // and more for each rule
+	baseSize      = 4000 // elements that any diagram may have
+	sizePerRule   = 40   // and more for each rule
 	inlineSetSize = 16   // larger sets are shared: their elements count once
 )
 

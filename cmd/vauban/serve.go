@@ -16,6 +16,7 @@ import (
 	"vauban.dev/arm/rp"
 	"vauban.dev/authz"
 	"vauban.dev/compute/batch"
+	"vauban.dev/dataplane/bastion"
 	"vauban.dev/dataplane/blob"
 	"vauban.dev/dataplane/keyvault"
 	"vauban.dev/dataplane/mlflow"
@@ -79,6 +80,7 @@ type world struct {
 	sync      *netSync
 	gateways  *gateway.Provider
 	vpn       *vpn.Engine
+	bastion   *bastion.Service
 	outside   netip.AddrPort // where clients outside the region reach the gateways
 	proxy     *loopbackProxy
 	first     credentials
@@ -274,11 +276,13 @@ func (w *world) openHosts(ctx context.Context) error {
 		Tokens: w.entra, Blobs: mlBlobs{w.blobs}, Clock: w.clock, Log: w.log,
 	})
 	login := w.entra.Login(w.log)
+	w.bastion = bastion.New(bastion.Config{Region: newBastionRegion(w), Authorizer: w.access, Log: w.log})
 	w.hosts = &httpx.Hosts{}
 	for pattern, h := range map[string]http.Handler{
 		"management.azure.com": control, "management.core.windows.net": control,
 		"login.microsoftonline.com": login, "login.windows.net": login, "login.microsoft.com": login, "sts.windows.net": login,
 		"graph.microsoft.com":                          w.entra.Graph(w.log),
+		"*." + gateway.BastionSuffix:                   w.bastion.Handler(),
 		"*.blob.core.windows.net":                      w.blobs.Handler(),
 		"*.vault.azure.net":                            w.secrets.Handler(),
 		"*.api.azureml.ms":                             history.Handler(),
@@ -363,6 +367,9 @@ func (w *world) run(ctx context.Context) error {
 }
 
 func (w *world) close() {
+	if w.bastion != nil {
+		w.bastion.Close()
+	}
 	if w.vpn != nil {
 		w.vpn.Close()
 	}

@@ -145,8 +145,10 @@ func (p *publicNames) zone() (*dns.PublicZone, error) {
 			return nil, err
 		}
 	}
-	if err := z.Service(p.publicIPs()); err != nil {
-		return nil, err
+	for _, s := range []dns.Service{p.publicIPs(), p.bastions()} {
+		if err := z.Service(s); err != nil {
+			return nil, err
+		}
 	}
 	return z, p.fronts(z, families, use)
 }

@@ -63,6 +63,7 @@ type netView struct {
 	// resolvers say whom the machines behind NICs ask for names: by NIC, and by VNet for all others.
 	resolvers map[string]network.Resolver
 	tunnels   []vpn.Tunnel
+	bastions  map[string]string // by the bastion\'s NIC: its DNS name
 }
 
 // resolver is what a NIC's machine is told about names.
@@ -142,6 +143,9 @@ func (s *netSync) apply(ctx context.Context) error {
 			return err
 		}
 		if view.tunnels, err = s.gateways.Extend(tx, view.topology); err != nil {
+			return err
+		}
+		if view.bastions, err = bastionNames(tx); err != nil {
 			return err
 		}
 		if err := s.endpointNames(tx, view); err != nil {
@@ -243,7 +247,7 @@ func (s *netSync) listen(ctx context.Context, view *netView) error {
 			}
 		}
 	}
-	errs = append(errs, s.serveVPN(ctx, view, want))
+	errs = append(errs, s.serveVPN(ctx, view, want), s.serveBastions(ctx, view, want, fronts))
 	inet := fabric.Place{Kind: fabric.AtInternet}
 	names[""] = true
 	errs = append(errs, s.serveDNS(ctx, inet, "", want))

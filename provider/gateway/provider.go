@@ -66,7 +66,7 @@ func New(cfg Config) *Provider { return &Provider{cfg: cfg, keys: map[siteKey]vp
 
 // Types are the registrations of all types and operations of the provider.
 func (p *Provider) Types() []rp.Registration {
-	return []rp.Registration{p.gatewayType(), p.localType(), p.connectionType(), p.routes()}
+	return []rp.Registration{p.gatewayType(), p.localType(), p.connectionType(), p.bastionType(), p.routes()}
 }
 
 // Ref is a reference to another resource.

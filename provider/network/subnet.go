@@ -193,6 +193,9 @@ func admitSubnet(ctx context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource
 	if err := inRegion[NSG](tx, new.Properties.NSG, vnet.Location, new.ID); err != nil {
 		return err
 	}
+	if err := BastionCompliant(tx, new); err != nil {
+		return err
+	}
 	if err := inRegion[RouteTable](tx, new.Properties.RouteTable, vnet.Location, new.ID); err != nil {
 		return err
 	}

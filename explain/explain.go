@@ -191,6 +191,9 @@ func (w World) answer(ctx context.Context, q Question, s situation) (Answer, err
 	}
 	a.Address = dst.String()
 	flow := fabric.Flow{From: q.From, Dst: dst, Protocol: q.Protocol, SrcPort: q.SrcPort, DstPort: q.Port}
+	if _, err := netip.ParseAddr(q.Host); err != nil {
+		flow.Host = q.Host
+	}
 	if flow.SrcPort == 0 && (q.Protocol == fabric.TCP || q.Protocol == fabric.UDP) {
 		flow.SrcPort = clientPort
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"vauban.dev/azurefirewall"
 	"vauban.dev/fabric"
 	"vauban.dev/fabric/dns"
 )
@@ -66,11 +67,51 @@ func (w World) atServer(l *Lookup, t *fabric.Topology, from fabric.Place, vnet s
 	case d.Kind == fabric.ToNIC && w.Inbound != nil && w.Inbound(d.ID) != "":
 		l.note("%s: %s %s is the inbound endpoint %s", host, what, server, d.ID)
 		w.inVNet(l, t, w.Inbound(d.ID), host, round+1)
+	case d.Kind == fabric.ToNIC && dnsProxy(t, d.ID) != nil:
+		l.note("%s: %s %s is the DNS proxy of firewall %s", host, what, server, d.ID)
+		w.atFirewall(l, t, d.ID, host, round+1)
 	default:
 		l.note("%s: %s %s is asked, whose answer the region does not know: --live asks it", host, what, server)
 		l.Unknown = true
 	}
 	return true
+}
+
+// dnsProxy is the firewall behind a NIC that answers clients' questions for names, or nil.
+func dnsProxy(t *fabric.Topology, nic string) *azurefirewall.Firewall {
+	if _, n := at(t, fabric.Place{Kind: fabric.AtNIC, ID: nic}); n.Firewall != nil && n.Firewall.DNSProxy {
+		return n.Firewall
+	}
+	return nil
+}
+
+// FirewallNames is how a firewall finds the names in its rules: with its own DNS servers, else with Azure's resolver.
+func (w World) FirewallNames(t *fabric.Topology, nic, host string) []netip.Addr {
+	var l Lookup
+	w.atFirewall(&l, t, nic, host, 0)
+	if !l.Addr.IsValid() {
+		return nil
+	}
+	return []netip.Addr{l.Addr}
+}
+
+// atFirewall asks as a firewall does.
+func (w World) atFirewall(l *Lookup, t *fabric.Topology, nic, host string, round int) {
+	if round >= maxRounds {
+		l.note("%s: resolvers send it round in a circle", host)
+		return
+	}
+	from := fabric.Place{Kind: fabric.AtNIC, ID: nic}
+	vnet, n := at(t, from)
+	if n.Firewall == nil || len(n.Firewall.DNSServers) == 0 {
+		w.inVNet(l, t, vnet, host, round)
+		return
+	}
+	for _, s := range n.Firewall.DNSServers {
+		if w.atServer(l, t, from, vnet, netip.AddrPortFrom(s, dnsPort), "the firewall's DNS server", host, round+1) {
+			return
+		}
+	}
 }
 
 func denial(e fabric.Explanation) string {

@@ -16,6 +16,9 @@ type Flow struct {
 	// Protocol, and for TCP and UDP the ports. SrcPort is 0 where it does not matter.
 	Protocol         Protocol
 	SrcPort, DstPort uint16
+	// Host is the name that the connection is for, which application rules of firewalls judge; "" if it is for an
+	// address.
+	Host string
 }
 
 // Verdict of a step or of the whole way. The zero value is Denied.
@@ -243,6 +246,9 @@ func (w *walk) fromNIC(v *VNet, n *NIC) bool {
 		return w.arrive(n.ID, Destination{Kind: ToNIC, ID: n.ID, Addr: w.p.Destination})
 	}
 	if n.Forwarding && w.p.Source.IsValid() && !slices.Contains(n.Addrs, w.p.Source) {
+		if n.Firewall != nil {
+			return w.firewall(v, n)
+		}
 		return w.carried(v, n)
 	}
 	if !w.own(n.ID, n.Addrs) {
@@ -319,6 +325,9 @@ func (w *walk) toEndpoint(v *VNet, to *NIC) bool {
 func (w *walk) toNIC(v *VNet, to *NIC) bool {
 	if slices.Contains(to.Addrs, w.p.Source) {
 		return w.loop(to.ID, "nobody takes packets from himself")
+	}
+	if to.Firewall != nil {
+		return w.ingress(v, to) && w.firewall(v, to)
 	}
 	return w.ingress(v, to) && w.arrive(to.ID, Destination{Kind: ToNIC, ID: to.ID, Addr: w.p.Destination})
 }

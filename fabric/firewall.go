@@ -71,9 +71,6 @@ func (ns *Namespace) firewall(n *NIC, s *scope) (map[string]RuleRef, error) {
 	if err := w.rules(n); err != nil {
 		return nil, &TopologyError{Object: n.ID, Reason: err.Error()}
 	}
-	ns.Sysctls["net.ipv4.ip_forward"] = "1"
-	ns.Sysctls["net.ipv4.conf.all.send_redirects"] = "0"
-	ns.Sysctls["net.ipv4.conf.default.send_redirects"] = "0"
 	ns.Rules = append(ns.Rules, PolicyRule{Priority: preferTables, FwMark: fwCapture, FwMask: fwCapture, Table: captureTable})
 	ns.Routes = append(ns.Routes, Route{Type: "local", Dst: anywhere, Dev: loopback, Table: captureTable})
 	ns.Objects = w.finish()

@@ -30,6 +30,9 @@ type Topology struct {
 	// letter case; ok is false for a tag that does not exist. VirtualNetwork, Internet and
 	// AzureLoadBalancer are computed and not asked.
 	Tags TagSource
+	// Names tells the addresses that a name has for a firewall's NIC; nil: no name has any. Explain asks it, Compile
+	// does not: the kernel learns names while it runs.
+	Names func(nic, name string) []netip.Addr
 	// Internet is the part of the world outside the VNets that this region plays.
 	Internet Internet
 }

@@ -1,8 +1,11 @@
 package linux
 
 import (
+	"errors"
+	"net"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -59,6 +62,14 @@ func tcp(name, to, port string) azurefirewall.NetworkRule {
 	return azurefirewall.NetworkRule{Name: name, Protocols: []azurefirewall.Protocol{azurefirewall.TCP}, Sources: []string{"*"}, Destinations: []string{to}, Ports: []string{port}}
 }
 
+func firewallRule(path ...string) fabric.RuleRef {
+	r := azurefirewall.Ref{}
+	if len(path) == 2 {
+		r = azurefirewall.Ref{Kind: azurefirewall.NetworkKind, Group: "g", Collection: path[0], Rule: path[1]}
+	}
+	return fabric.FirewallRule(fwNIC, r)
+}
+
 // Every kind of rule loads and reads back as it was written; what is learned stays while rules change.
 func TestFirewallRulesets(t *testing.T) {
 	d := newTestDriver(t, Config{})
@@ -100,6 +111,86 @@ func TestFirewallRulesets(t *testing.T) {
 	for _, a := range []string{"20.60.5.5", "20.60.5.6"} {
 		if !strings.Contains(set, a) {
 			t.Errorf("%s is not learned: %s", a, set)
+		}
+	}
+}
+
+// Flows pass or are refused by network rules, leave by the public address, and are judged again when rules change.
+func TestFirewallForwards(t *testing.T) {
+	d := newTestDriver(t, Config{})
+	topo := firewalled(netRules("net", 100, false, tcp("web", "20.60.1.1", "443"), tcp("east", "10.0.2.0/24", "1433")),
+		azurefirewall.Collection{Name: "nat", Priority: 120, NAT: []azurefirewall.NATRule{{Name: "ssh", Protocols: []azurefirewall.Protocol{azurefirewall.TCP}, Sources: []string{"198.51.100.0/24"}, Destinations: []string{"20.50.0.9"}, Ports: []string{"2222"}, Address: addr("10.0.2.4"), Port: 22}}})
+	apply(t, d, compile(t, topo))
+	passed := d.Passed(t.Context())
+	services := fabric.Place{Kind: fabric.AtInternet}
+	seen, l := sources(t, listen(t, d, services, "20.60.1.1:443"))
+	echo(t, l)
+	eastSeen, l := sources(t, listen(t, d, nic(spokeNIC), "10.0.2.4:1433"))
+	echo(t, l)
+	inSeen, l := sources(t, listen(t, d, nic(spokeNIC), "10.0.2.4:22"))
+	echo(t, l)
+
+	c, err := patient(t, d, nic(workNIC), "20.60.1.1:443")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := say(c, "out"); err != nil {
+		t.Fatal(err)
+	}
+	if a := <-seen; a != addr("20.50.0.9") {
+		t.Errorf("the service sees %s", a)
+	}
+	if p := <-passed; p.Prefix != firewallRule("net", "web").Counter() || p.Src.Addr() != addr("10.0.1.4") || p.Dst != netip.MustParseAddrPort("20.60.1.1:443") {
+		t.Errorf("logged: %+v", p)
+	}
+	before := counted(t, d, firewallRule())
+	if c, err := quick(t, d, nic(workNIC), "20.60.1.1:80"); err == nil {
+		c.Close()
+		t.Error("a port without a rule is reached")
+	}
+	if after := counted(t, d, firewallRule()); after <= before {
+		t.Errorf("the default action counted %d, then %d", before, after)
+	}
+	east, err := patient(t, d, nic(workNIC), "10.0.2.4:1433")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer east.Close()
+	if err := say(east, "east"); err != nil {
+		t.Fatal(err)
+	}
+	if a := <-eastSeen; a != addr("10.0.1.4") {
+		t.Errorf("a private destination sees %s", a)
+	}
+	in, err := patient(t, d, fabric.Place{Kind: fabric.AtHost, ID: attacker}, "20.50.0.9:2222")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if err := say(in, "in"); err != nil {
+		t.Fatal(err)
+	}
+	if a := <-inSeen; a != addr("10.0.9.4") {
+		t.Errorf("behind the NAT rule %s is seen", a)
+	}
+	if c, err := quick(t, d, fabric.Place{Kind: fabric.AtHost, ID: attacker}, "20.50.0.9:53"); err == nil {
+		c.Close()
+		t.Error("the DNS proxy is reached from the internet")
+	}
+
+	topo.VNets[0].NICs[2].Firewall.Groups[0].Collections = []azurefirewall.Collection{netRules("net", 100, false, tcp("east", "10.0.2.0/24", "1433"))}
+	apply(t, d, compile(t, topo))
+	if err := say(east, "still"); err != nil {
+		t.Errorf("a flow whose rule stays: %v", err)
+	}
+	for name, c := range map[string]net.Conn{"outward": c, "inward": in} {
+		c.SetDeadline(time.Now().Add(500 * time.Millisecond))
+		if _, err := c.Write([]byte("gone\n")); err != nil {
+			continue
+		}
+		if _, err := c.Read(make([]byte, 8)); err == nil || errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("the %s flow whose rule went goes on: %v", name, err)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -21,6 +22,7 @@ import (
 //	network                  both virtual networks with their rules
 //	call [-from PLACE] [-type TYPE] [-size BYTES] STATUS CODE METHOD URL [BODY]
 //	                         one request; CODE is Azure's error code, or - for an answer that is no error
+//	put URL BODY             a PUT that succeeds, and the end of its operation
 //	says PATTERN             the last answer's message, or body, matches
 //
 // A body is JSON; @FILE reads it from a file. -size makes it that long.
@@ -30,7 +32,7 @@ func TestScripts(t *testing.T) {
 		ContinueOnError: true,
 		Setup:           setupScript,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"region": scriptRegion, "network": scriptNetwork, "call": scriptCall, "says": scriptSays,
+			"region": scriptRegion, "network": scriptNetwork, "call": scriptCall, "put": scriptPut, "says": scriptSays,
 		},
 	})
 }
@@ -143,6 +145,15 @@ func scriptCall(ts *testscript.TestScript, neg bool, args []string) {
 	if s.last.Status != status || s.last.Code != code && s.last.Inner != code {
 		ts.Fatalf("answer %s, want %d %s", s.last, status, code)
 	}
+}
+
+func scriptPut(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: put URL BODY")
+	}
+	s := of(ts)
+	id, version, _ := strings.Cut(args[0], "?api-version=")
+	s.put(id, version, json.RawMessage(args[1]))
 }
 
 func scriptSays(ts *testscript.TestScript, neg bool, args []string) {

@@ -83,7 +83,7 @@ func TestVNetRefusals(t *testing.T) {
 		{vnet + "/subnets/b", subnetBody("b", "10.0.1.0/24", `,"privateEndpointNetworkPolicies":"Maybe"`), "InvalidRequestFormat"},
 		{vnet + "/subnets/b", subnetBody("b", "10.0.1.0/24", `,"networkSecurityGroup":`+ref(net0+"networkSecurityGroups/none")), "InvalidResourceReference"},
 		{vnet + "/subnets/b", subnetBody("b", "10.0.1.0/24", `,"networkSecurityGroup":`+ref(vnet)), "InvalidReferenceId"},
-		{vnet + "/subnets/b", subnetBody("b", "10.0.1.0/24", `,"routeTable":`+ref(net0+"routeTables/rt")), "NotImplemented"},
+		{vnet + "/subnets/b", subnetBody("b", "10.0.1.0/24", `,"routeTable":`+ref(net0+"routeTables/rt")), "InvalidResourceReference"},
 		{net0 + "virtualNetworks/none/subnets/b", subnetBody("b", "10.0.1.0/24", ""), "ParentResourceNotFound"},
 	} {
 		e := r.refused(http.MethodPut, c.path, c.body, c.code)

@@ -94,3 +94,41 @@ func TestRouteRefusals(t *testing.T) {
 	}
 	r.refused(http.MethodPut, table, `{"location":"westeurope","properties":{"routes":[`+strings.Join(many, ",")+`]}}`, "RouteCountLimitReached")
 }
+
+func TestSubnetRouteTable(t *testing.T) {
+	r := newRig(t)
+	r.put(table, `{"location":"westeurope","properties":{"routes":[`+namedRoute("out", "0.0.0.0/0", "VirtualAppliance", via("10.0.0.4"))+`]}}`)
+	r.put(table+"north", `{"location":"northeurope"}`)
+	r.put(vnet, vnetBody("10.0.0.0/16", subnetBody("a", "10.0.0.0/24", ""),
+		subnetBody("b", "10.0.1.0/24", `,"privateEndpointNetworkPolicies":"RouteTableEnabled","routeTable":`+ref(strings.ToUpper(table[:20])+table[20:]))))
+	r.put(net0+"networkInterfaces/fw", nicBody(`,"enableIPForwarding":true`, config("ip", "a", "")))
+	r.want(r.get(table), "properties.subnets.0.id", vnet+"/subnets/b")
+	r.view(func(tx *rp.Tx) error {
+		top, err := r.Topology(tx)
+		if err != nil {
+			return err
+		}
+		v := top.VNets[0]
+		if s := v.Subnets[1]; s.RouteTable != table || v.Subnets[0].RouteTable != "" || !s.EndpointRoutes || s.EndpointPolicies {
+			t.Errorf("subnets %+v", v.Subnets)
+		}
+		if !v.NICs[0].Forwarding {
+			t.Error("the appliance does not forward")
+		}
+		if _, err := fabric.Compile(top); err != nil {
+			t.Errorf("the fabric does not take what the API took: %v", err)
+		}
+		return nil
+	})
+	e := r.refused(http.MethodDelete, table, "", "InUseRouteTableCannotBeDeleted")
+	if e.Status != 400 || !strings.HasPrefix(e.Message, "Route table rt is in use and cannot be deleted.") || !strings.Contains(e.Message, vnet+"/subnets/b") {
+		t.Errorf("%d %s", e.Status, e.Message)
+	}
+	r.refused(http.MethodPut, vnet+"/subnets/a", subnetBody("a", "10.0.0.0/24", `,"routeTable":`+ref(table+"north")), "InvalidResourceReference")
+	r.refused(http.MethodPut, vnet+"/subnets/a", subnetBody("a", "10.0.0.0/24", `,"routeTable":`+ref(vnet)), "InvalidReferenceId")
+	r.denied = "Microsoft.Network/routeTables/join/action"
+	r.refused(http.MethodPut, vnet+"/subnets/a", subnetBody("a", "10.0.0.0/24", `,"routeTable":`+ref(table)), "LinkedAuthorizationFailed")
+	r.denied = ""
+	r.put(vnet+"/subnets/b", subnetBody("b", "10.0.1.0/24", ""))
+	r.delete(table)
+}

@@ -42,6 +42,11 @@ func (s *Subnet) judgesEndpoints() bool {
 	return strings.EqualFold(s.EndpointPolicies, "Enabled") || strings.EqualFold(s.EndpointPolicies, "NetworkSecurityGroupEnabled")
 }
 
+// routesEndpoints says whether routes broader than /32 apply to what goes to the subnet's private endpoints.
+func (s *Subnet) routesEndpoints() bool {
+	return strings.EqualFold(s.EndpointPolicies, "Enabled") || strings.EqualFold(s.EndpointPolicies, "RouteTableEnabled")
+}
+
 func (p *Provider) subnetType() rp.Registration {
 	list := make([]rp.Version[Subnet], len(versions))
 	for i, name := range versions {
@@ -124,9 +129,6 @@ func validateSubnet(_ rp.Op, new, _ *rp.Resource[Subnet]) error {
 	}
 	if len(s.ServiceEndpointPolicies) > 0 {
 		return arm.NotImplemented("Service endpoint policies are not enforced yet: subnet %s names %s.", new.ID, clip(s.ServiceEndpointPolicies[0].ID))
-	}
-	if s.RouteTable != nil {
-		return arm.NotImplemented("Routes are not enforced yet: subnet %s names route table %s.", new.ID, clip(s.RouteTable.ID))
 	}
 	for _, u := range s.uses() {
 		if _, err := parseRef(u.ref, u.typ, u.property, new.ID); err != nil {

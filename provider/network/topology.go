@@ -125,7 +125,7 @@ func (b *builder) networks() error {
 			return err
 		}
 		out := fabric.Subnet{
-			ID: s.ID.String(), Prefixes: own, NATGateway: b.gateway(s.Properties.NATGateway), EndpointPolicies: s.Properties.judgesEndpoints(),
+			ID: s.ID.String(), Prefixes: own, NATGateway: b.gateway(s.Properties.NATGateway), EndpointPolicies: s.Properties.judgesEndpoints(), EndpointRoutes: s.Properties.routesEndpoints(),
 			DefaultOutbound:  s.Properties.DefaultOutboundAccess != nil && *s.Properties.DefaultOutboundAccess,
 			ServiceEndpoints: s.Properties.endpoints(b.tags, b.regions[s.ID.Parent().Key()]),
 		}

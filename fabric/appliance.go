@@ -19,9 +19,9 @@ const (
 	judgedEntering = "0x4" // by the receiver's gates, on the way from one
 )
 
-// applianceBits are for the gates of forwarding NICs: a pair for each. Bits 16 to 19 are for others. Where a
+// applianceBits are for the gates of forwarding NICs: a pair for each. Bits 16 to 25 are for others; bit 31 alone is a prefix to nft, which lists it in a form of its own. Where a
 // VNet has more forwarding NICs than pairs, some share one, and what one of them let pass another does not judge.
-var applianceBits = []uint32{1 << 3, 1 << 5, 1 << 7, 1 << 9, 1 << 11, 1 << 13, 1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 28, 1 << 30}
+var applianceBits = []uint32{1 << 3, 1 << 5, 1 << 7, 1 << 9, 1 << 11, 1 << 13, 1 << 26, 1 << 28}
 
 // lowTTL is where packets that go round in circles are stopped: before a forwarding NIC's own kernel would do
 // it, whose drops nobody counts.

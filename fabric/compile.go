@@ -79,6 +79,7 @@ func (s *State) vnet(t *Topology, v *VNet, p *plan, build func([]diagram.Rule) *
 		MAC: gatewayMAC, MACB: NICMAC(v.ID),
 		AddrA: []netip.Prefix{netip.PrefixFrom(link.internet, 31)}, AddrB: []netip.Prefix{netip.PrefixFrom(link.router, 31)},
 	})
+	floating := t.floatingOf(v.ID)
 	for _, n := range v.NICs {
 		if n.Kind != Guest {
 			continue
@@ -88,6 +89,7 @@ func (s *State) vnet(t *Topology, v *VNet, p *plan, build func([]diagram.Rule) *
 		if n.Forwarding {
 			inside.passesOn()
 		}
+		inside.Addrs = append(inside.Addrs, hosts(floating[n.ID])...)
 		inside.tunnels(&n)
 		if n.Firewall != nil {
 			refused, err := inside.firewall(&n, r.scope)

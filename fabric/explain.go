@@ -85,6 +85,9 @@ type Explanation struct {
 	Source      netip.Addr
 	Steps       []Step
 	Destination Destination
+	// Either is what becomes of the flow at each backend that a load balancer may choose, where there are
+	// several. The explanation itself is that of the first that refuses, else of the first.
+	Either []Explanation
 }
 
 // String is the explanation for people: the verdict, then every step on the way.
@@ -107,10 +110,14 @@ func (e Explanation) headline() string {
 	}
 	what := fmt.Sprintf("%s from %s to %s", e.Flow.Protocol, from, e.Flow.target())
 	switch {
+	case e.By != (RuleRef{}) && len(e.Either) > 0:
+		return fmt.Sprintf("%s is denied by %s at one of %d backends", what, e.By, len(e.Either))
 	case e.By != (RuleRef{}):
 		return fmt.Sprintf("%s is denied by %s", what, e.By)
 	case e.Verdict == Denied:
 		return what + " cannot be followed"
+	case len(e.Either) > 0:
+		return fmt.Sprintf("%s is allowed and reaches one of %d backends, such as %s %s", what, len(e.Either), e.Destination.Kind, e.Destination.ID)
 	case e.Destination.ID != "":
 		return fmt.Sprintf("%s is allowed and reaches %s %s", what, e.Destination.Kind, e.Destination.ID)
 	}
@@ -242,10 +249,10 @@ func (w *walk) own(where string, addrs []netip.Addr) bool {
 
 func (w *walk) fromNIC(v *VNet, n *NIC) bool {
 	w.ns = RouterNS(v.ID)
-	if slices.Contains(n.Addrs, w.p.Destination) || w.p.Destination.IsLoopback() {
+	if slices.Contains(n.Addrs, w.p.Destination) || w.p.Destination.IsLoopback() || w.floats(v, n, w.p.Destination) {
 		return w.arrive(n.ID, Destination{Kind: ToNIC, ID: n.ID, Addr: w.p.Destination})
 	}
-	if n.Forwarding && w.p.Source.IsValid() && !slices.Contains(n.Addrs, w.p.Source) {
+	if n.Forwarding && w.p.Source.IsValid() && !slices.Contains(n.Addrs, w.p.Source) && !w.floats(v, n, w.p.Source) {
 		if n.Firewall != nil {
 			return w.firewall(v, n)
 		}
@@ -382,9 +389,12 @@ func (w *walk) acrossInternet() bool {
 // fromUplink is the way from the internet to a NIC with a public address; to is nil for an address that is
 // for going out only.
 func (w *walk) fromUplink(v *VNet, to *NIC, private netip.Addr, what string) bool {
+	b, f := w.frontend(v, false)
 	switch {
 	case !isPublic(w.p.Source) || v.has(w.p.Source):
 		return w.deny(v.ID, "such an address is not on the internet", FabricRule(RuleAntiSpoof))
+	case b != nil:
+		return w.balance(v, b, f)
 	case to == nil:
 		return w.deny(v.ID, what+" takes no connections", FabricRule(RuleNoInbound))
 	case to.Firewall == nil && !to.Managed && to.NSG == "" && v.subnet(to.Subnet).NSG == "":
@@ -437,6 +447,10 @@ func (w *walk) fromRouter(id string) bool {
 	switch {
 	case slices.Contains([]netip.Addr{WireServer, IMDS, Gateway, w.plan.transfer[id].router}, w.p.Destination):
 		return w.arrive(id, Destination{Kind: ToPlatform, Addr: w.p.Destination})
+	case to != nil && to.Kind == Guest && (!w.p.Source.IsValid() || w.p.Source == WireServer) && w.probed(v):
+		w.p.Source = WireServer
+		w.step(id, "a load balancer's probe", RuleRef{}, Allowed)
+		return w.toNIC(v, to)
 	case to != nil && to.Kind == Endpoint:
 		return w.arrive(id, Destination{Kind: ToEndpoint, ID: to.ID, Addr: w.p.Destination, Service: to.Service})
 	}

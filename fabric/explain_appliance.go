@@ -31,7 +31,7 @@ func (w *walk) carried(v *VNet, n *NIC) bool {
 
 // hand is the way to a forwarding NIC that is the next hop.
 func (w *walk) hand(v *VNet, n *NIC) bool {
-	if slices.Contains(n.Addrs, w.p.Destination) {
+	if slices.Contains(n.Addrs, w.p.Destination) || w.floats(v, n, w.p.Destination) {
 		return w.toNIC(v, n)
 	}
 	if slices.Contains(n.Addrs, w.p.Source) {

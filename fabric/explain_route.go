@@ -41,7 +41,10 @@ func (w *walk) route(v *VNet, n *NIC) bool {
 // within is the way to an address of the VNet itself.
 func (w *walk) within(v *VNet) bool {
 	to := v.nicAt(w.p.Destination)
+	b, f := w.frontend(v, true)
 	switch {
+	case b != nil:
+		return w.balance(v, b, f)
 	case to == nil:
 		return w.deny(v.ID, "no NIC of the VNet has this address", FabricRule(RuleNoRoute))
 	case to.Kind == Endpoint:

@@ -70,7 +70,7 @@ func scenario() *Topology {
 		LoadBalancers: []LoadBalancer{{
 			ID: "lb", VNet: "hub", Frontends: []Frontend{{ID: "lb/out", Addr: addr("20.61.3.1")}},
 			Outbound: []OutboundRule{{ID: "lb/tcp", Frontends: []string{"lb/out"}, Protocol: TCP, Backends: []Backend{{NIC: "pooled", Addr: addr("10.20.5.6")}}}},
-		}},
+		}, scenarioBalancer()},
 		VNets: []VNet{
 			{
 				ID: "hub", Prefixes: prefixes("10.20.0.0/16"),
@@ -101,6 +101,8 @@ func scenario() *Topology {
 					{ID: "served", Subnet: "hub/served", Addrs: []netip.Addr{addr("10.20.8.4")}},
 					{ID: "routed", Subnet: "hub/routed", Addrs: []netip.Addr{addr("10.20.9.4")}},
 					{ID: "nva", Subnet: "hub/nva", Addrs: []netip.Addr{addr("10.20.10.4")}, Forwarding: true},
+					{ID: "web0", Subnet: "hub/training", Addrs: []netip.Addr{addr("10.20.4.8")}},
+					{ID: "web1", Subnet: "hub/training", Addrs: []netip.Addr{addr("10.20.4.9"), addr("10.20.4.10")}, NSG: "nsg-jumpbox"},
 					{ID: "pooled", Subnet: "hub/bare", Addrs: []netip.Addr{addr("10.20.5.6"), addr("10.20.5.7")}},
 				},
 			},
@@ -153,6 +155,7 @@ func (c *chance) topology() *Topology {
 	c.outbound(t)
 	c.serviceEndpoints(t)
 	c.routes(t)
+	c.balancers(t)
 	return t
 }
 
@@ -301,6 +304,10 @@ func (c *chance) destination(t *Topology) netip.Addr {
 		return p[c.IntN(len(p))].Addr().Next()
 	case 8:
 		return pick(c, WireServer, IMDS, Gateway)
+	case 11:
+		if b := t.LoadBalancers[c.IntN(len(t.LoadBalancers))]; c.IntN(2) == 0 {
+			return b.Frontends[c.IntN(len(b.Frontends))].Addr
+		}
 	case 9:
 		if p, err := newPlan(t); err == nil && p.outbound[v.ID].IsValid() {
 			return pick(c, p.outbound[v.ID], p.transfer[v.ID].router, p.transfer[v.ID].internet)

@@ -165,6 +165,13 @@ func TestGoldenExplain(t *testing.T) {
 		{From: Place{AtNIC, "routed"}, Dst: addr("20.61.7.7"), Protocol: TCP, DstPort: 80},
 		{From: Place{AtNIC, "routed"}, Dst: addr("10.97.0.1"), Protocol: TCP, DstPort: 80},
 		{From: Place{AtNIC, "nva"}, Source: addr("10.20.9.4"), Dst: IMDS, Protocol: TCP, DstPort: 80},
+		{From: Place{AtNIC, "jump"}, Dst: addr("10.20.4.100"), Protocol: TCP, DstPort: 443},
+		{From: Place{AtNIC, "web0"}, Dst: addr("10.20.4.100"), Protocol: TCP, DstPort: 8443},
+		{From: Place{AtNIC, "jump"}, Dst: addr("10.20.4.100"), Protocol: TCP, DstPort: 22},
+		{From: Place{AtNIC, "jump"}, Dst: addr("10.20.4.101"), Protocol: UDP, DstPort: 1433},
+		{From: Place{AtHost, "client"}, Dst: addr("20.61.3.2"), Protocol: TCP, DstPort: 22},
+		{From: Place{AtHost, "client"}, Dst: addr("20.61.3.2"), Protocol: TCP, DstPort: 80},
+		{From: Place{AtRouter, "hub"}, Dst: addr("10.20.4.8"), Protocol: TCP, DstPort: 8080},
 		{From: Place{AtNIC, "nobody"}, Dst: addr("20.60.1.1"), Protocol: TCP, DstPort: 443},
 	}
 	var b strings.Builder

@@ -3,6 +3,7 @@ package fabric
 import (
 	"cmp"
 	"fmt"
+	"hash/fnv"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -231,15 +232,46 @@ func (n *table_) line(line string, f *frame) (r result) {
 		case "log":
 			t.take(6)
 		case "dnat", "snat":
-			t.skip("ip", "to", "ip")
+			t.skip("ip", "to")
 			field := &f.Destination
 			if w == "snat" {
 				field = &f.Source
 			}
+			if to := t.next(); to != "ip" { // of a load balancer's backend
+				f.Destination = addr(strings.Split(to, ":")[0])
+				if _, port, ok := strings.Cut(to, ":"); ok {
+					n, _ := strconv.ParseUint(port, 10, 16)
+					f.DestinationPort = uint16(n)
+				}
+				r.verdict = "accept"
+				return r
+			}
 			t.take(2) // the field's name, map
 			if to, ok := n.element(t.next(), field.String()); ok {
 				*field = addr(to)
+				r.verdict = "accept"
+				return r
 			}
+		case "jhash":
+			hash := fnv.New64a()
+			for t.peek() != "mod" {
+				word := t.next()
+				if word == "." {
+					continue
+				}
+				v, ok := f.value(word+" "+t.next(), n)
+				if !ok {
+					return result{}
+				}
+				hash.Write([]byte(v))
+			}
+			t.skip("mod")
+			of := t.number()
+			t.skip("seed")
+			seed := t.number()
+			t.skip("vmap")
+			r.verdict, _ = n.lookup(t.operand(), fmt.Sprint((hash.Sum64()^seed)%of))
+			return r
 		case "ct":
 			if !t.ct(f) {
 				return result{}
@@ -247,7 +279,7 @@ func (n *table_) line(line string, f *frame) (r result) {
 		case "meta":
 			if t.peek() == "mark" && t.left[1] != "vmap" && t.left[2] != "iifname" {
 				t.next()
-				if !t.mark(&f.mark, "meta") {
+				if !t.mark(&f.mark, f.conn) {
 					return result{}
 				}
 				continue
@@ -387,7 +419,7 @@ func (f *frame) value(field string, n *table_) (string, bool) {
 		return fmt.Sprint(f.DestinationPort), f.Protocol == TCP
 	case "udp dport":
 		return fmt.Sprint(f.DestinationPort), f.Protocol == UDP
-	case "meta l4proto":
+	case "meta l4proto", "ip protocol":
 		return fmt.Sprint(int16(f.Protocol)), true
 	case "meta nfproto":
 		return "ipv4", true
@@ -430,19 +462,32 @@ func (t *tokens) ct(f *frame) bool {
 	switch w := t.next(); w {
 	case "state":
 		return t.next() == "new"
+	case "direction":
+		return t.next() == "original"
 	case "mark":
-		return t.mark(&f.conn, "ct")
+		return t.mark(&f.conn, f.conn)
 	default:
 		panic("ct " + w)
 	}
 }
 
-// mark is a test of some bits of a mark, or sets more of them.
-func (t *tokens) mark(m *uint64, of string) bool {
-	if w := t.next(); w == "set" {
-		t.skip(of, "mark", "or")
-		*m |= t.number()
+// mark is a test of a mark, or sets more bits of it, or takes some of the connection's.
+func (t *tokens) mark(m *uint64, conn uint64) bool {
+	switch t.next() {
+	case "set":
+		from := *m
+		if t.next() == "ct" {
+			from = conn
+		}
+		t.skip("mark")
+		if t.next() == "or" {
+			*m = from | t.number()
+		} else {
+			*m = from & t.number()
+		}
 		return true
+	case ">=":
+		return *m >= t.number()
 	}
 	masked := *m & t.number()
 	if cmp := t.next(); cmp == "!=" {

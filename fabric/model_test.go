@@ -18,6 +18,21 @@ func disagreement(k *kernel, s *State, t *Topology, f Flow) string {
 		p.Source = primary(t, f.From)
 	}
 	got := k.send(NSName(f.From), p)
+	if len(e.Either) == 0 {
+		return differs(s, t, f, e, got)
+	}
+	var all string
+	for _, one := range e.Either {
+		d := differs(s, t, f, one, got)
+		if d == "" {
+			return ""
+		}
+		all += "either: " + d + "\n"
+	}
+	return all
+}
+
+func differs(s *State, t *Topology, f Flow, e Explanation, got outcome) string {
 	switch {
 	case e.Verdict == Allowed && got.counter != "":
 		return fmt.Sprintf("dropped in %s by %s\n%s", got.namespace, s.Counters[got.counter], e)

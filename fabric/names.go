@@ -78,6 +78,8 @@ const (
 	RulePlatform     = "platform"      // the platform's addresses answer on DNS's and HTTP's port only
 	RuleLoop         = "loop"          // the routes lead round in circles
 	RuleInvalid      = "invalid"       // belongs to no connection and can begin none
+	RuleNoBackend    = "no-backend"    // a frontend has no rule for the port, or no healthy backend
+	RuleHairpin      = "hairpin"       // a backend was chosen for its own call of an internal frontend
 	RuleRouter       = "router"        // a router begins no connection
 )
 

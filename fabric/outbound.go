@@ -6,7 +6,6 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
-	"strings"
 )
 
 // This file is the way out of a VNet: which public address a flow has on the internet. In Azure's order: the
@@ -235,16 +234,6 @@ func (v *validator) outbound(t *Topology) error {
 	for id, g := range t.NATGateways {
 		for _, a := range g.Addresses {
 			if err := v.publicAddress(id, a); err != nil {
-				return err
-			}
-		}
-	}
-	for i := range t.LoadBalancers {
-		for _, f := range t.LoadBalancers[i].Frontends {
-			if f.Subnet != "" {
-				continue
-			}
-			if err := v.publicAddress(strings.TrimSpace(t.LoadBalancers[i].ID+" "+f.ID), f.Addr); err != nil {
 				return err
 			}
 		}

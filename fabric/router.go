@@ -22,9 +22,10 @@ type router struct {
 	roots      map[rootKey]string
 	inbound    bool      // public addresses of NICs
 	ways       []string  // kinds of protocol that some NIC leaves by
-	endpointed bool      // some NIC\'s subnet has a service endpoint
+	endpointed bool      // some NIC's subnet has a service endpoint
 	routed     []*routed // subnets with other routes than Azure's own
 	passing    bool      // some NIC passes on the packets of others
+	lb         balancer
 }
 
 type rootKey struct {
@@ -52,6 +53,7 @@ func (r *router) namespace() (Namespace, error) {
 	routeServices(&ns)
 	r.routes()
 	r.routeTables(&ns)
+	r.routeMembers(&ns)
 	sortPrefixes(ns.Addrs)
 	sortRoutes(ns.Routes)
 	if err := r.rules(); err != nil {
@@ -64,6 +66,7 @@ func (r *router) namespace() (Namespace, error) {
 
 // rules writes the whole table: what the chains look up, then the chains.
 func (r *router) rules() error {
+	r.balancers()
 	r.addresses()
 	if err := r.gates(); err != nil {
 		return err
@@ -74,6 +77,7 @@ func (r *router) rules() error {
 	r.forwarders()
 	r.raw(r.routeMarking())
 	r.serviceEndpoints()
+	r.balanceEgress()
 	r.nat()
 	r.chain("pass", "ct mark set ct mark or "+judged+" accept")
 	r.input()
@@ -92,6 +96,9 @@ func (r *router) addresses() {
 			continue
 		}
 		for _, a := range n.Addrs {
+			sources = append(sources, fmt.Sprintf("%q . %s", NICNS(n.ID), a))
+		}
+		for _, a := range r.lb.own[n.ID] {
 			sources = append(sources, fmt.Sprintf("%q . %s", NICNS(n.ID), a))
 		}
 		for _, a := range n.Public {
@@ -242,9 +249,12 @@ func (r *router) raw(admit string) {
 // nat translates public addresses. Its hooks cost every connection of the router, also within the VNet, so
 // they stand only where there is one.
 func (r *router) nat() {
+	lines := r.balanceNAT()
 	if r.inbound {
-		r.base("prerouting_nat", "nat hook prerouting priority -100; policy accept;",
-			`iifname "`+UplinkInterface+`" dnat ip to ip daddr map @dnat_to`)
+		lines = append(lines, `iifname "`+UplinkInterface+`" dnat ip to ip daddr map @dnat_to`)
+	}
+	if len(lines) > 0 {
+		r.base("prerouting_nat", "nat hook prerouting priority -100; policy accept;", lines...)
 	}
 	if r.inbound || len(r.ways) > 0 {
 		r.base("postrouting_nat", "nat hook postrouting priority 100; policy accept;", r.leaveBy()...)
@@ -268,13 +278,13 @@ func (r *router) input() {
 		fmt.Sprintf("ip daddr %s tcp dport { 53, 80 } goto pass", WireServer),
 		fmt.Sprintf("ip daddr %s tcp dport 80 goto pass", IMDS),
 		r.drop(FabricRule(RulePlatform)))
-	r.base("input", "filter hook input priority 0; policy drop;", slices.Concat([]string{`iifname "lo" accept`}, r.carriedIn(), r.known(), r.toService(), []string{
+	r.base("input", "filter hook input priority 0; policy drop;", slices.Concat([]string{`iifname "lo" accept`}, r.carriedIn(), r.known(), r.notFloating(""), r.toService(), []string{
 		"ip daddr @endpoints goto to_endpoint",
 		"goto to_platform"})...)
-	r.base("output", "filter hook output priority 0; policy drop;",
+	r.base("output", "filter hook output priority 0; policy drop;", slices.Concat([]string{
 		`oifname "lo" accept`,
 		"ct state established,related accept",
-		r.drop(FabricRule(RuleRouter)))
+	}, r.probing(), []string{r.drop(FabricRule(RuleRouter))})...)
 }
 
 // known passes what belongs to a flow that was judged before.
@@ -288,23 +298,21 @@ func (r *router) known() []string {
 
 // forward is what crosses the router: out of a NIC, then into a NIC or out to the internet.
 func (r *router) forward() {
-	r.chain("leave", append([]string{
+	r.chain("leave", slices.Concat(r.noBackend(), []string{
 		`iifname "` + UplinkInterface + `" ` + r.drop(FabricRule(RuleNoInbound)),
 		"ip daddr @private " + r.drop(FabricRule(RuleNoRoute)),
-	}, r.mayLeave()...)...)
+	}, r.mayLeave())...)
 	var first []string
 	if len(r.routed) > 0 {
 		r.nowhere()
 		first = []string{`oifname "` + loopback + `" goto nowhere`}
 	}
-	r.base("forward", "filter hook forward priority 0; policy drop;", append(slices.Concat(first, r.passOn(), r.known()),
-		"iifname vmap @egress_nic",
-		"iifname vmap @egress_subnet",
-		`oifname "`+UplinkInterface+`" goto leave`,
-		`iifname "`+UplinkInterface+`" oifname @closed `+r.drop(FabricRule(RuleNoInbound)),
+	r.base("forward", "filter hook forward priority 0; policy drop;", slices.Concat(first, r.passOn(), r.known(), r.notFloating(""), r.egressGates(), []string{
+		`oifname "` + UplinkInterface + `" goto leave`,
+		`iifname "` + UplinkInterface + `" oifname @closed ` + r.drop(FabricRule(RuleNoInbound)),
 		"oifname vmap @ingress_subnet",
 		"oifname vmap @ingress_nic",
-		"goto pass")...)
+		"goto pass"})...)
 }
 
 func addrTexts(addrs []netip.Addr) (out []string) {

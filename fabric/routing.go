@@ -230,10 +230,9 @@ func (r *router) refusals(t *routed) string {
 // nowhere writes the chain for packets that are routed to lo. They are refused after the sender's gates, as
 // everywhere, and also where their flow was let through before: routes have no memory.
 func (r *router) nowhere() {
-	r.chain("nowhere",
-		"ct state invalid "+r.drop(FabricRule(RuleInvalid)),
+	r.chain("nowhere", slices.Concat([]string{"ct state invalid " + r.drop(FabricRule(RuleInvalid))}, r.notFloating("ct state new "), []string{
 		"ct state new iifname vmap @egress_nic",
 		"ct state new iifname vmap @egress_subnet",
 		"meta mark vmap @refused",
-		r.drop(FabricRule(RuleNoRoute)))
+		r.drop(FabricRule(RuleNoRoute))})...)
 }

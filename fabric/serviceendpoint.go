@@ -34,7 +34,7 @@ func routeServices(ns *Namespace) {
 func (r *router) serviceEndpoints() {
 	bit := fmt.Sprintf("%#x", byEndpoint)
 	mark := "meta mark set meta mark or " + bit
-	lines := []string{"ct mark and " + bit + " == " + bit + " " + mark + " accept"}
+	lines := append(r.keepMember(), "ct mark and "+bit+" == "+bit+" "+mark+" accept")
 	chains := map[string]string{} // by subnet
 	sets := map[string]interval.Set{}
 	for id, s := range r.subnets {

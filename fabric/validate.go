@@ -24,7 +24,10 @@ func validate(t *Topology) error {
 			return err
 		}
 	}
-	return v.outbound(t)
+	if err := v.outbound(t); err != nil {
+		return err
+	}
+	return v.balancers(t)
 }
 
 // validator remembers what is taken in the whole topology.

@@ -260,11 +260,9 @@ func (p *prober) attribute(t testing.TB, probes []probe, index map[uint16]int, o
 	}
 }
 
-// matches tells whether the drop may be of this probe, before or after address translation.
-func (pr probe) matches(d Drop) bool {
-	ports := pr.proto == fabric.TCP || pr.proto == fabric.UDP
-	return d.Protocol == pr.proto && (!ports || d.Dst.Port() == pr.dport)
-}
+// matches tells whether the drop may be of this probe: its identification says which, its addresses and ports
+// may be translated.
+func (pr probe) matches(d Drop) bool { return d.Protocol == pr.proto }
 
 // packetOf writes an IPv4 packet; the kernel fills in the length and the header's checksum.
 func packetOf(pr probe, id uint16) []byte {

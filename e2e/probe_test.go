@@ -38,6 +38,9 @@ func unanswered() time.Duration {
 //	probe gate                   takes one connection: stdin goes to it, what comes from it is printed
 //	probe late ADDR HOST PATH    connects when it reads a line, then asks HOST over TLS
 //	probe address                the address of this place
+//	probe dns ZONE ADDR          a DNS server on this place's port 53: names below ZONE are ADDR, all others are asked of
+//	                             168.63.129.16; prints each question and who asks; ends with its stdin
+//	probe ask SERVER NAME        asks a DNS server for the addresses of a name: they, or the code
 func probeProgram(args []string) int {
 	args = append(args, "", "", "", "")
 	var said string
@@ -59,6 +62,10 @@ func probeProgram(args []string) int {
 		err = passOn()
 	case "late":
 		err = askLate(args[1], args[2], args[3])
+	case "dns":
+		err = serveNames(args[1], args[2])
+	case "ask":
+		said, err = askName(args[1], args[2])
 	case "address":
 		var a netip.Addr
 		a, err = ownAddress()

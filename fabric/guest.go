@@ -41,9 +41,11 @@ func forwarding() map[string]string {
 // every packet goes to the router, where the rules are.
 // https://docs.tigera.io/calico/latest/reference/faq
 func guest(name string, source netip.Addr) Namespace {
+	sysctls := closedSysctls()
+	sysctls["net.ipv4.ip_unprivileged_port_start"] = "0" // whoever stands here may serve DNS, as on a machine of his own
 	return Namespace{
 		Name:    name,
-		Sysctls: closedSysctls(),
+		Sysctls: sysctls,
 		Routes: []Route{
 			{Type: "unicast", Dst: host(Gateway), Dev: GuestInterface},
 			{Type: "unicast", Dst: anywhere, Via: Gateway, Dev: GuestInterface, Src: source},

@@ -23,6 +23,7 @@ import (
 	"vauban.dev/dataplane/runhistory"
 	"vauban.dev/entra"
 	"vauban.dev/fabric"
+	"vauban.dev/fabric/dns"
 	"vauban.dev/fabric/linux"
 	"vauban.dev/fabric/servicetags"
 	"vauban.dev/fabric/vpn"
@@ -31,6 +32,7 @@ import (
 	"vauban.dev/internal/httpx"
 	"vauban.dev/ml"
 	"vauban.dev/provider/authorization"
+	"vauban.dev/provider/dnsresolver"
 	"vauban.dev/provider/gateway"
 	kvprovider "vauban.dev/provider/keyvault"
 	"vauban.dev/provider/machinelearning"
@@ -201,6 +203,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	w.network = network.New(network.Config{Engine: w.engine, Targets: &targets, Sync: w.sync, Tags: w.tags, PublicPool: publicPool,
 		Watch: networkwatcher.Enable, InterfaceActions: watcher.InterfaceActions()})
 	w.sync.network = w.network
+	w.sync.forwarder = dns.NewForwarder(w.sync.dialDNS)
 	w.sync.zones = privatedns.New(privatedns.Config{Sync: w.sync, VNetExists: network.VNetExists})
 	w.gateways = gateway.New(gateway.Config{Network: w.network, Sync: w.sync, Wire: lateWire{w}})
 	w.sync.gateways = w.gateways
@@ -219,6 +222,7 @@ func (w *world) openProviders(context.Context) (err error) {
 		managedidentity.Types(directory{w.entra}),
 		w.network.Types(),
 		w.sync.zones.Types(),
+		dnsresolver.New(dnsresolver.Config{Network: w.network, Sync: w.sync}).Types(),
 		w.gateways.Types(),
 		watcher.Types(),
 		accounts.Types(),

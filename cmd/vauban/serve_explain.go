@@ -96,6 +96,14 @@ func (v *netView) resolution() explain.World {
 		Topology: v.topology,
 		Resolve:  func(vnet, name string) dns.Answer { return v.model.Resolve(vnet, name, mdns.TypeA) },
 		Servers:  func(vnet, nic string) []netip.Addr { return v.resolver(vnet, nic).Servers },
+		Inbound: func(nic string) string {
+			for _, e := range v.dns.Inbound {
+				if e.NIC == nic {
+					return e.VNet
+				}
+			}
+			return ""
+		},
 	}
 }
 

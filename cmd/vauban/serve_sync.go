@@ -20,6 +20,7 @@ import (
 	"vauban.dev/fabric/vpn"
 	"vauban.dev/internal/httpx"
 	"vauban.dev/origin"
+	"vauban.dev/provider/dnsresolver"
 	"vauban.dev/provider/gateway"
 	"vauban.dev/provider/network"
 	"vauban.dev/provider/privatedns"
@@ -50,8 +51,9 @@ type netSync struct {
 	moved   []netip.Prefix // addresses that services got, for the next pass
 	wake    chan struct{}
 
-	servers map[string]*served // DNS servers by socket id
-	sockets map[linux.Socket]bool
+	servers   map[string]*served // DNS servers by socket and VNet
+	forwarder *dns.Forwarder
+	sockets   map[linux.Socket]bool
 }
 
 // netView is the network as it was last applied: what listeners, explain and places read.
@@ -60,6 +62,7 @@ type netView struct {
 	model    *dns.Model
 	nics     map[string]map[netip.Addr]fabric.NIC // by VNet id and address
 	names    map[string][]string                  // by private endpoint: the hosts that it leads to
+	dns      dnsresolver.Model
 	// resolvers say whom the machines behind NICs ask for names: by NIC, and by VNet for all others.
 	resolvers map[string]network.Resolver
 	tunnels   []vpn.Tunnel
@@ -151,7 +154,14 @@ func (s *netSync) apply(ctx context.Context) error {
 		if err := s.endpointNames(tx, view); err != nil {
 			return err
 		}
-		names, err = s.network.Names(tx)
+		if names, err = s.network.Names(tx); err != nil {
+			return err
+		}
+		var vnets []string
+		for _, v := range view.topology.VNets {
+			vnets = append(vnets, v.ID)
+		}
+		view.dns, err = dnsresolver.Read(tx, vnets)
 		return err
 	})
 	if err != nil {
@@ -159,7 +169,7 @@ func (s *netSync) apply(ctx context.Context) error {
 	}
 	view.topology.Internet = s.outside()
 	view.resolvers = names.Resolvers
-	view.model, err = dns.NewModel(dns.Config{Public: s.public, Zones: names.Zones, Links: names.Links, Networks: names.Networks})
+	view.model, err = dns.NewModel(dns.Config{Public: s.public, Zones: names.Zones, Links: names.Links, Networks: names.Networks, Rulesets: view.dns.Rulesets})
 	if err != nil {
 		return err
 	}
@@ -228,8 +238,7 @@ func (s *netSync) listen(ctx context.Context, view *netView) error {
 	var errs []error
 	for _, v := range view.topology.VNets {
 		router := fabric.Place{Kind: fabric.AtRouter, ID: v.ID}
-		names[v.ID] = true
-		errs = append(errs, s.serveDNS(ctx, router, v.ID, want))
+		errs = append(errs, s.serveDNS(ctx, router, fabric.WireServer, v.ID, want, names))
 		imds := s.imds
 		imds.Origin = s.originIn(v.ID, nil)
 		errs = append(errs, s.serveFront(ctx, router, netip.AddrPortFrom(fabric.IMDS, 80), imds, want, fronts))
@@ -249,8 +258,10 @@ func (s *netSync) listen(ctx context.Context, view *netView) error {
 	}
 	errs = append(errs, s.serveVPN(ctx, view, want), s.serveBastions(ctx, view, want, fronts))
 	inet := fabric.Place{Kind: fabric.AtInternet}
-	names[""] = true
-	errs = append(errs, s.serveDNS(ctx, inet, "", want))
+	errs = append(errs, s.serveDNS(ctx, inet, fabric.WireServer, "", want, names))
+	for _, e := range view.dns.Inbound {
+		errs = append(errs, s.serveDNS(ctx, fabric.Place{Kind: fabric.AtNIC, ID: e.NIC}, e.Addr, e.VNet, want, names))
+	}
 	for _, port := range []uint16{443, 80} {
 		l := httpx.Listener{TLS: port == 443, Origin: fromInternet}
 		errs = append(errs, s.serveFront(ctx, inet, netip.AddrPortFrom(netip.IPv4Unspecified(), port), l, want, fronts))
@@ -301,12 +312,15 @@ func (s *netSync) serveOn(at fabric.Place, addr netip.AddrPort, l httpx.Listener
 	return nil
 }
 
-// serveDNS serves the names of a VNet ("" = the internet) by UDP and TCP.
-func (s *netSync) serveDNS(ctx context.Context, at fabric.Place, vnet string, want map[linux.Socket]bool) error {
-	addr := netip.AddrPortFrom(fabric.WireServer, 53).String()
+// serveDNS serves the names of a VNet ("" = the internet) at an address of a place, by UDP and TCP: the
+// platform's in its router, and those of inbound endpoints.
+func (s *netSync) serveDNS(ctx context.Context, at fabric.Place, a netip.Addr, vnet string, want map[linux.Socket]bool, serving map[string]bool) error {
+	addr := netip.AddrPortFrom(a, 53).String()
 	udp, tcp := linux.Socket{At: at, Network: "udp", Addr: addr}, linux.Socket{At: at, Network: "tcp", Addr: addr}
 	want[udp], want[tcp] = true, true
-	if s.servers[vnet] != nil {
+	id := fmt.Sprint(udp, " ", vnet)
+	serving[id] = true
+	if s.servers[id] != nil {
 		return nil
 	}
 	pc, err := s.driver.ListenPacket(ctx, at, addr)
@@ -318,17 +332,27 @@ func (s *netSync) serveDNS(ctx context.Context, at fabric.Place, vnet string, wa
 		pc.Close()
 		return err
 	}
-	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	until, stop := context.WithCancel(context.WithoutCancel(ctx))
 	run := &served{stop: stop, done: make(chan struct{})}
-	s.servers[vnet] = run
+	s.servers[id] = run
 	go func() {
 		defer close(run.done)
-		resolve := func(name string, qtype uint16) dns.Answer { return s.current.Load().model.Resolve(vnet, name, qtype) }
-		if err := dns.Serve(serving, pc, l, dns.Source{Resolve: resolve}); err != nil {
-			s.log.Error("DNS", "vnet", vnet, "error", err)
+		from := dns.Source{
+			Resolve: func(name string, qtype uint16) dns.Answer { return s.current.Load().model.Resolve(vnet, name, qtype) },
+			Forward: func(ctx context.Context, a dns.Answer, qtype uint16) dns.Answer {
+				return s.forwarder.Complete(ctx, s.current.Load().model, vnet, a, qtype)
+			},
+		}
+		if err := dns.Serve(until, pc, l, from); err != nil {
+			s.log.Error("DNS", "at", id, "error", err)
 		}
 	}()
 	return nil
+}
+
+// dialDNS opens a socket at an outbound endpoint's interface.
+func (s *netSync) dialDNS(ctx context.Context, endpoint, network string, server netip.AddrPort) (net.Conn, error) {
+	return s.driver.Dial(ctx, fabric.Place{Kind: fabric.AtNIC, ID: endpoint}, network+"4", server.String())
 }
 
 func (s *netSync) stopServers(which func(id string) bool) {

@@ -44,6 +44,8 @@ type NICRequest struct {
 	// Service is the one whose delegation of the subnet the interface needs ("Microsoft.ContainerInstance/containerGroups").
 	// "": none, and the subnet must not be delegated.
 	Service string
+	// Addr is the address to have; zero: the lowest free one.
+	Addr netip.Addr
 }
 
 // AllocateNIC gives the owner an interface in the subnet, in tx; the fabric has it after the next Sync.
@@ -74,7 +76,7 @@ func (p *Provider) AllocateNIC(tx *rp.Tx, r NICRequest) (NIC, error) {
 		return NIC{}, err
 	}
 	n := NIC{ID: r.Owner, Kind: r.Kind, VNet: s.ID.Parent().String(), Subnet: s.ID.String(), NSG: r.NSG, Forwarding: r.Forwarding, Managed: r.Managed, Service: r.Service}
-	if n.Addr, err = take(tx, s, netip.Addr{}, allocation{Owner: r.Owner}, nil); err != nil {
+	if n.Addr, err = take(tx, s, r.Addr, allocation{Owner: r.Owner}, nil); err != nil {
 		return NIC{}, err
 	}
 	if r.Public {

@@ -72,6 +72,7 @@ func commands(a *app) []*cobra.Command {
 		newStatusCmd(a),
 		newExecCmd(a),
 		newExplainCmd(a),
+		newAuditCmd(a),
 		newReachCmd(a),
 		newVPNCmd(a),
 		newDemoCmd(a),

@@ -27,6 +27,7 @@ import (
 const (
 	methodExplain  = "explain"  // explainParams → explain.Answer
 	methodProbe    = "probe"    // probeParams → reach.Result
+	methodAudit    = "audit"    // auditParams → []audit.Report
 	methodCounters = "counters" // → []ruleCounter
 	methodNodes    = "nodes"    // → []machinelearning.NodeInfo
 	methodVPN      = "vpn"      // vpnParams → vpnResult
@@ -43,6 +44,7 @@ func (w *world) handle(c *region.Control) {
 	c.Handle(region.MethodClock, w.moveClock)
 	c.Handle(methodExplain, w.explain)
 	c.Handle(methodProbe, w.probe)
+	c.Handle(methodAudit, w.audit)
 	c.Handle(methodCounters, w.counters)
 	c.Handle(methodVPN, w.vpnCall)
 	c.Handle(methodTags, w.updateTags)

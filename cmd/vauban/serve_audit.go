@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"vauban.dev/arm"
+	"vauban.dev/arm/rp"
+	"vauban.dev/audit"
+	"vauban.dev/fabric"
+	kvprovider "vauban.dev/provider/keyvault"
+	"vauban.dev/provider/machinelearning"
+	"vauban.dev/provider/storage"
+	"vauban.dev/region"
+)
+
+// auditParams ask for an audit by the control socket.
+type auditParams struct {
+	Audit     string   `json:"audit"` // exfil, public, exposure, required
+	Subnet    string   `json:"subnet,omitempty"`
+	Workspace string   `json:"workspace,omitempty"`
+	AsOf      string   `json:"asOf,omitempty"`
+	PublicIP  bool     `json:"publicIP,omitempty"` // of nodes in Subnet, where no cluster says
+	Without   []string `json:"without,omitempty"`  // kinds of items to leave out
+}
+
+// audit answers from the model; the command confirms by packets.
+func (w *world) audit(ctx context.Context, r region.Request) (region.Reply, error) {
+	var p auditParams
+	if err := r.Decode(&p); err != nil {
+		return region.Reply{}, err
+	}
+	reports, err := w.audits(ctx, p)
+	for _, r := range reports {
+		r.Without(p.Without...)
+	}
+	return region.Reply{Result: reports}, err
+}
+
+func (w *world) audits(ctx context.Context, p auditParams) ([]*audit.Report, error) {
+	v := w.sync.current.Load()
+	switch p.Audit {
+	case "public", "exposure":
+		world, err := w.audited(ctx, v)
+		if err != nil {
+			return nil, err
+		}
+		run := map[string]func(context.Context, *audit.World) (*audit.Report, error){"public": audit.Public, "exposure": audit.Exposure}[p.Audit]
+		report, err := run(ctx, world)
+		return []*audit.Report{report}, err
+	case "exfil":
+		place, v, err := w.auditPlace(ctx, v, p.Subnet)
+		if err != nil {
+			return nil, err
+		}
+		world, err := w.audited(ctx, v)
+		if err != nil {
+			return nil, err
+		}
+		report, err := audit.Exfil(ctx, world, place)
+		return []*audit.Report{report}, err
+	case "required":
+		return w.auditRequired(ctx, v, p)
+	}
+	return nil, badRequest("there is no audit %q: exfil, public, exposure, required", p.Audit)
+}
+
+// auditPlace is an interface in a subnet, in the view that has it.
+func (w *world) auditPlace(ctx context.Context, v *netView, subnet string) (audit.Place, *netView, error) {
+	title, at, err := w.where(ctx, region.PlaceParams{Subnet: subnet}, false)
+	if err != nil {
+		return audit.Place{}, nil, err
+	}
+	v, err = v.withGuest(at)
+	return audit.Place{At: at, From: subnet, Title: title}, v, err
+}
+
+// audited is a view with the resources behind the region's names.
+func (w *world) audited(ctx context.Context, v *netView) (*audit.World, error) {
+	out := &audit.World{World: w.model(v), Internet: fabric.Place{Kind: fabric.AtHost, ID: clientHost}, Stranger: strangerAddr.String(), StrangerPort: 443}
+	hosts, uses, err := w.dataPlanes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, host := range hosts {
+		s, err := w.service(ctx, host)
+		if err != nil {
+			return nil, err
+		}
+		if s != nil {
+			out.Services = append(out.Services, audit.Service{Service: *s, Host: host, Uses: uses[host]})
+		}
+	}
+	return out, nil
+}
+
+// dataPlanes are the host names of all accounts, vaults and workspaces, and what a workspace stands on.
+func (w *world) dataPlanes(ctx context.Context) (hosts []string, uses map[string][]string, err error) {
+	uses = map[string][]string{}
+	root := arm.MustParseID("/")
+	err = w.engine.View(ctx, func(tx *rp.Tx) error {
+		accounts, err := rp.List[storage.Account](tx, storage.AccountType, root)
+		if err != nil {
+			return err
+		}
+		for _, a := range accounts {
+			hosts = append(hosts, strings.ToLower(a.ID.Name())+".blob.core.windows.net")
+		}
+		vaults, err := rp.List[kvprovider.Vault](tx, kvprovider.VaultType, root)
+		if err != nil {
+			return err
+		}
+		for _, x := range vaults {
+			hosts = append(hosts, strings.ToLower(x.ID.Name())+".vault.azure.net")
+		}
+		workspaces, err := rp.List[machinelearning.Workspace](tx, machinelearning.WorkspaceType, root)
+		for _, x := range workspaces {
+			host := machinelearning.Host(x)
+			hosts = append(hosts, host)
+			uses[host] = []string{strings.ToLower(x.Properties.StorageAccount), strings.ToLower(x.Properties.KeyVault)}
+		}
+		return err
+	})
+	return hosts, uses, err
+}
+
+// auditRequired checks each subnet that the workspace's clusters stand in, or the one that is named.
+func (w *world) auditRequired(ctx context.Context, v *netView, p auditParams) ([]*audit.Report, error) {
+	profile, err := audit.ProfileAsOf(p.AsOf)
+	if err != nil {
+		return nil, badRequest("--as-of: %v", err)
+	}
+	ws, nets, err := w.workspaceNets(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	var out []*audit.Report
+	for _, n := range nets {
+		place, v, err := w.auditPlace(ctx, v, n.subnet)
+		if err != nil {
+			return nil, err
+		}
+		world, err := w.audited(ctx, v)
+		if err != nil {
+			return nil, err
+		}
+		place.Title = fmt.Sprintf("%s for workspace %s", place.Title, ws.ID)
+		report, err := audit.Required(ctx, world, audit.Subject{Place: place, PublicIP: n.publicIP, Region: ws.Location, HBI: ws.Properties.HBI}, profile)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, report)
+	}
+	return out, nil
+}
+
+type nodeNet struct {
+	subnet   string
+	publicIP bool
+}
+
+func (w *world) workspaceNets(ctx context.Context, p auditParams) (ws *rp.Resource[machinelearning.Workspace], nets []nodeNet, err error) {
+	err = w.engine.View(ctx, func(tx *rp.Tx) error {
+		if ws, err = findWorkspace(tx, p.Workspace); err != nil {
+			return err
+		}
+		if p.Subnet != "" {
+			nets = []nodeNet{{p.Subnet, p.PublicIP}}
+			return nil
+		}
+		computes, err := rp.List[machinelearning.Compute](tx, machinelearning.ComputeType, ws.ID)
+		for _, c := range computes {
+			aml := c.Properties.Aml
+			if aml == nil || aml.Subnet == nil {
+				continue
+			}
+			n := nodeNet{aml.Subnet.ID, aml.NodePublicIP == nil || *aml.NodePublicIP}
+			known := false
+			for _, x := range nets {
+				known = known || strings.EqualFold(x.subnet, n.subnet) && x.publicIP == n.publicIP
+			}
+			if !known {
+				nets = append(nets, n)
+			}
+		}
+		return err
+	})
+	if err == nil && len(nets) == 0 {
+		err = notFound("no cluster of workspace %s stands in a subnet: name one by --subnet", ws.ID.Name())
+	}
+	return ws, nets, err
+}
+
+// findWorkspace takes a name or a resource id.
+func findWorkspace(tx *rp.Tx, name string) (*rp.Resource[machinelearning.Workspace], error) {
+	all, err := rp.List[machinelearning.Workspace](tx, machinelearning.WorkspaceType, arm.MustParseID("/"))
+	if err != nil {
+		return nil, err
+	}
+	var found []*rp.Resource[machinelearning.Workspace]
+	for _, x := range all {
+		if strings.EqualFold(x.ID.Name(), name) || strings.EqualFold(x.ID.String(), name) {
+			found = append(found, x)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return nil, notFound("there is no workspace %q", name)
+	}
+	return nil, notFound("%d workspaces are called %q: write the resource id", len(found), name)
+}

@@ -75,6 +75,7 @@ func commands(a *app) []*cobra.Command {
 		newAuditCmd(a),
 		newReachCmd(a),
 		newVPNCmd(a),
+		newFirewallCmd(a),
 		newDemoCmd(a),
 		newEnvCmd(a),
 		newClockCmd(a),

@@ -207,6 +207,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	w.sync.zones = privatedns.New(privatedns.Config{Sync: w.sync, VNetExists: network.VNetExists})
 	w.gateways = gateway.New(gateway.Config{Network: w.network, Sync: w.sync, Wire: lateWire{w}})
 	w.sync.gateways = w.gateways
+	w.sync.firewalls = newFirewalls(w)
 	w.ml = machinelearning.New(machinelearning.Config{
 		Clock: w.clock, Log: w.log, Runs: w.runs, Containers: data, SAS: containerSAS{w.accounts}, Tokens: runTokens{w.entra}, Access: w.access,
 		Network: mlNetwork{w.network, w.sync}, Launcher: w.launcher, TenantID: tenant.ID, Images: images,
@@ -224,6 +225,7 @@ func (w *world) openProviders(context.Context) (err error) {
 		w.sync.zones.Types(),
 		dnsresolver.New(dnsresolver.Config{Network: w.network, Sync: w.sync}).Types(),
 		w.gateways.Types(),
+		w.sync.firewalls.provider.Types(),
 		watcher.Types(),
 		accounts.Types(),
 		vaults.Types(),
@@ -261,6 +263,7 @@ func (w *world) openNetwork(ctx context.Context) (err error) {
 		}
 	}
 	w.public.now.Store(zone)
+	w.sync.firewalls.driver = w.driver
 	w.sync.driver, w.sync.public, w.sync.world = w.driver, &w.public, w.names.internet()
 	w.sync.world.OutboundPool = pool
 	return nil

@@ -48,6 +48,7 @@ func (w *world) handle(c *region.Control) {
 	c.Handle(methodCounters, w.counters)
 	c.Handle(methodVPN, w.vpnCall)
 	c.Handle(methodTags, w.updateTags)
+	c.Handle(methodFirewallLog, w.firewallLog)
 	c.Handle(methodNodes, func(ctx context.Context, _ region.Request) (region.Reply, error) {
 		nodes, err := w.ml.Nodes(ctx)
 		return region.Reply{Result: nodes}, err

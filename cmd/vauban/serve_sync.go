@@ -43,6 +43,8 @@ type netSync struct {
 	gateways *gateway.Provider
 	vpn      *vpn.Engine
 
+	firewalls *firewalls
+
 	compiler *fabric.Compiler
 	current  atomic.Pointer[netView]
 
@@ -103,6 +105,7 @@ func (s *netSync) Sync(ctx context.Context) error {
 
 // run applies until ctx ends, then stops what it serves; sockets stay open in the holder.
 func (s *netSync) run(ctx context.Context) {
+	defer s.firewalls.close()
 	defer s.stopServers(func(string) bool { return true })
 	for {
 		select {
@@ -148,6 +151,9 @@ func (s *netSync) apply(ctx context.Context) error {
 		if view.tunnels, err = s.gateways.Extend(tx, view.topology); err != nil {
 			return err
 		}
+		if err := s.firewalls.provider.Extend(tx, view.topology); err != nil {
+			return err
+		}
 		if view.bastions, err = bastionNames(tx); err != nil {
 			return err
 		}
@@ -182,6 +188,7 @@ func (s *netSync) apply(ctx context.Context) error {
 		}
 		view.nics[v.ID] = at
 	}
+	view.topology.Names = func(nic, name string) []netip.Addr { return view.resolution().FirewallNames(view.topology, nic, name) }
 	state, err := s.compiler.Compile(view.topology)
 	if err != nil {
 		return fmt.Errorf("compile the network: %w", err)
@@ -256,7 +263,7 @@ func (s *netSync) listen(ctx context.Context, view *netView) error {
 			}
 		}
 	}
-	errs = append(errs, s.serveVPN(ctx, view, want), s.serveBastions(ctx, view, want, fronts))
+	errs = append(errs, s.serveVPN(ctx, view, want), s.serveFirewalls(ctx, view, want, names), s.serveBastions(ctx, view, want, fronts))
 	inet := fabric.Place{Kind: fabric.AtInternet}
 	errs = append(errs, s.serveDNS(ctx, inet, fabric.WireServer, "", want, names))
 	for _, e := range view.dns.Inbound {

@@ -147,25 +147,26 @@ func compilePolicy(tx *rp.Tx, m *model.Firewall, policy *rp.Resource[Policy], e 
 }
 
 // CertificateAuthority is where the intermediate certificate and key are that a firewall inspects TLS with: the
-// host of a key vault, and the secret's NAME or NAME/VERSION. It is false for a firewall that has none.
-func (p *Provider) CertificateAuthority(tx *rp.Tx, firewall arm.ID) (host, secret string, ok bool, err error) {
+// host of a key vault, the secret's NAME or NAME/VERSION, and the identity of the policy that reads it. It is false for
+// a firewall that has none.
+func (p *Provider) CertificateAuthority(tx *rp.Tx, firewall arm.ID) (host, secret string, as *arm.Identity, ok bool, err error) {
 	r, err := rp.Get[Firewall](tx, firewall)
 	if err != nil || r.Properties.Policy == nil {
-		return "", "", false, err
+		return "", "", nil, false, err
 	}
 	policy, err := live[Policy](tx, r.Properties.Policy, r.ID)
 	if err != nil {
-		return "", "", false, err
+		return "", "", nil, false, err
 	}
 	chain, err := inheritance(tx, policy)
 	if err != nil {
-		return "", "", false, err
+		return "", "", nil, false, err
 	}
 	for _, c := range chain {
 		if t := c.Properties.TransportSecurity; t != nil {
 			host, secret, ok = t.CertificateAuthority.secret()
-			return host, secret, ok, nil
+			return host, secret, c.Identity, ok, nil
 		}
 	}
-	return "", "", false, nil
+	return "", "", nil, false, nil
 }

@@ -16,6 +16,7 @@ type PlaceParams struct {
 	From   string `json:"from,omitempty"`   // "internet"
 	Subnet string `json:"subnet,omitempty"` // VNET/SUBNET, or the subnet's id
 	Node   string `json:"node,omitempty"`   // a compute node's name
+	NIC    string `json:"nic,omitempty"`    // a network interface, NAME or GROUP/NAME, or its id
 }
 
 // PlaceResult is where a process of this place stands. With it travel two descriptors: the region's

@@ -12,16 +12,18 @@ import (
 func newExecCmd(a *app) *cobra.Command {
 	var place region.PlaceParams
 	c := &cobra.Command{
-		Use:   "exec [--from internet | --subnet VNET/SUBNET | --node NAME] -- COMMAND [ARG]…",
+		Use:   "exec [--from internet | --subnet VNET/SUBNET | --nic NAME | --node NAME] -- COMMAND [ARG]…",
 		Short: "Run a command at a place in the region",
-		Long: `Run a command at a place in the region: on its internet, in a subnet, or on a compute node. Network, name
+		Long: `Run a command at a place in the region: on its internet, in a subnet, behind a network interface, or on a
+compute node. Network, name
 servers and certificate authorities are the place's; user, files, terminal and environment stay yours.
 The exit status is the command's.
 
 Commands can reach the region's addresses only. sudo and other set-uid programs have no power there.`,
 		Example: `  vauban exec -- az group list
   vauban exec --subnet hub/jumpbox -- python submit.py
-  vauban exec --subnet hub/training -- bash`,
+  vauban exec --subnet hub/training -- bash
+  vauban exec --nic web1 -- python3 -m http.server 80`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return &usageError{errors.New("exec needs a command: vauban exec [--subnet VNET/SUBNET] -- COMMAND")}
@@ -29,7 +31,7 @@ Commands can reach the region's addresses only. sudo and other set-uid programs 
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			if place.Subnet == "" && place.Node == "" && place.From == "" {
+			if place == (region.PlaceParams{}) {
 				place.From = "internet"
 			}
 			dir, err := a.dir()
@@ -52,8 +54,9 @@ Commands can reach the region's addresses only. sudo and other set-uid programs 
 	}
 	c.Flags().StringVar(&place.From, "from", "", `"internet", the default`)
 	c.Flags().StringVar(&place.Subnet, "subnet", "", "a subnet, VNET/SUBNET or its resource id")
+	c.Flags().StringVar(&place.NIC, "nic", "", "a network interface, NAME or GROUP/NAME or its resource id")
 	c.Flags().StringVar(&place.Node, "node", "", "a compute node")
-	c.MarkFlagsMutuallyExclusive("from", "subnet", "node")
+	c.MarkFlagsMutuallyExclusive("from", "subnet", "nic", "node")
 	c.Flags().SetInterspersed(false)
 	return c
 }

@@ -21,7 +21,7 @@ func newExplainCmd(a *app) *cobra.Command {
 	var udp, icmp, live, asJSON bool
 	var p explainParams
 	c := &cobra.Command{
-		Use:   "explain --from internet|VNET/SUBNET|node:NAME --to HOST:PORT",
+		Use:   "explain --from internet|VNET/SUBNET|nic:NAME|node:NAME --to HOST:PORT",
 		Short: "Say what would become of a connection, what decides, and what to change",
 		Long: `Say what would become of a connection, the whole way: how its name is resolved, each judgement of the
 network, what answers, what the service's own firewall says and, with --as, whether a principal's roles let
@@ -81,7 +81,7 @@ The exit status is 0 when the connection is allowed, 1 when it is refused or --l
 			return err
 		},
 	}
-	c.Flags().StringVar(&from, "from", "internet", "where the connection begins: internet, VNET/SUBNET, or node:NAME")
+	c.Flags().StringVar(&from, "from", "internet", "where the connection begins: internet, VNET/SUBNET, nic:NAME or node:NAME")
 	c.Flags().StringVar(&to, "to", "", "where it goes: HOST:PORT, a name or an address")
 	c.Flags().StringVar(&p.Protocol, "proto", "tcp", "tcp, udp or icmp; ICMP has no port")
 	c.Flags().StringVar(&p.As, "as", "", "who asks: an object id, a client id, a display name, or the id of a resource with an identity")
@@ -95,18 +95,20 @@ The exit status is 0 when the connection is allowed, 1 when it is refused or --l
 	return c
 }
 
-// parseFrom reads a place: internet, VNET/SUBNET (or GROUP/VNET/SUBNET, or a resource id), or node:NAME.
+// parseFrom reads a place: internet, VNET/SUBNET (or GROUP/VNET/SUBNET, or a resource id), nic:NAME or node:NAME.
 func parseFrom(s string) (region.PlaceParams, error) {
-	node, isNode := strings.CutPrefix(s, "node:")
+	kind, name, _ := strings.Cut(s, ":")
 	switch {
-	case isNode && node != "":
-		return region.PlaceParams{Node: node}, nil
+	case kind == "node" && name != "":
+		return region.PlaceParams{Node: name}, nil
+	case kind == "nic" && name != "":
+		return region.PlaceParams{NIC: name}, nil
 	case s == "internet":
 		return region.PlaceParams{From: s}, nil
-	case !isNode && strings.Contains(s, "/"):
+	case !strings.Contains(s, ":") && strings.Contains(s, "/"):
 		return region.PlaceParams{Subnet: s}, nil
 	}
-	return region.PlaceParams{}, fmt.Errorf("--from %q: write internet, VNET/SUBNET or node:NAME", s)
+	return region.PlaceParams{}, fmt.Errorf("--from %q: write internet, VNET/SUBNET, nic:NAME or node:NAME", s)
 }
 
 func parseTo(s string, icmp bool) (host string, port uint16, err error) {

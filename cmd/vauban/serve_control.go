@@ -100,10 +100,12 @@ func (w *world) where(ctx context.Context, p region.PlaceParams, create bool) (t
 		return "", at, notFound("there is no compute node or cluster with nodes called %q", p.Node)
 	case p.Subnet != "":
 		return w.inSubnet(ctx, p.Subnet, create)
+	case p.NIC != "":
+		return w.behindNIC(ctx, p.NIC)
 	case p.From == "" || p.From == "internet":
 		return "internet", fabric.Place{Kind: fabric.AtHost, ID: clientHost}, nil
 	}
-	return "", at, notFound("the region has no place %q: internet, --subnet VNET/SUBNET or --node NAME", p.From)
+	return "", at, notFound("the region has no place %q: internet, --subnet VNET/SUBNET, --nic NAME or --node NAME", p.From)
 }
 
 func (w *world) inSubnet(ctx context.Context, name string, create bool) (string, fabric.Place, error) {
@@ -136,6 +138,30 @@ func (w *world) inSubnet(ctx context.Context, name string, create bool) (string,
 		return "", at, err
 	}
 	return title, at, w.sync.Sync(ctx)
+}
+
+// behindNIC finds the namespace of a network interface that no machine has: what runs there is its machine.
+func (w *world) behindNIC(ctx context.Context, name string) (string, fabric.Place, error) {
+	var found []arm.ID
+	err := w.engine.View(ctx, func(tx *rp.Tx) error {
+		all, err := rp.List[network.Interface](tx, network.NICType, arm.MustParseID("/"))
+		for _, n := range all {
+			named := strings.EqualFold(n.ID.Name(), name) || strings.EqualFold(n.ID.ResourceGroup()+"/"+n.ID.Name(), name) || strings.EqualFold(n.ID.String(), name)
+			if named && n.Properties.PrivateEndpoint == nil && n.Properties.LinkService == nil && n.State != arm.Deleting {
+				found = append(found, n.ID)
+			}
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return "", fabric.Place{}, err
+	case len(found) == 0:
+		return "", fabric.Place{}, notFound("there is no network interface %q that a machine could have", name)
+	case len(found) > 1:
+		return "", fabric.Place{}, notFound("%d network interfaces are called %q: write GROUP/NAME or the id", len(found), name)
+	}
+	return "network interface " + found[0].Name(), fabric.Place{Kind: fabric.AtNIC, ID: found[0].String()}, nil
 }
 
 // execSuffix after a subnet's id is the id of the interface that exec has there.

@@ -73,6 +73,7 @@ func commands(a *app) []*cobra.Command {
 		newExecCmd(a),
 		newExplainCmd(a),
 		newAuditCmd(a),
+		newCheckCmd(a),
 		newReachCmd(a),
 		newVPNCmd(a),
 		newFirewallCmd(a),

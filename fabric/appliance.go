@@ -15,12 +15,13 @@ import (
 
 // Bits of the connection mark beside judged, which stands for direct ways.
 const (
-	judgedLeaving  = "0x2" // by the sender's gates, on the way to a forwarding NIC
+	judgedLeaving  = "0x2" // by the sender's gates, on the way to a forwarding NIC or a peered VNet
 	judgedEntering = "0x4" // by the receiver's gates, on the way from one
 )
 
-// applianceBits are for the gates of forwarding NICs: a pair for each. Bits 16 to 25 are for others; bit 31 alone is a prefix to nft, which lists it in a form of its own. Where a
-// VNet has more forwarding NICs than pairs, some share one, and what one of them let pass another does not judge.
+// applianceBits are for the gates of forwarding NICs: a pair for each. Bits 16 to 25 are for others; bit 31 alone
+// is a prefix to nft, which lists it in a form of its own. Where a VNet has more forwarding NICs than pairs, some
+// share one, and what one of them let pass another does not judge.
 var applianceBits = []uint32{1 << 3, 1 << 5, 1 << 7, 1 << 9, 1 << 11, 1 << 13, 1 << 26, 1 << 28}
 
 // lowTTL is where packets that go round in circles are stopped: before a forwarding NIC's own kernel would do
@@ -33,8 +34,9 @@ func (n *NIC) forwards() bool { return n.Kind == Guest && n.Forwarding }
 // forwarders writes the forwarding NICs and the gates of each.
 func (r *router) forwarders() {
 	var names, hand, carry []string
-	for id, slot := range r.applianceSlots() {
-		name := NICNS(id)
+	slots := r.applianceSlots()
+	for _, id := range slices.Sorted(maps.Keys(slots)) {
+		name, slot := NICNS(id), slots[id]
 		names = append(names, fmt.Sprintf("%q", name))
 		in, out := fmt.Sprintf("%#x", applianceBits[slot]), fmt.Sprintf("%#x", applianceBits[slot]<<1)
 		hand = append(hand, fmt.Sprintf("%q : jump %s", name, r.list("t", []string{
@@ -113,21 +115,25 @@ func (r *router) passOn() []string {
 		"iifname vmap @egress_nic",
 		"iifname vmap @egress_subnet",
 		"ct mark set ct mark or "+judgedLeaving)
-	r.chain("handed",
-		invalid,
+	r.chain("handed", append(append([]string{invalid}, r.notFloating("ct state new ")...),
 		"ct state new ct mark and "+judgedLeaving+" != "+judgedLeaving+" jump leaving",
-		"goto hand_on")
-	r.chain("carried",
+		"goto hand_on")...)
+	var toPeers []string
+	if len(r.peers) > 0 {
+		toPeers = []string{"oifname @peer_links accept"}
+	}
+	r.chain("carried", append(append([]string{
 		invalid,
 		"iifname vmap @carry",
-		isHanded+" goto hand_on",
+		isHanded + " goto hand_on",
 		loop,
-		`oifname "`+UplinkInterface+`" goto leave`,
+		`oifname "` + UplinkInterface + `" goto leave`,
+	}, toPeers...),
 		"ct state established,related accept",
 		"ct mark and "+judgedEntering+" == "+judgedEntering+" accept",
 		"oifname vmap @ingress_subnet",
 		"oifname vmap @ingress_nic",
-		"ct mark set ct mark or "+judgedEntering+" accept")
+		"ct mark set ct mark or "+judgedEntering+" accept")...)
 	return []string{isCarried + " goto carried", isHanded + " goto handed"}
 }
 

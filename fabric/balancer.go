@@ -213,6 +213,9 @@ func (r *router) notBalanced() []string {
 	if r.passing {
 		lines = append(lines, isCarried+" accept")
 	}
+	if r.arriving {
+		lines = append(lines, "iifname @arrivals accept")
+	}
 	return lines
 }
 

@@ -80,6 +80,7 @@ func (s *State) vnet(t *Topology, v *VNet, p *plan, build func([]diagram.Rule) *
 		AddrA: []netip.Prefix{netip.PrefixFrom(link.internet, 31)}, AddrB: []netip.Prefix{netip.PrefixFrom(link.router, 31)},
 	})
 	floating := t.floatingOf(v.ID)
+	s.peeringVeths(t, v, p)
 	for _, n := range v.NICs {
 		if n.Kind != Guest {
 			continue
@@ -92,7 +93,7 @@ func (s *State) vnet(t *Topology, v *VNet, p *plan, build func([]diagram.Rule) *
 		inside.Addrs = append(inside.Addrs, hosts(floating[n.ID])...)
 		inside.tunnels(&n)
 		if n.Firewall != nil {
-			refused, err := inside.firewall(&n, r.scope)
+			refused, err := inside.firewall(&n, r.at(r.subnets[n.Subnet]).scope)
 			if err != nil {
 				return err
 			}

@@ -21,15 +21,18 @@ type Packet struct {
 }
 
 // Evaluate returns the rule of an NSG that decides about a packet in one direction, and whether it
-// allows. VNet is the id of the network whose NIC or subnet the NSG stands at. An NSG that the topology
-// does not have refuses everything, and a rule that cannot be understood refuses what reaches it.
-func (t *Topology) Evaluate(nsg, vnet string, d Direction, p Packet) (RuleRef, bool) {
+// allows. At is the id of the subnet that the NSG stands at, itself or at a NIC of it: VirtualNetwork means
+// what the subnet's routes make of it; with a VNet's id it means what it does where no route table is. An
+// NSG that the topology does not have refuses everything, and a rule that cannot be understood refuses what
+// reaches it.
+func (t *Topology) Evaluate(nsg, at string, d Direction, p Packet) (RuleRef, bool) {
 	g := t.NSGs[nsg]
 	if g == nil {
 		return RuleRef{Owner: nsg, Direction: d}, false
 	}
+	place := t.placeOf(at)
 	for _, r := range inOrder(g, d) {
-		if matches, ok := t.ruleMatches(t.vnet(vnet), &r, p); matches || !ok {
+		if matches, ok := t.ruleMatches(place, &r, p); matches || !ok {
 			return RuleRef{Owner: nsg, Direction: d, Rule: r.Name}, r.Allow && ok
 		}
 	}
@@ -38,7 +41,7 @@ func (t *Topology) Evaluate(nsg, vnet string, d Direction, p Packet) (RuleRef, b
 
 // evaluatePlatform is Evaluate for a packet to one of the platform's addresses, which only rules judge
 // that name it by its own tag. Without one it is allowed, and the reference is zero.
-func (t *Topology) evaluatePlatform(nsg, vnet string, p Packet) (RuleRef, bool) {
+func (t *Topology) evaluatePlatform(nsg, at string, p Packet) (RuleRef, bool) {
 	g := t.NSGs[nsg]
 	if g == nil {
 		return RuleRef{Owner: nsg, Direction: Outbound}, false
@@ -48,11 +51,12 @@ func (t *Topology) evaluatePlatform(nsg, vnet string, p Packet) (RuleRef, bool) 
 		tag = TagPlatformIMDS
 	}
 	named := func(peer string) bool { return strings.EqualFold(peer, tag) }
+	place := t.placeOf(at)
 	for _, r := range inOrder(g, Outbound) {
 		if !slices.ContainsFunc(r.Destination, named) {
 			continue
 		}
-		if matches, ok := t.ruleMatches(t.vnet(vnet), &r, p); matches || !ok {
+		if matches, ok := t.ruleMatches(place, &r, p); matches || !ok {
 			return RuleRef{Owner: nsg, Direction: Outbound, Rule: r.Name}, r.Allow && ok
 		}
 	}
@@ -72,8 +76,54 @@ func inOrder(g *NSG, d Direction) []Rule {
 	return out
 }
 
+// place is where an NSG stands.
+type place struct {
+	*VNet
+	at *Subnet // nil where only the VNet is known
+}
+
+func (t *Topology) placeOf(id string) place {
+	for i := range t.VNets {
+		v := &t.VNets[i]
+		for j := range v.Subnets {
+			if v.Subnets[j].ID == id {
+				return place{v, &v.Subnets[j]}
+			}
+		}
+	}
+	return place{t.vnet(id), nil}
+}
+
+// inVirtualNetwork tells whether the tag VirtualNetwork has the address.
+func (t *Topology) inVirtualNetwork(v place, a netip.Addr) bool {
+	behind := func(u *VNet) bool {
+		return slices.ContainsFunc(u.GatewayRoutes, func(g GatewayRoute) bool { return g.Prefix.Contains(a) })
+	}
+	if v.has(a) || behind(v.VNet) {
+		return true
+	}
+	for _, p := range t.sides(v.VNet) {
+		if _, has := t.peeringHas(v.VNet, p, a); has && p.Access || t.behindRemoteGateway(v.VNet, p, a) {
+			return true
+		}
+	}
+	if v.at == nil || t.RouteTables[v.at.RouteTable] == nil {
+		return false
+	}
+	return slices.ContainsFunc(t.RouteTables[v.at.RouteTable].Routes, func(u UserRoute) bool {
+		if u.Hop == HopInternet {
+			return false
+		}
+		if p, err := netip.ParsePrefix(u.Prefix); err == nil || t.Tags == nil {
+			return err == nil && p.Masked().Contains(a)
+		}
+		list, _ := t.Tags.Prefixes(u.Prefix)
+		return inside(list, a)
+	})
+}
+
 // ruleMatches: ok is false for a rule that has no meaning.
-func (t *Topology) ruleMatches(v *VNet, r *Rule, p Packet) (matches, ok bool) {
+func (t *Topology) ruleMatches(v place, r *Rule, p Packet) (matches, ok bool) {
 	proto := r.Protocol == AnyProtocol || r.Protocol == p.Protocol
 	src, ok1 := t.anyPeer(v, r.Source, r.SourceASGs, p.Source)
 	dst, ok2 := t.anyPeer(v, r.Destination, r.DestinationASGs, p.Destination)
@@ -82,7 +132,7 @@ func (t *Topology) ruleMatches(v *VNet, r *Rule, p Packet) (matches, ok bool) {
 	return proto && src && dst && sport && dport, ok1 && ok2 && ok3 && ok4 && r.Protocol >= AnyProtocol && r.Protocol < 256
 }
 
-func (t *Topology) anyPeer(v *VNet, peers, groups []string, a netip.Addr) (matches, ok bool) {
+func (t *Topology) anyPeer(v place, peers, groups []string, a netip.Addr) (matches, ok bool) {
 	for _, peer := range peers {
 		m, known := t.peerHas(v, peer, a)
 		if !known {
@@ -96,14 +146,14 @@ func (t *Topology) anyPeer(v *VNet, peers, groups []string, a netip.Addr) (match
 	return matches, len(peers)+len(groups) > 0
 }
 
-func (t *Topology) peerHas(v *VNet, peer string, a netip.Addr) (has, known bool) {
+func (t *Topology) peerHas(v place, peer string, a netip.Addr) (has, known bool) {
 	switch strings.ToLower(peer) {
 	case "*", "any":
 		return true, true
 	case "virtualnetwork":
-		return v.has(a) || a == WireServer, true
+		return t.inVirtualNetwork(v, a) || a == WireServer, true
 	case "internet":
-		return isPublic(a) && !v.has(a), true
+		return isPublic(a) && !t.inVirtualNetwork(v, a), true
 	case "azureloadbalancer", "azureplatformdns":
 		return a == WireServer, true
 	case "azureplatformimds":

@@ -154,7 +154,7 @@ func (p Protocol) String() string {
 // that Compile turns into rules, but judges each NSG by Evaluate and not by what was compiled. What
 // cannot be followed (an unknown place, an invalid topology) is denied, with a step that says why.
 func Explain(t *Topology, f Flow) Explanation {
-	w := walk{t: t, e: Explanation{Flow: f, Source: f.Source}, ttl: 64, passed: map[string]bool{}}
+	w := walk{t: t, e: Explanation{Flow: f, Source: f.Source}, ttl: 64, passed: map[string]bool{}, crossed: map[string]bool{}}
 	if err := validate(t); err != nil {
 		w.stop("topology", err.Error())
 		return w.e
@@ -177,14 +177,15 @@ func Explain(t *Topology, f Flow) Explanation {
 
 // walk is one flow under way. Its methods return false once it has been refused or has arrived.
 type walk struct {
-	t      *Topology
-	plan   *plan
-	p      Packet
-	ns     string // whose counters count
-	e      Explanation
-	ttl    int             // hops left
-	passed map[string]bool // forwarding NICs that have passed it on
-	again  int             // how many steps there were when one got it again
+	t       *Topology
+	plan    *plan
+	p       Packet
+	ns      string // whose counters count
+	e       Explanation
+	ttl     int             // hops left
+	passed  map[string]bool // forwarding NICs that have passed it on
+	crossed map[string]bool // VNets that it has left, for a NIC that passes it on or another VNet
+	again   int             // how many steps there were when one got it again
 }
 
 func (w *walk) step(where, what string, rule RuleRef, v Verdict) {
@@ -264,18 +265,18 @@ func (w *walk) fromNIC(v *VNet, n *NIC) bool {
 	switch {
 	case w.p.Destination == WireServer, w.p.Destination == IMDS:
 		return w.toPlatform(v, n)
-	case w.p.Destination == Gateway, w.p.Destination == w.plan.transfer[v.ID].router:
+	case w.p.Destination == Gateway, w.routerHas(v, w.p.Destination):
 		return w.deny(v.ID, "the router itself answers nobody", FabricRule(RulePlatform))
 	}
 	return w.egress(v, n) && w.route(v, n)
 }
 
 // judge asks one NSG; none has nothing against it.
-func (w *walk) judge(where, nsg string, v *VNet, d Direction) bool {
+func (w *walk) judge(where, nsg, subnet string, d Direction) bool {
 	if nsg == "" {
 		return true
 	}
-	rule, allow := w.t.Evaluate(nsg, v.ID, d, w.p)
+	rule, allow := w.t.Evaluate(nsg, subnet, d, w.p)
 	what := strings.ToLower(d.String()) + " security rules"
 	if !allow {
 		return w.deny(where, what, rule)
@@ -285,11 +286,36 @@ func (w *walk) judge(where, nsg string, v *VNet, d Direction) bool {
 }
 
 func (w *walk) egress(v *VNet, n *NIC) bool {
-	return w.judge(n.ID, n.NSG, v, Outbound) && w.judge(n.Subnet, v.subnet(n.Subnet).NSG, v, Outbound)
+	return w.judge(n.ID, n.NSG, n.Subnet, Outbound) && w.judge(n.Subnet, v.subnet(n.Subnet).NSG, n.Subnet, Outbound)
 }
 
 func (w *walk) ingress(v *VNet, n *NIC) bool {
-	return w.judge(n.Subnet, v.subnet(n.Subnet).NSG, v, Inbound) && w.judge(n.ID, n.NSG, v, Inbound)
+	return w.judge(n.Subnet, v.subnet(n.Subnet).NSG, n.Subnet, Inbound) && w.judge(n.ID, n.NSG, n.Subnet, Inbound)
+}
+
+// routerHas tells whether an address is one of the router's own on its links.
+func (w *walk) routerHas(v *VNet, a netip.Addr) bool {
+	if a == w.plan.transfer[v.ID].router {
+		return true
+	}
+	for i := range w.t.VNets {
+		u := &w.t.VNets[i]
+		link := w.plan.links[PeeringInterface(v.ID, u.ID)]
+		if v.ID < u.ID && a == link.from || v.ID > u.ID && a == link.to {
+			return true
+		}
+		for j := range u.NICs {
+			if a == w.plan.links[ApplianceInterface(v.ID, u.NICs[j].ID)].from {
+				return true
+			}
+		}
+		for j := range v.NICs {
+			if a == w.plan.links[ApplianceInterface(u.ID, v.NICs[j].ID)].to {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (w *walk) toPlatform(v *VNet, n *NIC) bool {
@@ -297,7 +323,7 @@ func (w *walk) toPlatform(v *VNet, n *NIC) bool {
 		if x.nsg == "" {
 			continue
 		}
-		rule, allow := w.t.evaluatePlatform(x.nsg, v.ID, w.p)
+		rule, allow := w.t.evaluatePlatform(x.nsg, n.Subnet, w.p)
 		if !allow {
 			return w.deny(x.where, "rules that name the platform's address", rule)
 		}
@@ -445,7 +471,7 @@ func (w *walk) fromRouter(id string) bool {
 	w.ns = RouterNS(id)
 	to := v.nicAt(w.p.Destination)
 	switch {
-	case slices.Contains([]netip.Addr{WireServer, IMDS, Gateway, w.plan.transfer[id].router}, w.p.Destination):
+	case slices.Contains([]netip.Addr{WireServer, IMDS, Gateway}, w.p.Destination), w.routerHas(v, w.p.Destination):
 		return w.arrive(id, Destination{Kind: ToPlatform, Addr: w.p.Destination})
 	case to != nil && to.Kind == Guest && (!w.p.Source.IsValid() || w.p.Source == WireServer) && w.probed(v):
 		w.p.Source = WireServer

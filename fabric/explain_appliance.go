@@ -40,6 +40,7 @@ func (w *walk) hand(v *VNet, n *NIC) bool {
 	if !w.ingress(v, n) {
 		return false
 	}
+	w.crossed[v.ID] = true
 	w.ttl -= 2 // the router's and the appliance's
 	return w.fromNIC(v, n)
 }

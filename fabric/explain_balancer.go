@@ -80,8 +80,8 @@ func (w *walk) targets(v *VNet, b *LoadBalancer, f *Frontend) (rule string, all 
 // each: it is allowed only if all of them take it.
 func (w *walk) balance(v *VNet, b *LoadBalancer, f *Frontend) bool {
 	for i := range v.NICs {
-		if f.Subnet != "" && w.passed[v.NICs[i].ID] {
-			return w.deny(f.ID, "a flow that an appliance of the same VNet has passed on is not balanced", FabricRule(RuleNoBackend))
+		if f.Subnet != "" && (w.passed[v.NICs[i].ID] || w.crossed[v.ID]) {
+			return w.deny(f.ID, "a flow that has crossed the VNet on its way to an appliance is not balanced", FabricRule(RuleNoBackend))
 		}
 	}
 	rule, all, up := w.targets(v, b, f)
@@ -124,7 +124,7 @@ func (w *walk) toBackend(v *VNet, f *Frontend, rule string, t target) bool {
 		w.step(rule, fmt.Sprintf("is translated to %s", netip.AddrPortFrom(t.addr, t.port)), RuleRef{}, Allowed)
 	}
 	w.p.Destination, w.p.DestinationPort = t.addr, t.port
-	if public && t.nic.NSG == "" && v.subnet(t.nic.Subnet).NSG == "" {
+	if public && t.nic.Firewall == nil && !t.nic.Managed && t.nic.NSG == "" && v.subnet(t.nic.Subnet).NSG == "" {
 		return w.deny(t.nic.ID, "a public frontend is closed where no network security group opens the backend", FabricRule(RuleNoInbound))
 	}
 	return w.toNIC(v, t.nic)

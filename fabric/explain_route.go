@@ -22,6 +22,8 @@ func (w *walk) route(v *VNet, n *NIC) bool {
 	switch {
 	case r.Hop == HopVNet && r.Source == UserRouted && !v.has(w.p.Destination):
 		return w.deny(v.ID, "the route's next hop is the VNet, which does not have this address", r.denial())
+	case r.Hop == HopPeering, r.Hop == HopEndpoint && r.VNet != v.ID:
+		return w.toPeer(v, r.VNet, nil)
 	case r.Hop == HopVNet, r.Hop == HopEndpoint:
 		return w.within(v)
 	case r.Hop == HopService && slices.Contains(n.Addrs, w.p.Source) && v.ServiceEndpoint(v.subnet(n.Subnet), w.p.Destination):
@@ -30,6 +32,8 @@ func (w *walk) route(v *VNet, n *NIC) bool {
 		return w.leave(v, n)
 	case r.Source == DefaultRoute:
 		return w.deny(v.ID, "the system route for this address is None", FabricRule(RuleNoRoute))
+	case r.NIC != "" && r.VNet != v.ID:
+		return w.toPeer(v, r.VNet, w.t.vnet(r.VNet).nic(r.NIC))
 	case r.NIC != "":
 		return w.hand(v, v.nic(r.NIC))
 	case r.Hop == HopNone:
@@ -101,6 +105,16 @@ func (t *Topology) candidates(v *VNet, s *Subnet, dst netip.Addr) (out []Effecti
 	if n := v.nicAt(dst); n != nil && n.Kind == Endpoint {
 		add(netip.PrefixFrom(dst, 32), EffectiveRoute{Hop: HopEndpoint, VNet: v.ID, NIC: n.ID})
 	}
+	for _, side := range t.sides(v) {
+		p, has := t.peeringHas(v, side, dst)
+		if !has {
+			continue
+		}
+		add(p, EffectiveRoute{Hop: HopPeering, VNet: side.Remote, Peering: side.ID})
+		if n := t.vnet(side.Remote).nicAt(dst); n != nil && n.Kind == Endpoint {
+			add(netip.PrefixFrom(dst, 32), EffectiveRoute{Hop: HopEndpoint, VNet: side.Remote, NIC: n.ID, Peering: side.ID})
+		}
+	}
 	for _, e := range s.ServiceEndpoints {
 		for _, p := range e.Prefixes {
 			add(p, EffectiveRoute{Hop: HopService, Name: e.Service})
@@ -112,10 +126,18 @@ func (t *Topology) candidates(v *VNet, s *Subnet, dst netip.Addr) (out []Effecti
 	}
 	table := t.RouteTables[s.RouteTable]
 	if table == nil || !table.IgnoreGateway {
-		for _, g := range v.GatewayRoutes {
-			r := EffectiveRoute{Source: GatewayRouted, Hop: HopGateway, VNet: v.ID}
-			r.passTo(v, func(n *NIC) bool { return n.ID == g.NIC })
-			add(g.Prefix, r)
+		learned := func(u *VNet, peering string) {
+			for _, g := range u.GatewayRoutes {
+				r := EffectiveRoute{Source: GatewayRouted, Hop: HopGateway, VNet: u.ID, Peering: peering}
+				r.passTo(u, func(n *NIC) bool { return n.ID == g.NIC })
+				add(g.Prefix, r)
+			}
+		}
+		learned(v, "")
+		for _, side := range t.sides(v) {
+			if back, u := t.connected(v, side); side.RemoteGateways && back.GatewayTransit {
+				learned(u, side.ID)
+			}
 		}
 	}
 	if table == nil {
@@ -126,9 +148,22 @@ func (t *Topology) candidates(v *VNet, s *Subnet, dst netip.Addr) (out []Effecti
 		switch u.Hop {
 		case HopAppliance:
 			r.Appliance = u.Appliance
-			r.passTo(v, func(n *NIC) bool { return slices.Contains(n.Addrs, u.Appliance) })
+			at := v
+			for _, side := range t.sides(v) {
+				if _, has := t.peeringHas(v, side, u.Appliance); has && v.nicAt(u.Appliance) == nil {
+					at = t.vnet(side.Remote)
+				}
+			}
+			r.passTo(at, func(n *NIC) bool { return slices.Contains(n.Addrs, u.Appliance) })
 		case HopGateway:
-			r.passTo(v, func(n *NIC) bool { return n.ID == gatewayID(v) })
+			at := v
+			for _, side := range slices.Backward(t.sides(v)) {
+				back, u := t.connected(v, side)
+				if side.RemoteGateways && back.GatewayTransit && v.nic(gatewayID(v)) == nil && u.nic(gatewayID(u)) != nil {
+					at = u
+				}
+			}
+			r.passTo(at, func(n *NIC) bool { return n.ID == gatewayID(at) })
 		}
 		if one, err := netip.ParsePrefix(u.Prefix); err == nil {
 			add(one, r)

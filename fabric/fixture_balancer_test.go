@@ -34,7 +34,7 @@ func (c *chance) balancers(t *Topology) {
 		for n := range 4 {
 			f := Frontend{ID: fmt.Sprintf("%s/f%d", b.ID, n)}
 			if f.Addr = netip.AddrFrom4([4]byte{20, 202, byte(i), byte(n)}); n < 2 {
-				f.Subnet, f.Addr = v.Subnets[n].ID, netip.AddrFrom4([4]byte{10, 20, byte(n), 99})
+				f.Subnet, f.Addr = v.Subnets[n].ID, netip.AddrFrom4([4]byte{10, c.octet(i), byte(n), 99})
 			}
 			b.Frontends = append(b.Frontends, f)
 			floating := c.IntN(3) == 0

@@ -20,6 +20,8 @@ func scenarioTables() map[string]*RouteTable {
 			{Name: "circle", Prefix: "10.97.0.0/16", Hop: HopAppliance, Appliance: addr("10.20.10.4")},
 			{Name: "lost", Prefix: "10.98.0.0/16", Hop: HopAppliance, Appliance: addr("10.20.5.5")},
 		}},
+		"rt-east": {ID: "rt-east", Routes: []UserRoute{{Name: "all", Prefix: "0.0.0.0/0", Hop: HopAppliance, Appliance: addr("10.50.1.4")}}},
+		"rt-west": {ID: "rt-west", Routes: []UserRoute{{Name: "east", Prefix: "10.51.0.0/16", Hop: HopAppliance, Appliance: addr("10.50.1.4")}}},
 		"rt-nva": {ID: "rt-nva", Routes: []UserRoute{
 			{Name: "circle", Prefix: "10.97.0.0/16", Hop: HopAppliance, Appliance: addr("10.20.10.4")},
 		}},
@@ -30,20 +32,25 @@ func scenarioTables() map[string]*RouteTable {
 func (c *chance) routes(t *Topology) {
 	t.RouteTables = map[string]*RouteTable{}
 	for i := range t.VNets {
+		for k := range t.VNets[i].NICs {
+			n := &t.VNets[i].NICs[k]
+			n.Forwarding = n.Kind == Guest && c.IntN(4) == 0
+		}
+	}
+	for i := range t.VNets {
 		v := &t.VNets[i]
 		for j := range v.Subnets {
-			if j == 0 {
-				for k := range v.NICs {
-					v.NICs[k].Forwarding = v.NICs[k].Kind == Guest && c.IntN(4) == 0
-				}
-			}
 			v.Subnets[j].EndpointRoutes = c.IntN(2) == 0
 			if c.IntN(3) == 0 {
 				continue
 			}
+			from := v
+			if c.linked && c.IntN(2) == 0 {
+				from = &t.VNets[c.IntN(len(t.VNets))]
+			}
 			table := &RouteTable{ID: fmt.Sprintf("rt%d%d", i, j), IgnoreGateway: c.IntN(3) == 0}
 			for n := range c.IntN(9) {
-				table.Routes = append(table.Routes, c.userRoute(fmt.Sprintf("u%d", n), v))
+				table.Routes = append(table.Routes, c.userRoute(fmt.Sprintf("u%d", n), v, from))
 			}
 			t.RouteTables[table.ID] = table
 			v.Subnets[j].RouteTable = table.ID
@@ -51,8 +58,9 @@ func (c *chance) routes(t *Topology) {
 	}
 }
 
-func (c *chance) userRoute(name string, v *VNet) UserRoute {
-	to := v.NICs[c.IntN(len(v.NICs))]
+// userRoute leads to places of one VNet by appliances of another, or the same.
+func (c *chance) userRoute(name string, of, v *VNet) UserRoute {
+	to := of.NICs[c.IntN(len(v.NICs))]
 	u := UserRoute{Name: name, Hop: pick(c, HopNone, HopVNet, HopInternet, HopAppliance, HopAppliance, HopAppliance, HopGateway)}
 	switch c.IntN(6) {
 	case 0:
@@ -62,7 +70,7 @@ func (c *chance) userRoute(name string, v *VNet) UserRoute {
 	case 2:
 		u.Prefix = host(to.Addrs[0]).String()
 	case 3:
-		u.Prefix = pick(c, "10.20.0.0/16", "10.16.0.0/12", "51.1.0.0/24", "93.184.0.0/16", "20.0.0.0/10")
+		u.Prefix = pick(c, "10.20.0.0/16", "10.21.0.0/16", "10.22.0.0/16", "10.22.0.0/15", "10.16.0.0/12", "51.1.0.0/24", "93.184.0.0/16", "20.0.0.0/10")
 	default:
 		u.Prefix = netip.PrefixFrom(to.Addrs[0], 20+c.IntN(12)).String()
 	}

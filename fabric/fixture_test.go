@@ -2,8 +2,10 @@ package fabric
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"vauban.dev/fabric/internal/interval"
@@ -31,7 +33,7 @@ func rule(name string, priority int, d Direction, allow bool, p Protocol, from, 
 // scenario is a small secured network with one of everything.
 func scenario() *Topology {
 	blob := &Service{Target: "sa", GroupID: "blob", Ports: []uint16{443}}
-	return &Topology{
+	t := &Topology{
 		Tags: tagTable{
 			"storage":            prefixes("20.60.0.0/16", "52.239.128.0/18"),
 			"storage.westeurope": prefixes("20.60.26.0/23"),
@@ -117,12 +119,15 @@ func scenario() *Topology {
 			Hosts:           []InternetHost{{Name: "example.org", Addr: addr("93.184.216.34")}, {Name: "client", Addr: addr("20.61.7.7")}},
 		},
 	}
+	t.VNets = append(t.VNets, scenarioPeers()...)
+	return t
 }
 
 // chance makes random topologies and flows through them.
 type chance struct {
 	*rand.Rand
-	tags tagTable
+	tags   tagTable
+	linked bool // VNets with addresses of their own, peered
 }
 
 func newChance(seed uint64) *chance {
@@ -141,11 +146,15 @@ func pick[T any](c *chance, from ...T) T { return from[c.IntN(len(from))] }
 
 func (c *chance) topology() *Topology {
 	t := &Topology{Tags: c.tags, NSGs: map[string]*NSG{}}
+	vnets, rules := 2, 30
+	if c.linked = c.IntN(2) == 0; c.linked {
+		vnets, rules = 3, pick(c, 3, 6, 30) // packets that cross several VNets meet many groups
+	}
 	for i := range 4 {
 		id := fmt.Sprintf("nsg%d", i)
-		t.NSGs[id] = &NSG{ID: id, Rules: c.rules(c.IntN(30))}
+		t.NSGs[id] = &NSG{ID: id, Rules: c.rules(c.IntN(rules))}
 	}
-	for i := range 2 {
+	for i := range vnets {
 		t.VNets = append(t.VNets, c.vnet(fmt.Sprintf("vnet%d", i), i))
 	}
 	t.Internet = Internet{
@@ -155,22 +164,25 @@ func (c *chance) topology() *Topology {
 	c.outbound(t)
 	c.serviceEndpoints(t)
 	c.routes(t)
+	if c.linked {
+		c.link(t)
+	}
 	c.balancers(t)
 	return t
 }
 
 func (c *chance) vnet(id string, i int) VNet {
-	v := VNet{ID: id, Prefixes: prefixes("10.20.0.0/16", "51.1.0.0/24")}
+	v := VNet{ID: id, Prefixes: prefixes(fmt.Sprintf("10.%d.0.0/16", c.octet(i)), fmt.Sprintf("51.%d.0.0/24", c.octet(i)-19))}
 	nsg := func() string { return pick(c, "", "nsg0", "nsg1", "nsg2", "nsg3") }
 	for s := range 4 {
 		v.Subnets = append(v.Subnets, Subnet{
 			ID: fmt.Sprintf("%s/s%d", id, s), NSG: nsg(), DefaultOutbound: c.IntN(2) == 0, EndpointPolicies: c.IntN(2) == 0,
-			Prefixes: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 20, byte(s), 0}), 24)},
+			Prefixes: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, c.octet(i), byte(s), 0}), 24)},
 		})
 		for n := range 3 {
 			nic := NIC{
 				ID: fmt.Sprintf("%s/s%d/n%d", id, s, n), Subnet: v.Subnets[s].ID, NSG: nsg(),
-				Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 20, byte(s), byte(4 + 2*n)})},
+				Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, c.octet(i), byte(s), byte(4 + 2*n)})},
 			}
 			switch c.IntN(4) {
 			case 0:
@@ -231,9 +243,9 @@ func (c *chance) peer() string {
 	case 4:
 		return pick(c, TagPlatformDNS, TagPlatformIMDS, TagPlatformLKM)
 	case 5:
-		return fmt.Sprintf("10.20.%d.0/%d", c.IntN(4), 20+c.IntN(9))
+		return fmt.Sprintf("10.%d.%d.0/%d", c.octet(c.IntN(3)), c.IntN(4), 20+c.IntN(9))
 	case 6:
-		return fmt.Sprintf("10.20.%d.%d", c.IntN(4), 4+c.IntN(6))
+		return c.local()
 	}
 	return pick(c, "0.0.0.0/0", "20.0.0.0/9", "2001:db8::/32", "93.184.216.34", "20.9.0.0/16", "0.0.0.0/1")
 }
@@ -309,11 +321,18 @@ func (c *chance) destination(t *Topology) netip.Addr {
 			return b.Frontends[c.IntN(len(b.Frontends))].Addr
 		}
 	case 9:
-		if p, err := newPlan(t); err == nil && p.outbound[v.ID].IsValid() {
-			return pick(c, p.outbound[v.ID], p.transfer[v.ID].router, p.transfer[v.ID].internet)
+		if p, err := newPlan(t); err == nil {
+			out := []netip.Addr{p.transfer[v.ID].router, p.transfer[v.ID].internet}
+			if p.outbound[v.ID].IsValid() {
+				out = append(out, p.outbound[v.ID])
+			}
+			for _, name := range slices.Sorted(maps.Keys(p.links)) {
+				out = append(out, p.links[name].from, p.links[name].to)
+			}
+			return pick(c, out...)
 		}
 	case 10:
-		return pick(c, addr("10.20.9.9"), addr("10.1.2.3"), addr("192.168.1.1"), addr("100.64.0.9"), addr("51.1.0.7"), addr("8.8.8.8"))
+		return pick(c, addr("10.20.9.9"), addr("10.1.2.3"), addr("10.23.1.1"), addr(c.local()), addr("192.168.1.1"), addr("100.64.0.9"), addr("51.1.0.7"), addr("8.8.8.8"))
 	}
 	return interval.Addr(uint32(20)<<24 | c.Uint32()>>8)
 }

@@ -385,7 +385,7 @@ func contains(element, value string) bool {
 		return p.Contains(addr(value))
 	}
 	lo, hi, isRange := strings.Cut(element, "-")
-	if !isRange || strings.Contains(element, " . ") || strings.ContainsAny(value, "rnh") {
+	if !isRange || strings.Contains(element, " . ") || value[0] < '0' || value[0] > '9' {
 		return false
 	}
 	if a, err := netip.ParseAddr(value); err == nil {

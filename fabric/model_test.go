@@ -59,9 +59,13 @@ func where(t *Topology, d Destination, f Flow) string {
 		}
 		return InternetNS
 	case ToPlatform, ToEndpoint:
+		at := d.ID
+		if at == "" {
+			at = f.From.ID
+		}
 		for _, v := range t.VNets {
 			for _, n := range v.NICs {
-				if n.ID == f.From.ID || n.ID == d.ID || v.ID == f.From.ID {
+				if n.ID == at || v.ID == at {
 					return RouterNS(v.ID)
 				}
 			}

@@ -76,6 +76,8 @@ const (
 	RuleNoInbound    = "no-inbound"    // a public address is closed where no NSG opens it
 	RuleEndpointPort = "endpoint-port" // the private endpoint does not listen there
 	RulePlatform     = "platform"      // the platform's addresses answer on DNS's and HTTP's port only
+	RulePeering      = "peering"       // a peering leads to the peered VNet only
+	RuleForwarded    = "forwarded"     // the peering takes no traffic that the peered VNet did not begin
 	RuleLoop         = "loop"          // the routes lead round in circles
 	RuleInvalid      = "invalid"       // belongs to no connection and can begin none
 	RuleNoBackend    = "no-backend"    // a frontend has no rule for the port, or no healthy backend

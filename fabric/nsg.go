@@ -35,6 +35,9 @@ func (g *gate) root(n *NSG, d Direction) (string, error) {
 		return "", err
 	}
 	name := strings.ToLower(d.String()[:1]) + "_" + digest(10, n.ID)
+	if g.scope.name != "" {
+		name += "_" + g.scope.name
+	}
 	deny := g.deny("deny_"+name, rules)
 	var cases []string
 	for _, p := range protocols(rules) {

@@ -28,6 +28,7 @@ type plan struct {
 	transfer map[string]transfer
 	outbound map[string]netip.Addr // VNets with default outbound access
 	public   map[string]interval.Set
+	links    map[string]ends // between routers, by their interfaces
 }
 
 func newPlan(t *Topology) (*plan, error) {
@@ -38,6 +39,9 @@ func newPlan(t *Topology) (*plan, error) {
 	}
 	ids := slices.Sorted(maps.Keys(vnets))
 	if err := p.planTransfers(ids); err != nil {
+		return nil, err
+	}
+	if err := p.planPeerings(t); err != nil {
 		return nil, err
 	}
 	if err := p.planOutbound(t, ids, vnets); err != nil {

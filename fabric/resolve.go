@@ -46,17 +46,20 @@ func (r *resolved) appliesTo(p Protocol) bool {
 	return p == TCP || p == UDP || !r.hasPorts()
 }
 
-// scope is the VNet that rules are resolved in: what VirtualNetwork, Internet and application security
+// scope is where rules are resolved, a VNet or a subnet of it: what VirtualNetwork, Internet and application security
 // groups mean depends on it.
 type scope struct {
-	tags   TagSource
-	space  interval.Set // the VNet's own
-	groups map[string][]interval.Interval
-	known  map[string]interval.Set // service tags seen so far
+	tags    TagSource
+	space   interval.Set // the VNet's own
+	virtual interval.Set // VirtualNetwork
+	name    string       // "" where VirtualNetwork is the VNet's; else a hash of the subnet's
+	subnets map[string]*scope
+	groups  map[string][]interval.Interval
+	known   map[string]interval.Set // service tags seen so far
 }
 
-func newScope(v *VNet, tags TagSource) *scope {
-	s := &scope{tags: tags, space: interval.Of(v.Prefixes...), groups: map[string][]interval.Interval{}, known: map[string]interval.Set{}}
+func newScope(t *Topology, v *VNet) *scope {
+	s := &scope{tags: t.Tags, space: interval.Of(v.Prefixes...), virtual: virtualNetwork(t, v, nil), subnets: map[string]*scope{}, groups: map[string][]interval.Interval{}, known: map[string]interval.Set{}}
 	for _, n := range v.NICs {
 		for _, g := range n.ASGs {
 			for _, a := range n.Addrs {
@@ -89,7 +92,7 @@ func (s *scope) rules(g *NSG, d Direction) ([]resolved, error) {
 // Validate tells whether Compile understands the rule: its protocol, addresses, tags and ports. The error
 // says which property it does not, and why.
 func (r *Rule) Validate(tags TagSource) error {
-	_, err := newScope(&VNet{}, tags).rule(r)
+	_, err := newScope(&Topology{Tags: tags}, &VNet{}).rule(r)
 	return err
 }
 
@@ -161,9 +164,9 @@ func (s *scope) peer(text string) (interval.Set, error) {
 func (s *scope) tag(name string) (interval.Set, error) {
 	switch {
 	case strings.EqualFold(name, TagVirtualNetwork):
-		return s.space.Union(interval.Of(prefixes("168.63.129.16/32")...)), nil
+		return s.virtual.Union(interval.Of(prefixes("168.63.129.16/32")...)), nil
 	case strings.EqualFold(name, TagInternet):
-		return everything().Minus(neverPublic()).Minus(s.space), nil
+		return everything().Minus(neverPublic()).Minus(s.virtual), nil
 	case strings.EqualFold(name, TagLoadBalancer):
 		return interval.Of(prefixes("168.63.129.16/32")...), nil
 	}

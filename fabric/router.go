@@ -20,17 +20,21 @@ type router struct {
 	plan       *plan
 	subnets    map[string]*Subnet
 	roots      map[rootKey]string
+	scopes     map[string]*scope // by subnet
+	peers      []peer
 	inbound    bool      // public addresses of NICs
 	ways       []string  // kinds of protocol that some NIC leaves by
 	endpointed bool      // some NIC's subnet has a service endpoint
 	routed     []*routed // subnets with other routes than Azure's own
 	passing    bool      // some NIC passes on the packets of others
+	arriving   bool      // links lead to NICs of this VNet, whatever the destination
 	lb         balancer
 }
 
 type rootKey struct {
-	nsg string
-	dir Direction
+	nsg   string
+	dir   Direction
+	scope string
 }
 
 func (r *router) namespace() (Namespace, error) {
@@ -51,6 +55,7 @@ func (r *router) namespace() (Namespace, error) {
 		}
 	}
 	routeServices(&ns)
+	r.peerings(&ns)
 	r.routes()
 	r.routeTables(&ns)
 	r.routeMembers(&ns)
@@ -135,11 +140,11 @@ func listens(n *NIC) (out []string) {
 // They are separate lookups, so that what one allows the next still judges.
 func (r *router) gates() error {
 	g := map[string][]string{}
-	attach := func(name, key, nsg string, d Direction) error {
+	attach := func(name, key, nsg string, s *Subnet, d Direction) error {
 		if nsg == "" {
 			return nil
 		}
-		root, err := r.rootOf(nsg, d)
+		root, err := r.rootOf(nsg, s, d)
 		g[name] = append(g[name], key+" : jump "+root)
 		return err
 	}
@@ -151,10 +156,10 @@ func (r *router) gates() error {
 				continue
 			}
 			for _, a := range n.Addrs {
-				if err := attach("endpoint_subnet", a.String(), subnet.NSG, Inbound); err != nil {
+				if err := attach("endpoint_subnet", a.String(), subnet.NSG, subnet, Inbound); err != nil {
 					return err
 				}
-				if err := attach("endpoint_nic", a.String(), n.NSG, Inbound); err != nil {
+				if err := attach("endpoint_nic", a.String(), n.NSG, subnet, Inbound); err != nil {
 					return err
 				}
 			}
@@ -167,7 +172,7 @@ func (r *router) gates() error {
 			{"egress_nic", n.NSG, Outbound}, {"egress_subnet", subnet.NSG, Outbound},
 			{"ingress_subnet", subnet.NSG, Inbound}, {"ingress_nic", n.NSG, Inbound},
 		} {
-			if err := attach(x.name, fmt.Sprintf("%q", NICNS(n.ID)), x.nsg, x.d); err != nil {
+			if err := attach(x.name, fmt.Sprintf("%q", NICNS(n.ID)), x.nsg, subnet, x.d); err != nil {
 				return err
 			}
 		}
@@ -181,12 +186,14 @@ func (r *router) gates() error {
 	return nil
 }
 
-func (r *router) rootOf(nsg string, d Direction) (string, error) {
-	key := rootKey{nsg, d}
+// rootOf is the chain of an NSG's direction as it is meant at a subnet.
+func (r *router) rootOf(nsg string, s *Subnet, d Direction) (string, error) {
+	at := r.at(s)
+	key := rootKey{nsg, d, at.scope.name}
 	if name, ok := r.roots[key]; ok {
 		return name, nil
 	}
-	name, err := r.root(r.t.NSGs[nsg], d)
+	name, err := at.root(r.t.NSGs[nsg], d)
 	if err != nil {
 		return "", err
 	}
@@ -194,23 +201,33 @@ func (r *router) rootOf(nsg string, d Direction) (string, error) {
 	return name, nil
 }
 
+// at is the gate of a subnet.
+func (r *router) at(s *Subnet) *gate {
+	if r.scopes[s.ID] == nil {
+		r.scopes[s.ID] = r.scope.at(r.t, r.v, s)
+	}
+	return &gate{table: r.table, scope: r.scopes[s.ID], build: r.build}
+}
+
 // platformGates writes which rules may refuse packets to the platform's addresses: those only that name
 // them by AzurePlatformDNS or AzurePlatformIMDS.
 func (r *router) platformGates() error {
-	g, chains := map[string][]string{}, map[string]string{}
-	attach := func(name, key, nsg string) error {
+	g, chains := map[string][]string{}, map[rootKey]string{}
+	attach := func(name, nsg string, n *NIC) error {
 		if nsg == "" {
 			return nil
 		}
-		if _, ok := chains[nsg]; !ok {
-			chain, err := r.platform(r.t.NSGs[nsg])
+		at := r.at(r.subnets[n.Subnet])
+		key := rootKey{nsg, Outbound, at.scope.name}
+		if _, ok := chains[key]; !ok {
+			chain, err := at.platform(r.t.NSGs[nsg])
 			if err != nil {
 				return err
 			}
-			chains[nsg] = chain
+			chains[key] = chain
 		}
-		if chains[nsg] != "" {
-			g[name] = append(g[name], fmt.Sprintf("%q : jump %s", key, chains[nsg]))
+		if chains[key] != "" {
+			g[name] = append(g[name], fmt.Sprintf("%q : jump %s", NICNS(n.ID), chains[key]))
 		}
 		return nil
 	}
@@ -219,10 +236,10 @@ func (r *router) platformGates() error {
 		if n.Kind == Endpoint {
 			continue
 		}
-		if err := attach("platform_nic", NICNS(n.ID), n.NSG); err != nil {
+		if err := attach("platform_nic", n.NSG, n); err != nil {
 			return err
 		}
-		if err := attach("platform_subnet", NICNS(n.ID), r.subnets[n.Subnet].NSG); err != nil {
+		if err := attach("platform_subnet", r.subnets[n.Subnet].NSG, n); err != nil {
 			return err
 		}
 	}
@@ -241,7 +258,7 @@ func (r *router) raw(admit string) {
 		"iifname . ip saddr @sources " + admit, // nearly every packet
 		`iifname "lo" accept`,
 		`meta nfproto ipv4 iifname "` + UplinkInterface + `" goto from_uplink`,
-	}, r.fromForwarder(admit), []string{
+	}, r.fromPeers(admit), r.fromForwarder(admit), []string{
 		r.drop(FabricRule(RuleAntiSpoof)),
 	})...)
 }
@@ -301,13 +318,13 @@ func (r *router) forward() {
 	r.chain("leave", slices.Concat(r.noBackend(), []string{
 		`iifname "` + UplinkInterface + `" ` + r.drop(FabricRule(RuleNoInbound)),
 		"ip daddr @private " + r.drop(FabricRule(RuleNoRoute)),
-	}, r.mayLeave())...)
+	}, r.notBeyond(), r.mayLeave())...)
 	var first []string
 	if len(r.routed) > 0 {
 		r.nowhere()
 		first = []string{`oifname "` + loopback + `" goto nowhere`}
 	}
-	r.base("forward", "filter hook forward priority 0; policy drop;", slices.Concat(first, r.passOn(), r.known(), r.notFloating(""), r.egressGates(), []string{
+	r.base("forward", "filter hook forward priority 0; policy drop;", slices.Concat(first, r.notTransitive(), r.passOn(), r.crossPeerings(), r.known(), r.notFloating(""), r.egressGates(), []string{
 		`oifname "` + UplinkInterface + `" goto leave`,
 		`iifname "` + UplinkInterface + `" oifname @closed ` + r.drop(FabricRule(RuleNoInbound)),
 		"oifname vmap @ingress_subnet",
@@ -326,8 +343,8 @@ func addrTexts(addrs []netip.Addr) (out []string) {
 func newRouter(t *Topology, v *VNet, p *plan, build func([]diagram.Rule) *diagram.Node) *router {
 	sorted := *v
 	sorted.NICs = slices.SortedFunc(slices.Values(v.NICs), func(a, b NIC) int { return compareText(a.ID, b.ID) })
-	r := &router{t: t, v: &sorted, plan: p, subnets: map[string]*Subnet{}, roots: map[rootKey]string{}}
-	r.gate = gate{table: newTable(), scope: newScope(v, t.Tags), build: build}
+	r := &router{t: t, v: &sorted, plan: p, subnets: map[string]*Subnet{}, roots: map[rootKey]string{}, scopes: map[string]*scope{}, peers: t.peersOf(v)}
+	r.gate = gate{table: newTable(), scope: newScope(t, v), build: build}
 	for i := range v.Subnets {
 		r.subnets[v.Subnets[i].ID] = &v.Subnets[i]
 	}

@@ -56,7 +56,7 @@ func EffectiveRoutes(t *Topology, subnetID string) []EffectiveRoute {
 }
 
 func effectiveRoutes(t *Topology, v *VNet, s *Subnet) []EffectiveRoute {
-	f := routeFinder{t: t, v: v, s: s, table: t.RouteTables[s.RouteTable]}
+	f := routeFinder{t: t, v: v, s: s, peers: t.peersOf(v), table: t.RouteTables[s.RouteTable]}
 	f.system()
 	f.gateway()
 	f.user()
@@ -99,6 +99,7 @@ func (r *EffectiveRoute) preferred() bool {
 }
 
 type routeFinder struct {
+	peers  []peer
 	t      *Topology
 	v      *VNet
 	s      *Subnet
@@ -117,7 +118,13 @@ func (f *routeFinder) system() {
 	for _, p := range f.v.Prefixes {
 		f.add(EffectiveRoute{Prefix: p, Hop: HopVNet, VNet: f.v.ID})
 	}
-	f.endpoints(f.v, "")
+	f.endpoints(f.v, "", prefixes("0.0.0.0/0"))
+	for _, p := range f.peers {
+		for _, prefix := range p.prefixes {
+			f.add(EffectiveRoute{Prefix: prefix, Hop: HopPeering, VNet: p.vnet.ID, Peering: p.side.ID})
+		}
+		f.endpoints(p.vnet, p.side.ID, p.prefixes)
+	}
 	for _, e := range f.s.ServiceEndpoints {
 		for _, p := range e.Prefixes {
 			f.add(EffectiveRoute{Prefix: p, Hop: HopService, Name: e.Service})
@@ -132,27 +139,40 @@ func (f *routeFinder) system() {
 	}
 }
 
-func (f *routeFinder) endpoints(v *VNet, peering string) {
+// endpoints adds the private endpoints of a VNet within some prefixes.
+func (f *routeFinder) endpoints(v *VNet, peering string, within []netip.Prefix) {
 	for i := range v.NICs {
 		n := &v.NICs[i]
 		if n.Kind != Endpoint {
 			continue
 		}
 		for _, a := range n.Addrs {
+			if !inside(within, a) {
+				continue
+			}
 			f.add(EffectiveRoute{Prefix: host(a), Hop: HopEndpoint, VNet: v.ID, NIC: n.ID, Peering: peering})
 		}
 	}
 }
 
-// gateway adds what the VNet's own gateway learned, if the subnet's table lets it.
+// gateway adds what the VNet's own gateway learned, and that of a peered VNet whose gateway this one uses, if
+// the subnet's table lets it.
 func (f *routeFinder) gateway() {
 	if f.table != nil && f.table.IgnoreGateway {
 		return
 	}
-	for _, g := range f.v.GatewayRoutes {
-		r := EffectiveRoute{Prefix: g.Prefix, Source: GatewayRouted, Hop: HopGateway, VNet: f.v.ID}
-		f.via(&r, f.v, f.v.nic(g.NIC))
-		f.add(r)
+	learned := func(v *VNet, peering string) {
+		for _, g := range v.GatewayRoutes {
+			r := EffectiveRoute{Prefix: g.Prefix, Source: GatewayRouted, Hop: HopGateway, VNet: v.ID, Peering: peering}
+			f.via(&r, v, v.nic(g.NIC))
+			f.add(r)
+		}
+	}
+	learned(f.v, "")
+	for i := range f.peers {
+		if p := &f.peers[i]; p.usesGateway() {
+			learned(p.vnet, p.side.ID)
+		}
 	}
 }
 
@@ -166,15 +186,30 @@ func (f *routeFinder) user() {
 		switch u.Hop {
 		case HopAppliance:
 			r.Appliance = u.Appliance
-			f.via(&r, f.v, f.v.nicAt(u.Appliance))
+			at, n := f.t.hopAt(f.v, f.peers, u.Appliance)
+			f.via(&r, at, n)
 		case HopGateway:
-			f.via(&r, f.v, f.v.gateway())
+			at, n := f.nextGateway()
+			f.via(&r, at, n)
 		}
 		for _, p := range prefixes {
 			r.Prefix = p
 			f.add(r)
 		}
 	}
+}
+
+// nextGateway is the gateway that user routes lead to: the VNet's own, or that of a peered VNet.
+func (f *routeFinder) nextGateway() (*VNet, *NIC) {
+	if n := f.v.gateway(); n != nil {
+		return f.v, n
+	}
+	for i := range f.peers {
+		if p := &f.peers[i]; p.usesGateway() && p.vnet.gateway() != nil {
+			return p.vnet, p.vnet.gateway()
+		}
+	}
+	return f.v, nil
 }
 
 // via makes a NIC the next hop if it passes packets on.

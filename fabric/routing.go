@@ -54,6 +54,7 @@ func (r *router) routes() {
 			names[s.ID] = table
 		}
 	}
+	r.arrivals(names)
 	taken := map[uint64]bool{}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		// There are fewer subnets than numbers: Azure has 3,000 a VNet.
@@ -125,6 +126,10 @@ func (r *router) hop(e *EffectiveRoute) (route Route, ok bool) {
 		return route, true // nothing there: not on the internet
 	case (e.Hop == HopAppliance || e.Hop == HopGateway) && e.NIC != "":
 		route.Via, route.Dev = e.Appliance, NICNS(e.NIC)
+		if e.VNet != r.v.ID {
+			route.Dev = ApplianceInterface(r.v.ID, e.NIC)
+			route.Via = r.plan.links[route.Dev].to
+		}
 	case e.Hop == HopInternet:
 		route.Via, route.Dev = r.plan.transfer[r.v.ID].internet, UplinkInterface
 	}

@@ -24,7 +24,7 @@ func (g *generator) balancers(topo *fabric.Topology) {
 			return out
 		}
 		for f, at := range []fabric.Frontend{
-			{Subnet: v.Subnets[0].ID, Addr: addr("10.0.0.100")}, {Subnet: v.Subnets[1].ID, Addr: addr("10.0.1.100")}, {Addr: addr(fmt.Sprintf("20.53.%d.1", i))},
+			{Subnet: v.Subnets[0].ID, Addr: addr(fmt.Sprintf("10.%d.0.100", g.net(i)))}, {Subnet: v.Subnets[1].ID, Addr: addr(fmt.Sprintf("10.%d.1.100", g.net(i)))}, {Addr: addr(fmt.Sprintf("20.53.%d.1", i))},
 		} {
 			at.ID = fmt.Sprintf("%s/f%d", b.ID, f)
 			b.Frontends = append(b.Frontends, at)
@@ -183,13 +183,13 @@ func TestLoadBalancerProbe(t *testing.T) {
 		}
 		return err
 	}
-	if err := probe(20*time.Second); err != nil {
+	if err := probe(20 * time.Second); err != nil {
 		t.Fatal(err)
 	}
 	web := topo.NSGs["nsg-web"]
 	web.Rules = append(web.Rules, rule("no-probes", 90, fabric.Inbound, false, fabric.AnyProtocol, "AzureLoadBalancer", "*", "*"))
 	apply(t, d, compile(t, topo))
-	if err := probe(300*time.Millisecond); err == nil {
+	if err := probe(300 * time.Millisecond); err == nil {
 		t.Error("a probe passed a group that refuses it")
 	}
 	if _, err := d.DialFrom(t.Context(), router(vnet1), fabric.WireServer, "10.0.1.5:22", 300*time.Millisecond); err == nil {

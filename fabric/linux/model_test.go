@@ -15,7 +15,7 @@ import (
 func TestModelIsKernel(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			g := &generator{Rand: rand.New(rand.NewPCG(seed, 7)), plain: seed%3 == 0}
+			g := &generator{Rand: rand.New(rand.NewPCG(seed, 7)), plain: seed%3 == 0, linked: seed%3 == 2}
 			topo := g.topology()
 			d := newTestDriver(t, Config{})
 			apply(t, d, compile(t, topo))
@@ -28,6 +28,9 @@ func TestModelIsKernel(t *testing.T) {
 			}
 			// Other rules on the same network: what was allowed stays allowed only for the flows that were.
 			g.rules(topo)
+			if g.linked {
+				g.link(topo)
+			}
 			if !g.plain {
 				g.routes(topo)
 			}
@@ -93,9 +96,13 @@ func outcomeOf(topo *fabric.Topology, e fabric.Explanation) outcome {
 		}
 		return outcome{at: fabric.InternetNS}
 	}
+	at := e.Destination.ID // of a private endpoint
+	if at == "" {
+		at = e.Flow.From.ID
+	}
 	for _, v := range topo.VNets {
 		for _, n := range v.NICs {
-			if n.ID == e.Flow.From.ID {
+			if n.ID == at {
 				return outcome{at: fabric.RouterNS(v.ID)}
 			}
 		}
@@ -107,6 +114,7 @@ func outcomeOf(topo *fabric.Topology, e fabric.Explanation) outcome {
 type generator struct {
 	*rand.Rand
 	plain    bool                   // no routes but Azure's own
+	linked   bool                   // three peered VNets with addresses of their own
 	portless map[[2]netip.Addr]bool // pairs that have spoken a protocol without ports
 }
 
@@ -128,22 +136,27 @@ func (g *generator) topology() *fabric.Topology {
 		topo.NSGs[id] = &fabric.NSG{ID: id}
 	}
 	nsg := func() string {
-		if g.chance(30) {
+		if g.chance(30) || g.linked && g.chance(60) { // packets that cross several VNets meet many groups
 			return ""
 		}
 		return fmt.Sprint("nsg-", g.IntN(5))
 	}
-	for v := range 2 {
-		vnet := fabric.VNet{ID: fmt.Sprint("v", v), Prefixes: []netip.Prefix{pfx("10.0.0.0/16")}}
+	vnets := 2
+	if g.linked {
+		vnets = 3
+	}
+	for v := range vnets {
+		net := g.net(v)
+		vnet := fabric.VNet{ID: fmt.Sprint("v", v), Prefixes: []netip.Prefix{pfx(fmt.Sprintf("10.%d.0.0/16", net))}}
 		for s := range 3 {
 			subnet := fmt.Sprintf("v%d-s%d", v, s)
 			vnet.Subnets = append(vnet.Subnets, fabric.Subnet{
-				ID: subnet, Prefixes: []netip.Prefix{pfx(fmt.Sprintf("10.0.%d.0/24", s))}, NSG: nsg(),
+				ID: subnet, Prefixes: []netip.Prefix{pfx(fmt.Sprintf("10.%d.%d.0/24", net, s))}, NSG: nsg(),
 				DefaultOutbound: g.chance(70), EndpointPolicies: g.chance(50),
 			})
 			for n := range 2 {
 				nic := fabric.NIC{ID: fmt.Sprintf("%s-n%d", subnet, n), Subnet: subnet, NSG: nsg(),
-					Addrs: []netip.Addr{addr(fmt.Sprintf("10.0.%d.%d", s, 4+n))}}
+					Addrs: []netip.Addr{addr(fmt.Sprintf("10.%d.%d.%d", net, s, 4+n))}}
 				if g.chance(30) {
 					nic.Public = []fabric.PublicAddress{{Private: nic.Addrs[0], Public: addr(fmt.Sprintf("20.50.%d.%d", v, s*10+n+1))}}
 					nic.Managed = g.chance(30)
@@ -152,12 +165,12 @@ func (g *generator) topology() *fabric.Topology {
 					nic.ASGs = []string{pick(g, "asg-a", "asg-b")}
 				}
 				if n == 1 && g.chance(40) {
-					nic.Addrs = append(nic.Addrs, addr(fmt.Sprintf("10.0.%d.9", s)))
+					nic.Addrs = append(nic.Addrs, addr(fmt.Sprintf("10.%d.%d.9", net, s)))
 				}
 				vnet.NICs = append(vnet.NICs, nic)
 			}
 			vnet.NICs = append(vnet.NICs, fabric.NIC{ID: subnet + "-pe", Subnet: subnet, Kind: fabric.Endpoint, NSG: nsg(),
-				Addrs:   []netip.Addr{addr(fmt.Sprintf("10.0.%d.20", s))},
+				Addrs:   []netip.Addr{addr(fmt.Sprintf("10.%d.%d.20", net, s))},
 				Service: &fabric.Service{Target: "t", GroupID: "blob", Ports: []uint16{443}}})
 		}
 		topo.VNets = append(topo.VNets, vnet)
@@ -165,6 +178,9 @@ func (g *generator) topology() *fabric.Topology {
 	g.outbound(topo)
 	g.serviceEndpoints(topo)
 	g.balancers(topo)
+	if g.linked {
+		g.link(topo)
+	}
 	if !g.plain {
 		g.routes(topo)
 	}
@@ -176,6 +192,9 @@ func (g *generator) topology() *fabric.Topology {
 func (g *generator) rules(topo *fabric.Topology) {
 	peers := []string{"*", "VirtualNetwork", "Internet", "Storage", "Sql", "AzureLoadBalancer", "10.0.0.0/24", "10.0.1.4", "10.0.1.0/24",
 		"10.0.2.0/23", "10.0.0.20", "10.0.1.20", "198.51.100.7", "198.51.100.0/24", "52.0.0.0/8", "20.60.0.0/17", "10.0.0.0/16", "10.0.2.9"}
+	if g.linked {
+		peers = append(peers, "10.1.0.0/16", "10.2.1.0/24", "10.1.1.4", "10.2.0.0/15", "10.1.2.0/24")
+	}
 	ports := []string{"*", "22", "80", "443", "53", "80-443", "1000-2000", "0-1023", "20000-40000", "8080"}
 	some := func(from []string) []string {
 		var out []string
@@ -219,7 +238,7 @@ func (g *generator) probes(topo *fabric.Topology, n int) []probe {
 		g.portless = map[[2]netip.Addr]bool{}
 	}
 	targets := []netip.Addr{fabric.WireServer, fabric.IMDS, addr("20.60.3.4"), addr("20.60.200.4"), addr("13.66.0.9"), addr("198.51.100.7"), addr("52.239.130.1"),
-		addr("8.8.8.8"), addr("10.0.77.1"), addr("10.0.1.77"), addr("192.168.1.1"), addr("10.9.9.9")}
+		addr("8.8.8.8"), addr("10.0.77.1"), addr("10.0.1.77"), addr("192.168.1.1"), addr("10.9.9.9"), addr("10.1.77.1"), addr("10.2.1.77")}
 	var senders []fabric.NIC
 	for _, b := range topo.LoadBalancers {
 		for _, f := range b.Frontends {
@@ -262,7 +281,7 @@ func (g *generator) probes(topo *fabric.Topology, n int) []probe {
 		if pr.proto == fabric.ESP {
 			// One flow a pair of addresses, and the way back is its answer. Address translation cannot
 			// tell two flows without ports apart: within the VNet only.
-			if !pfx("10.0.0.0/16").Contains(pr.dst) || pr.from.Kind == fabric.AtHost {
+			if !pfx("10.0.0.0/14").Contains(pr.dst) || pr.from.Kind == fabric.AtHost {
 				continue
 			}
 			pair := [2]netip.Addr{pr.src, pr.dst}

@@ -13,13 +13,14 @@ import (
 func (g *generator) routes(topo *fabric.Topology) {
 	topo.RouteTables = map[string]*fabric.RouteTable{}
 	for i := range topo.VNets {
+		for k := range topo.VNets[i].NICs {
+			n := &topo.VNets[i].NICs[k]
+			n.Forwarding = n.Kind == fabric.Guest && g.chance(30)
+		}
+	}
+	for i := range topo.VNets {
 		v := &topo.VNets[i]
 		for j := range v.Subnets {
-			if j == 0 {
-				for k := range v.NICs {
-					v.NICs[k].Forwarding = v.NICs[k].Kind == fabric.Guest && g.chance(30)
-				}
-			}
 			v.Subnets[j].EndpointRoutes = g.chance(50)
 			v.Subnets[j].RouteTable = ""
 			if g.chance(40) {
@@ -27,7 +28,11 @@ func (g *generator) routes(topo *fabric.Topology) {
 			}
 			table := &fabric.RouteTable{ID: fmt.Sprintf("%s-table%d", v.ID, j), IgnoreGateway: g.chance(40)}
 			for n := range 1 + g.IntN(6) {
-				table.Routes = append(table.Routes, g.route(fmt.Sprint("route-", n), v))
+				of, by := v, v
+				if g.linked {
+					of, by = &topo.VNets[g.IntN(len(topo.VNets))], &topo.VNets[g.IntN(len(topo.VNets))]
+				}
+				table.Routes = append(table.Routes, g.route(fmt.Sprint("route-", n), of, by))
 			}
 			topo.RouteTables[table.ID] = table
 			v.Subnets[j].RouteTable = table.ID
@@ -35,8 +40,9 @@ func (g *generator) routes(topo *fabric.Topology) {
 	}
 }
 
-func (g *generator) route(name string, v *fabric.VNet) fabric.UserRoute {
-	to := pick(g, v.NICs...)
+// route leads to places of one VNet by appliances of another, or the same.
+func (g *generator) route(name string, of, v *fabric.VNet) fabric.UserRoute {
+	to := pick(g, of.NICs...)
 	u := fabric.UserRoute{Name: name, Hop: pick(g, fabric.HopNone, fabric.HopVNet, fabric.HopInternet, fabric.HopAppliance)}
 	u.Prefix = pick(g, "0.0.0.0/0", "20.60.0.0/16", "Storage", "198.51.100.0/24", "10.0.0.0/16", "10.0.0.0/8", "192.168.0.0/16",
 		netip.PrefixFrom(to.Addrs[0], 32).String(), netip.PrefixFrom(to.Addrs[0], 24).Masked().String(), netip.PrefixFrom(to.Addrs[0], 28).Masked().String())

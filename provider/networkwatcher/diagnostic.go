@@ -85,14 +85,14 @@ func (p *Provider) diagnose(_ context.Context, w explain.World, q *diagnosticQue
 		}
 		verdict, groups := "Allow", []any{}
 		for _, g := range s.gates(d) {
-			rule, allow := w.Topology.Evaluate(g.nsg, s.vnet, d, packet)
+			rule, allow := w.Topology.Evaluate(g.nsg, s.subnet.ID, d, packet)
 			if !allow {
 				verdict = "Deny"
 			}
 			groups = append(groups, map[string]any{
 				"networkSecurityGroupId": g.nsg, "appliedTo": g.appliedTo,
 				"matchedRule":           map[string]any{"ruleName": shortName(rule), "action": access(allow)},
-				"rulesEvaluationResult": compared(w.Topology, s.vnet, g.nsg, d, packet, rule),
+				"rulesEvaluationResult": compared(w.Topology, s.subnet.ID, g.nsg, d, packet, rule),
 			})
 		}
 		results = append(results, map[string]any{
@@ -106,7 +106,7 @@ func (p *Provider) diagnose(_ context.Context, w explain.World, q *diagnosticQue
 func shortName(r fabric.RuleRef) string { return r.Rule }
 
 // compared tells of each rule up to the one that decided which of its parts match the packet.
-func compared(t *fabric.Topology, vnet, nsg string, d fabric.Direction, p fabric.Packet, decided fabric.RuleRef) []any {
+func compared(t *fabric.Topology, subnet, nsg string, d fabric.Direction, p fabric.Packet, decided fabric.RuleRef) []any {
 	out := []any{}
 	rules := slices.Concat(t.NSGs[nsg].Rules, fabric.DefaultRules())
 	slices.SortStableFunc(rules, func(a, b fabric.Rule) int { return a.Priority - b.Priority })
@@ -120,7 +120,7 @@ func compared(t *fabric.Topology, vnet, nsg string, d fabric.Direction, p fabric
 			change(&probe)
 			alone := *t
 			alone.NSGs = map[string]*fabric.NSG{nsg: {ID: nsg, Rules: []fabric.Rule{probe}}}
-			matched, _ := alone.Evaluate(nsg, vnet, d, p)
+			matched, _ := alone.Evaluate(nsg, subnet, d, p)
 			return matched.Rule == probe.Name
 		}
 		out = append(out, map[string]any{

@@ -94,7 +94,7 @@ func (p *Provider) verifyFlow(_ context.Context, w explain.World, q *flowQuestio
 	}
 	answer := map[string]any{"access": "Allow", "ruleName": ""}
 	for _, g := range s.gates(d) {
-		rule, allow := w.Topology.Evaluate(g.nsg, s.vnet, d, packet)
+		rule, allow := w.Topology.Evaluate(g.nsg, s.subnet.ID, d, packet)
 		answer["ruleName"] = ruleName(w.Topology, rule)
 		if !allow {
 			answer["access"] = "Deny"

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -230,5 +231,57 @@ func TestOwnNames(t *testing.T) {
 	g.put(ruleset+"/forwardingRules/loop", vResolver, obj{"properties": obj{"domainName": "loop.test.", "targetDnsServers": []obj{{"ipAddress": inbound}}}})
 	if got := g.asked(clients, azureDNS, "x.loop.test"); got != "SERVFAIL" {
 		t.Errorf("a loop ends in %q", got)
+	}
+}
+
+// TestDoctor: a healthy region has no findings; a fault is found where it is, and gone when it is mended.
+func TestDoctor(t *testing.T) {
+	g := newGround(t, nil)
+	g.up()
+	w := g.network()
+	w.services("Disabled")
+	w.endpoints()
+	examine := func(args ...string) (codes []string) {
+		t.Helper()
+		out, err := g.output(g.command(append([]string{"dns", "doctor", "--json"}, args...)...))
+		var report struct {
+			Findings []struct{ Code, Where, Name, Today string }
+		}
+		if jsonErr := json.Unmarshal([]byte(out), &report); jsonErr != nil {
+			t.Fatalf("%v %v: %s", err, jsonErr, out)
+		}
+		if code := exitCode(err); code != min(len(report.Findings), 1) {
+			t.Errorf("exit status %d with %d findings", code, len(report.Findings))
+		}
+		for _, f := range report.Findings {
+			codes = append(codes, f.Code+" "+f.Where[strings.LastIndexByte(f.Where, '/')+1:]+" "+f.Name+" is "+f.Today)
+		}
+		return codes
+	}
+	if got := examine(); len(got) != 1 || !strings.HasPrefix(got[0], "ZoneMissing pe-work ml-") || !strings.HasSuffix(got[0], "(public)") {
+		t.Errorf("a workspace without the zone of its notebooks: %q", got)
+	}
+	w.endpoint("pe-work", w.workspace, "amlworkspace", "privatelink.api.azureml.ms", "privatelink.notebooks.azure.net")
+	if got := examine(); len(got) != 0 {
+		t.Fatalf("a healthy region: %q", got)
+	}
+	zone := w.group + "/providers/Microsoft.Network/privateDnsZones/privatelink.blob.core.windows.net"
+	set := zone + "/A/" + accountName
+	g.gone(set, vDNS)
+	if got := examine("--vnet", "hub"); len(got) != 1 || got[0] != "RecordMissing privatelink.blob.core.windows.net "+blobHost+" is NXDOMAIN" {
+		t.Errorf("without the record: %q", got)
+	}
+	if got := examine("--vnet", "other"); len(got) != 0 {
+		t.Errorf("of a network apart: %q", got)
+	}
+	if got := g.resolved("hub/jumpbox", blobHost); got != "" {
+		t.Errorf("%s is %q at a place, and the doctor says NXDOMAIN", blobHost, got)
+	}
+	g.put(set, vDNS, obj{"properties": obj{"ttl": 10, "aRecords": []obj{{"ipv4Address": "10.20.0.250"}}}})
+	if got := examine(); len(got) != 1 || !strings.HasPrefix(got[0], "RecordStale "+accountName) {
+		t.Errorf("with a wrong record: %q", got)
+	}
+	if out, err := g.output(g.command("dns", "doctor")); exitCode(err) != 1 || !strings.Contains(out, "$ az network private-dns record-set a add-record") {
+		t.Errorf("for people: %v %s", err, out)
 	}
 }

@@ -74,6 +74,7 @@ func commands(a *app) []*cobra.Command {
 		newExplainCmd(a),
 		newAuditCmd(a),
 		newCheckCmd(a),
+		newDNSCmd(a),
 		newReachCmd(a),
 		newVPNCmd(a),
 		newFirewallCmd(a),

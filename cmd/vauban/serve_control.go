@@ -25,12 +25,13 @@ import (
 
 // Methods of the control socket beside those of package region.
 const (
-	methodExplain  = "explain"  // explainParams → explain.Answer
-	methodProbe    = "probe"    // probeParams → reach.Result
-	methodAudit    = "audit"    // auditParams → []audit.Report
-	methodCounters = "counters" // → []ruleCounter
-	methodNodes    = "nodes"    // → []machinelearning.NodeInfo
-	methodVPN      = "vpn"      // vpnParams → vpnResult
+	methodDoctor   = "dns doctor" // doctorParams → doctor.Report
+	methodExplain  = "explain"    // explainParams → explain.Answer
+	methodProbe    = "probe"      // probeParams → reach.Result
+	methodAudit    = "audit"      // auditParams → []audit.Report
+	methodCounters = "counters"   // → []ruleCounter
+	methodNodes    = "nodes"      // → []machinelearning.NodeInfo
+	methodVPN      = "vpn"        // vpnParams → vpnResult
 )
 
 type ruleCounter struct {
@@ -43,6 +44,7 @@ func (w *world) handle(c *region.Control) {
 	c.Handle(region.MethodPlace, w.place)
 	c.Handle(region.MethodClock, w.moveClock)
 	c.Handle(methodExplain, w.explain)
+	c.Handle(methodDoctor, w.doctor)
 	c.Handle(methodProbe, w.probe)
 	c.Handle(methodAudit, w.audit)
 	c.Handle(methodCounters, w.counters)

@@ -1,11 +1,17 @@
 package main
 
 import (
+	"context"
+	"net/netip"
 	"os"
 	"strings"
 
+	"vauban.dev/arm"
+	"vauban.dev/arm/rp"
 	"vauban.dev/fabric"
+	"vauban.dev/fabric/dns/doctor"
 	"vauban.dev/provider/network"
+	"vauban.dev/region"
 )
 
 // resolvConf writes the file that a place finds at /etc/resolv.conf: what Azure's DHCP would tell a machine
@@ -53,4 +59,67 @@ func resolvText(r network.Resolver) string {
 		b.WriteString("search " + r.Search + "\n")
 	}
 	return b.String()
+}
+
+// doctorParams are a question by the control socket.
+type doctorParams struct {
+	VNet string `json:"vnet,omitempty"`
+}
+
+// doctor examines the names of the network, with all that was written before it was asked.
+func (w *world) doctor(ctx context.Context, r region.Request) (region.Reply, error) {
+	var p doctorParams
+	if err := r.Decode(&p); err != nil {
+		return region.Reply{}, err
+	}
+	if err := w.sync.Sync(ctx); err != nil {
+		return region.Reply{}, err
+	}
+	v := w.sync.current.Load()
+	in := doctor.Region{
+		Topology: v.topology, Zones: v.zones,
+		Servers: func(vnet string) []netip.Addr { return v.resolvers[vnet].Servers },
+		Resolve: v.resolution().Resolve,
+		Explain: func(f fabric.Flow) fabric.Explanation { return fabric.Explain(v.topology, f) },
+	}
+	for _, e := range v.dns.Inbound {
+		in.Inbound = append(in.Inbound, doctor.Inbound{NIC: e.NIC, VNet: e.VNet, Addr: e.Addr})
+	}
+	err := w.engine.View(ctx, func(tx *rp.Tx) (err error) {
+		in.Endpoints, in.Links, err = w.network.NameNeeds(tx)
+		return err
+	})
+	if err != nil {
+		return region.Reply{}, err
+	}
+	report := doctor.Examine(in)
+	if p.VNet != "" {
+		id, err := v.vnet(p.VNet)
+		if err != nil {
+			return region.Reply{}, err
+		}
+		report = report.Of(id)
+	}
+	return region.Reply{Result: report}, nil
+}
+
+// vnet finds a virtual network by name, GROUP/NAME or id.
+func (v *netView) vnet(name string) (string, error) {
+	var found []string
+	for _, n := range v.topology.VNets {
+		id, err := arm.ParseID(n.ID)
+		if err != nil {
+			return "", err
+		}
+		if strings.EqualFold(n.ID, name) || strings.EqualFold(id.Name(), name) || strings.EqualFold(id.ResourceGroup()+"/"+id.Name(), name) {
+			found = append(found, n.ID)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return "", notFound("there is no virtual network %q", name)
+	}
+	return "", notFound("%d virtual networks are called %q: write GROUP/NAME", len(found), name)
 }

@@ -65,6 +65,7 @@ type netView struct {
 	nics     map[string]map[netip.Addr]fabric.NIC // by VNet id and address
 	names    map[string][]string                  // by private endpoint: the hosts that it leads to
 	dns      dnsresolver.Model
+	zones    []dns.Zone // of the model
 	// resolvers say whom the machines behind NICs ask for names: by NIC, and by VNet for all others.
 	resolvers map[string]network.Resolver
 	tunnels   []vpn.Tunnel
@@ -174,7 +175,7 @@ func (s *netSync) apply(ctx context.Context) error {
 		return err
 	}
 	view.topology.Internet = s.outside()
-	view.resolvers = names.Resolvers
+	view.resolvers, view.zones = names.Resolvers, names.Zones
 	view.model, err = dns.NewModel(dns.Config{Public: s.public, Zones: names.Zones, Links: names.Links, Networks: names.Networks, Rulesets: view.dns.Rulesets})
 	if err != nil {
 		return err

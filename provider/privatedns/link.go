@@ -163,7 +163,10 @@ func Links(tx *rp.Tx, vnet func(arm.ID) (id string, ok bool, err error)) ([]dns.
 		if err != nil {
 			return nil, err
 		}
-		links = append(links, dns.Link{VNet: id, Zone: zone.ID.String(), NXDomainRedirect: l.Properties.ResolutionPolicy == policyRedirect, Registration: l.Properties.RegistrationEnabled})
+		links = append(links, dns.Link{VNet: id, Zone: zone.ID.String(), NXDomainRedirect: l.Properties.Redirects(), Registration: l.Properties.RegistrationEnabled})
 	}
 	return links, nil
 }
+
+// Redirects tells whether names that the zone lacks are asked of the internet (NxDomainRedirect).
+func (l *Link) Redirects() bool { return l.ResolutionPolicy == policyRedirect }

@@ -27,6 +27,15 @@ type Request struct {
 	Check func(ctx context.Context, action string, scope arm.ID) (authz.Decision, error)
 }
 
+type queryKey struct{}
+
+// Query is that of the request whose write an Admit belongs to: some types take options there beside the body. It is
+// empty for what is not a client's write.
+func Query(ctx context.Context) url.Values {
+	q, _ := ctx.Value(queryKey{}).(url.Values)
+	return q
+}
+
 // Response is what the engine answers; the Body is marshalled as JSON, nil is an empty body. Routes and
 // actions may return one to choose the status.
 type Response struct {

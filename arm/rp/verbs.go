@@ -151,6 +151,7 @@ func (d *definition) patched(rec *record, version string, patch []byte) ([]byte,
 func (e *Engine) write(ctx context.Context, t *Target, r *Request, d *definition, bodyOf func(*Tx) (*body, error)) (*Response, error) {
 	var w *write
 	var res *Response
+	ctx = context.WithValue(ctx, queryKey{}, r.Query)
 	err := e.Update(ctx, func(tx *Tx) error {
 		b, err := bodyOf(tx)
 		if err != nil {

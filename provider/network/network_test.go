@@ -72,7 +72,7 @@ func TestVNetRefusals(t *testing.T) {
 		{vnet, vnetBody("10.0.0.0/30"), "InvalidAddressPrefixLength"},
 		{vnet, `{"location":"westeurope","properties":{"addressSpace":{"addressPrefixes":[]}}}`, "AddressSpaceNotSpecified"},
 		{vnet, `{"location":"westeurope","properties":{"addressSpace":{"addressPrefixes":["10.0.0.0/8","10.1.0.0/16"]}}}`, "NetcfgInvalidVirtualNetworkAddressSpace"},
-		{vnet, `{"location":"westeurope","properties":{"addressSpace":{"addressPrefixes":["10.0.0.0/8"]},"virtualNetworkPeerings":[{"name":"p"}]}}`, "NotImplemented"},
+		{vnet, `{"location":"westeurope","properties":{"addressSpace":{"addressPrefixes":["10.0.0.0/8"]},"virtualNetworkPeerings":[{"name":"p"}]}}`, "RemoteVirtualNetworkNotSpecified"},
 		{vnet, vnetBody("10.0.0.0/16", subnetBody("a", "10.0.0.0/24", ""), subnetBody("b", "10.0.0.128/25", "")), "NetcfgSubnetRangesOverlap"},
 		{vnet, vnetBody("10.0.0.0/16", subnetBody("a", "10.1.0.0/24", "")), "NetcfgSubnetRangeOutsideVnet"},
 		{vnet + "/subnets/b", subnetBody("b", "10.0.0.0/25", ""), "NetcfgSubnetRangesOverlap"},

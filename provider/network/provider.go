@@ -25,6 +25,7 @@ const (
 	EndpointType                 = "Microsoft.Network/privateEndpoints"
 	ZoneGroupType                = "Microsoft.Network/privateEndpoints/privateDnsZoneGroups"
 	RouteTableType               = "Microsoft.Network/routeTables"
+	PeeringType                  = "Microsoft.Network/virtualNetworks/virtualNetworkPeerings"
 	EndpointPolicyType           = "Microsoft.Network/serviceEndpointPolicies"
 	EndpointPolicyDefinitionType = "Microsoft.Network/serviceEndpointPolicies/serviceEndpointPolicyDefinitions"
 	NATGatewayType               = "Microsoft.Network/natGateways"
@@ -83,7 +84,7 @@ func (p *Provider) Types() []rp.Registration {
 	return []rp.Registration{
 		p.vnetType(), p.subnetType(), p.nsgType(), p.ruleType(), p.asgType(), p.nicType(), p.publicIPType(),
 		p.endpointType(), p.zoneGroupType(), p.routes(), p.linkRoutes(),
-		p.routeTableType(), p.routeType(), p.natGatewayType(), p.publicPrefixType(),
+		p.peeringType(), p.routeTableType(), p.routeType(), p.natGatewayType(), p.publicPrefixType(),
 		p.loadBalancerType(), p.frontendType(), p.poolType(), p.balancingRuleType(), p.probeType(), p.inboundNATRuleType(), p.outboundRuleType(),
 		p.endpointPolicyType(), p.endpointPolicyDefinitionType(), rp.Routes(p.listings()...),
 		p.linkServiceType(),

@@ -19,7 +19,7 @@ var httpsPorts = []uint16{443}
 func (p *Provider) Topology(tx *rp.Tx) (*fabric.Topology, error) {
 	tags := p.tagsNow()
 	b := &builder{tx: tx, tags: tags, regions: map[string]string{}, vnets: map[string]*fabric.VNet{}, subnets: map[string]string{}, nsgs: map[string]*fabric.NSG{}, tables: map[string]*fabric.RouteTable{}, gateways: map[string]*fabric.NATGateway{}}
-	for _, step := range []func() error{b.groups, b.routeTables, b.natGateways, b.networks, b.interfaces, b.endpoints, b.hidden, b.balancers} {
+	for _, step := range []func() error{b.groups, b.routeTables, b.natGateways, b.networks, b.peerings, b.interfaces, b.endpoints, b.hidden, b.balancers} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("network: topology: %w", err)
 		}

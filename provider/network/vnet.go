@@ -15,7 +15,6 @@ type VNet struct {
 	ResourceGUID         string       `json:"resourceGuid,omitempty" rp:"readonly"`
 	AddressSpace         AddressSpace `json:"addressSpace"`
 	DHCPOptions          *DHCPOptions `json:"dhcpOptions,omitempty"`
-	Peerings             []any        `json:"virtualNetworkPeerings"`
 	EnableDDoSProtection bool         `json:"enableDdosProtection"`
 	EndpointPolicies     string       `json:"privateEndpointVNetPolicies,omitempty"`
 }
@@ -39,12 +38,7 @@ func (p *Provider) vnetType() rp.Registration {
 	return rp.Of(rp.Type[VNet]{
 		Name: VNetType, Kind: rp.Tracked, Versions: rp.Versions[VNet](versions...), ShowETag: true,
 		NamePattern: networkName, NameRule: networkNameRule,
-		Inline: map[string]string{"subnets": SubnetType},
-		Default: func(_ string, r *rp.Resource[VNet]) {
-			if r.Properties.Peerings == nil {
-				r.Properties.Peerings = []any{}
-			}
-		},
+		Inline:    map[string]string{"subnets": SubnetType, "virtualNetworkPeerings": PeeringType},
 		Validate:  validateVNet,
 		Admit:     p.admitVNet,
 		Reconcile: applied[VNet](p),
@@ -76,9 +70,6 @@ func validateVNet(_ rp.Op, new, _ *rp.Resource[VNet]) error {
 			}
 		}
 	}
-	if len(new.Properties.Peerings) > 0 {
-		return arm.NotImplemented("Virtual network peerings are not implemented.")
-	}
 	for _, s := range new.Properties.dnsServers() {
 		if _, err := netip.ParseAddr(s); err != nil {
 			return bad("InvalidRequestFormat", "DNS server address '%s' of resource %s is not an IP address.", clip(s), new.ID)
@@ -95,7 +86,7 @@ var forbidden = []netip.Prefix{
 }
 
 // admitVNet checks the subnets as they will be: inside the address space and apart from each other.
-func (p *Provider) admitVNet(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[VNet]) error {
+func (p *Provider) admitVNet(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource[VNet]) error {
 	if op == rp.Create {
 		new.Properties.ResourceGUID = uuid.NewString()
 	}
@@ -119,7 +110,10 @@ func (p *Provider) admitVNet(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.
 			return err
 		}
 	}
-	return nil
+	if op == rp.Create {
+		return nil
+	}
+	return admitPeeredSpace(tx, new, old)
 }
 
 func (v *VNet) dnsServers() []string {

@@ -30,6 +30,7 @@ func TestPublicIPPrefix(t *testing.T) {
 	r.put(net0+"publicIPAddresses/first", standardIP("")) // 20.61.0.4
 	v := r.put(prefix, `{"location":"westeurope","sku":{"name":"Standard"},"properties":{"prefixLength":31}}`)
 	r.want(v, "properties.ipPrefix", "20.61.0.6/31")
+	r.want(v, "sku.tier", "Regional")
 	r.want(v, "properties.publicIPAddressVersion", "IPv4")
 	for i, want := range []string{"20.61.0.6", "20.61.0.7"} {
 		v := r.put(fmt.Sprintf("%s%d", pip, i), standardIP(`,"publicIPPrefix":`+ref(prefix)))

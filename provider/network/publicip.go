@@ -2,7 +2,6 @@ package network
 
 import (
 	"context"
-	"encoding/json"
 	"net/netip"
 	"strings"
 
@@ -67,9 +66,7 @@ func defaultPublicIP(_ string, r *rp.Resource[PublicIP]) {
 	if v.IPTags == nil {
 		v.IPTags = []any{}
 	}
-	if len(r.SKU) == 0 {
-		r.SKU = json.RawMessage(`{"name":"Basic","tier":"Regional"}`)
-	}
+	r.SKU = fullSKU(r.SKU, "Basic")
 }
 
 // publicIPLinks: an address of a prefix needs join/action on it.

@@ -57,9 +57,7 @@ func defaultPublicPrefix(_ string, r *rp.Resource[PublicIPPrefix]) {
 	if v.IPTags == nil {
 		v.IPTags = []any{}
 	}
-	if len(r.SKU) == 0 {
-		r.SKU = json.RawMessage(`{"name":"Standard","tier":"Regional"}`)
-	}
+	r.SKU = fullSKU(r.SKU, "Standard")
 }
 
 func validatePublicPrefix(_ rp.Op, new, old *rp.Resource[PublicIPPrefix]) error {
@@ -77,6 +75,22 @@ func validatePublicPrefix(_ rp.Op, new, old *rp.Resource[PublicIPPrefix]) error 
 		return bad("PrefixLengthCannotBeChanged", "prefixLength of public IP prefix %s is %d and cannot be changed.", new.ID, old.Properties.Length)
 	}
 	return nil
+}
+
+// fullSKU fills in what a client left out of a public address's sku: the name, and the tier Regional. What is no
+// object stays for Validate to refuse.
+func fullSKU(sku json.RawMessage, name string) json.RawMessage {
+	full := map[string]any{"name": name, "tier": "Regional"}
+	if len(sku) > 0 {
+		if err := json.Unmarshal(sku, &full); err != nil {
+			return sku
+		}
+	}
+	b, err := json.Marshal(full)
+	if err != nil {
+		return sku
+	}
+	return b
 }
 
 // isSKU reports whether an envelope's sku has one of the names.

@@ -64,3 +64,47 @@ func TestServiceEndpoints(t *testing.T) {
 	w.put(w.account, vStorage, account)
 	ask("other/default", blob, subnet)
 }
+
+// TestServiceEndpointPolicies: a subnet with a policy reaches the accounts that it names by its service endpoint,
+// and no other, whatever these allow: nothing goes out to somebody else's account.
+func TestServiceEndpointPolicies(t *testing.T) {
+	g := newGround(t, nil)
+	g.up()
+	w := g.network()
+	w.services("Enabled")
+	policy := w.group + "/providers/Microsoft.Network/serviceEndpointPolicies/sep"
+	subnet := path.Dir(w.vnet) + "/other/subnets/default"
+	naming := func(resource string) {
+		t.Helper()
+		w.put(policy, vNetwork, obj{"location": location, "properties": obj{"serviceEndpointPolicyDefinitions": []obj{
+			{"name": "d", "properties": obj{"service": "Microsoft.Storage", "serviceResources": []string{resource}}}}}})
+	}
+	naming(w.account)
+	endpoint := obj{"addressPrefix": "10.30.0.0/24", "defaultOutboundAccess": true, "serviceEndpoints": []obj{{"service": "Microsoft.Storage"}}}
+	w.put(subnet, vNetwork, obj{"properties": endpoint})
+	const blob = "https://" + blobHost + "/data?restype=container&comp=list"
+	ask := func(refusal string) {
+		t.Helper()
+		a, err := w.sendFrom("other/default", "GET", blob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.ok() != (refusal == "") || !strings.Contains(string(a.Body), refusal) {
+			t.Errorf("%s, want %q", a, refusal)
+		}
+	}
+	ask("")
+	endpoint["serviceEndpointPolicies"] = []obj{{"id": policy}}
+	w.put(subnet, vNetwork, obj{"properties": endpoint})
+	ask("")
+	naming(w.account + "2")
+	ask("no definition of the service endpoint policies")
+	if out, err := g.output(g.command("explain", "--from", "other/default", "--to", blobHost+":443")); err == nil || !strings.Contains(out, policy) {
+		t.Errorf("explain does not name the policy: %v\n%s", err, out)
+	}
+	naming(w.group)
+	ask("")
+	if a, err := w.sendFrom("internet", "GET", blob); err != nil || !a.ok() {
+		t.Errorf("the internet has no policy: %s, %v", a, err)
+	}
+}

@@ -45,6 +45,9 @@ type Rules struct {
 	SubnetRules []string
 	// ResourceInstances admit calls by the managed identity of an Azure resource; see DecideInstance.
 	ResourceInstances []ResourceInstance
+	// Policies are the service endpoint policies of the subnet from which a caller comes by a service endpoint;
+	// nil: no subnet has any. An error refuses.
+	Policies func(subnet string) ([]EndpointPolicy, error)
 	// Bypass is networkAcls.bypass: a comma-separated list of AzureServices, Logging, Metrics, or None.
 	Bypass string
 }
@@ -65,10 +68,11 @@ const (
 	PublicAccessDisabled      // publicNetworkAccess closes every public path
 	NotInRules                // default action Deny and no rule names the caller
 	BadRules                  // the rules hold a value that has no meaning: refused
+	NotInPolicy               // the caller's subnet has service endpoint policies, and none lets it reach the resource
 )
 
 func (c Code) String() string {
-	names := [...]string{"Admitted", "UnknownOrigin", "WrongPrivateEndpoint", "PublicAccessDisabled", "NotInRules", "BadRules"}
+	names := [...]string{"Admitted", "UnknownOrigin", "WrongPrivateEndpoint", "PublicAccessDisabled", "NotInRules", "BadRules", "NotInPolicy"}
 	if int(c) < len(names) {
 		return names[c]
 	}
@@ -89,6 +93,7 @@ type Decision struct {
 //   - every other path is public: Disabled and SecuredByPerimeter close it, Allow opens it;
 //   - under Deny a service endpoint needs a subnet rule, anyone else an IP rule. IP rules say nothing of
 //     callers by a service endpoint: these arrive with a private address;
+//   - a service endpoint of a subnet with policies needs one that names the resource, before anything else;
 //   - a connection of unknown origin is refused.
 func Decide(r Rules, o origin.Origin) Decision {
 	switch o.Kind {
@@ -112,6 +117,9 @@ func decidePrivate(r Rules, o origin.Origin) Decision {
 }
 
 func decidePublic(r Rules, o origin.Origin) Decision {
+	if d := decidePolicies(r, o); !d.Allowed {
+		return d
+	}
 	switch {
 	case r.PublicNetworkAccess == "" || strings.EqualFold(r.PublicNetworkAccess, Enabled):
 	case strings.EqualFold(r.PublicNetworkAccess, Disabled):

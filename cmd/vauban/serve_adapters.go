@@ -17,6 +17,7 @@ import (
 	"vauban.dev/dataplane/keyvault"
 	"vauban.dev/entra"
 	"vauban.dev/fabric"
+	"vauban.dev/firewall"
 	"vauban.dev/provider/authorization"
 	kvprovider "vauban.dev/provider/keyvault"
 	"vauban.dev/provider/machinelearning"
@@ -33,12 +34,29 @@ import (
 type blobAccounts struct {
 	tenant string
 	byName *rp.Memo[blob.Account] // by lower-case name: every request asks
+	// policies are the service endpoint policies of a subnet.
+	policies func(subnet string) ([]firewall.EndpointPolicy, error)
 }
 
 func newBlobAccounts(engine *rp.Engine, tenant string) *blobAccounts {
 	a := &blobAccounts{tenant: tenant}
 	a.byName = rp.NewMemo(engine, a.find)
+	a.policies = endpointPolicies(engine)
 	return a
+}
+
+// endpointPolicies looks up the service endpoint policies of subnets.
+func endpointPolicies(engine *rp.Engine) func(subnet string) ([]firewall.EndpointPolicy, error) {
+	known := rp.NewMemo(engine, func(tx *rp.Tx, subnet string) ([]firewall.EndpointPolicy, error) {
+		id, err := arm.ParseID(subnet)
+		if err != nil {
+			return nil, err
+		}
+		return network.EndpointPolicies(tx, id)
+	})
+	return func(subnet string) ([]firewall.EndpointPolicy, error) {
+		return known.Get(context.Background(), strings.ToLower(subnet))
+	}
 }
 
 func (a *blobAccounts) Lookup(ctx context.Context, name string) (blob.Account, error) {
@@ -62,6 +80,7 @@ func (a *blobAccounts) account(r *rp.Resource[storage.Account]) (blob.Account, e
 		ID: r.ID.String(), Name: strings.ToLower(r.ID.Name()), TenantID: a.tenant, Kind: r.Kind, SKU: "Standard_LRS",
 		Firewall: storage.Firewall(r, "blob"), AllowSharedKeyAccess: *p.AllowSharedKey, AllowBlobPublicAccess: *p.AllowBlobPublic, HTTPSOnly: *p.HTTPSOnly,
 	}
+	out.Firewall.Policies = a.policies
 	for i, k := range p.Keys {
 		b, err := base64.StdEncoding.DecodeString(k)
 		if err != nil || i > 1 {

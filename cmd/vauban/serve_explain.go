@@ -211,6 +211,7 @@ func (w *world) service(ctx context.Context, host string) (s *explain.Service, e
 			}
 			s = &explain.Service{Kind: explain.Blob, ID: r.ID.String(), Rules: storage.Firewall(r, "blob"), Data: true,
 				Action: "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read", Role: "Storage Blob Data Reader", RoleID: authz.StorageBlobDataReader}
+			s.Rules.Policies = w.accounts.policies
 		case suffix == "vault.azure.net":
 			r, err := kvprovider.ByName(tx, label)
 			if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
+	"vauban.dev/firewall"
 )
 
 // EndpointPolicy is the properties of a service endpoint policy (Network REST:
@@ -147,21 +148,15 @@ func storageResource(text string) bool {
 	return false
 }
 
-// SubnetPolicy is a service endpoint policy as a subnet has it.
-type SubnetPolicy struct {
-	ID          arm.ID
-	Definitions []EndpointPolicyDefinition
-}
-
-// EndpointPolicies are the service endpoint policies of a subnet. None: its service endpoints reach every
-// resource. Some: they reach what one definition of one policy lets through, and a policy without definitions
-// lets nothing through. Errors: 404 for the subnet.
-func EndpointPolicies(tx *rp.Tx, subnet arm.ID) ([]SubnetPolicy, error) {
+// EndpointPolicies are the service endpoint policies of a subnet, as a service's firewall takes them. None: its
+// service endpoints reach every resource. Aliases are not in them: no account here belongs to an Azure service.
+// Errors: 404 for the subnet.
+func EndpointPolicies(tx *rp.Tx, subnet arm.ID) ([]firewall.EndpointPolicy, error) {
 	s, err := rp.Get[Subnet](tx, subnet)
 	if err != nil {
 		return nil, err
 	}
-	var list []SubnetPolicy
+	var list []firewall.EndpointPolicy
 	for _, ref := range s.Properties.ServiceEndpointPolicies {
 		id, err := arm.ParseID(ref.ID)
 		if err != nil {
@@ -171,34 +166,13 @@ func EndpointPolicies(tx *rp.Tx, subnet arm.ID) ([]SubnetPolicy, error) {
 		if err != nil {
 			return nil, err
 		}
-		policy := SubnetPolicy{ID: id}
+		policy := firewall.EndpointPolicy{ID: id.String()}
 		for _, d := range definitions {
-			if d.State != arm.Deleting {
-				policy.Definitions = append(policy.Definitions, d.Properties)
+			if d.State != arm.Deleting && d.Properties.Service == policyOfStorage {
+				policy.Resources = append(policy.Resources, d.Properties.ServiceResources...)
 			}
 		}
 		list = append(list, policy)
 	}
 	return list, nil
-}
-
-// Allows reports whether one of the policies' definitions lets a storage account through: by its id, its group,
-// its subscription, or by one of the aliases of which it is told to be.
-func Allows(policies []SubnetPolicy, account arm.ID, aliases ...string) bool {
-	for _, p := range policies {
-		for _, d := range p.Definitions {
-			if slices.ContainsFunc(d.ServiceResources, func(r string) bool { return d.allows(r, account, aliases) }) {
-				return true
-			}
-		}
-	}
-	return len(policies) == 0
-}
-
-func (d *EndpointPolicyDefinition) allows(resource string, account arm.ID, aliases []string) bool {
-	if d.Service == policyOfAliases {
-		return slices.ContainsFunc(aliases, func(a string) bool { return a == resource || strings.HasPrefix(a, resource+"/") })
-	}
-	id, err := arm.ParseID(resource)
-	return err == nil && account.Within(id)
 }

@@ -3,11 +3,13 @@ package network_test
 import (
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
+	"vauban.dev/firewall"
 	"vauban.dev/provider/network"
 )
 
@@ -42,32 +44,38 @@ func TestEndpointPolicy(t *testing.T) {
 	r.delete(policy)
 }
 
-func TestPolicyAllows(t *testing.T) {
-	of := func(service string, resources ...string) network.SubnetPolicy {
-		return network.SubnetPolicy{Definitions: []network.EndpointPolicyDefinition{{Service: service, ServiceResources: resources}}}
-	}
-	id := arm.MustParseID(account)
-	for _, c := range []struct {
-		what     string
-		policies []network.SubnetPolicy
-		aliases  []string
-		want     bool
-	}{
-		{"no policy", nil, nil, true},
-		{"a policy without definitions", []network.SubnetPolicy{{}}, nil, false},
-		{"the account", []network.SubnetPolicy{of("Microsoft.Storage", strings.ToUpper(account[:20])+account[20:])}, nil, true},
-		{"its group", []network.SubnetPolicy{of("Microsoft.Storage", group)}, nil, true},
-		{"its subscription, in the second policy", []network.SubnetPolicy{{}, of("Microsoft.Storage", group[:len("/subscriptions/")+36])}, nil, true},
-		{"another account", []network.SubnetPolicy{of("Microsoft.Storage", account+"2")}, nil, false},
-		{"an alias that it has not", []network.SubnetPolicy{of("Global", "/services/Azure/MachineLearning")}, nil, false},
-		{"its alias", []network.SubnetPolicy{of("Global", "/services/Azure/MachineLearning")}, []string{"/services/Azure/MachineLearning"}, true},
-		{"the alias of all", []network.SubnetPolicy{of("Global", "/services/Azure")}, []string{"/services/Azure/MachineLearning"}, true},
-		{"a longer name", []network.SubnetPolicy{of("Global", "/services/Azure/Machine")}, []string{"/services/Azure/MachineLearning"}, false},
-	} {
-		if got := network.Allows(c.policies, id, c.aliases...); got != c.want {
-			t.Errorf("%s: %t", c.what, got)
+func TestSubnetPolicies(t *testing.T) {
+	r := newRig(t)
+	r.put(policy, `{"location":"westeurope","properties":{"serviceEndpointPolicyDefinitions":[{"name":"a",`+definition("Microsoft.Storage", group, account)[1:]+`,{"name":"b",`+definition("Global", "/services/Azure")[1:]+`]}}`)
+	r.put(policy+"2", `{"location":"westeurope"}`)
+	r.put(policy+"north", `{"location":"northeurope"}`)
+	named := func(ids ...string) string {
+		for i := range ids {
+			ids[i] = ref(ids[i])
 		}
+		return `,"serviceEndpoints":[{"service":"Microsoft.Storage"}],"serviceEndpointPolicies":[` + strings.Join(ids, ",") + `]`
 	}
+	r.put(vnet, vnetBody("10.0.0.0/16", subnetBody("a", "10.0.0.0/24", named(policy, policy+"2")), subnetBody("b", "10.0.1.0/24", "")))
+	r.want(r.get(policy+"2"), "properties.subnets.0.id", vnet+"/subnets/a")
+	r.view(func(tx *rp.Tx) error {
+		list, err := network.EndpointPolicies(tx, arm.MustParseID(vnet+"/subnets/a"))
+		want := []firewall.EndpointPolicy{{ID: policy, Resources: []string{group, account}}, {ID: policy + "2"}}
+		if !reflect.DeepEqual(list, want) {
+			t.Errorf("%+v", list)
+		}
+		if list, err := network.EndpointPolicies(tx, arm.MustParseID(vnet+"/subnets/b")); len(list) > 0 || err != nil {
+			t.Errorf("%+v, %v", list, err)
+		}
+		return err
+	})
+	e := r.refused(http.MethodDelete, policy, "", "ServiceEndpointPolicyCannotBeDeletedIfReferencedBySubnet")
+	if !strings.Contains(e.Message, vnet+"/subnets/a") {
+		t.Error(e.Message)
+	}
+	r.refused(http.MethodPut, vnet+"/subnets/b", subnetBody("b", "10.0.1.0/24", named(policy+"north")), "InvalidResourceReference")
+	r.refused(http.MethodPut, vnet+"/subnets/b", subnetBody("b", "10.0.1.0/24", named(vnet)), "InvalidReferenceId")
+	r.denied = "Microsoft.Network/serviceEndpointPolicies/join/action"
+	r.refused(http.MethodPut, vnet+"/subnets/b", subnetBody("b", "10.0.1.0/24", named(policy)), "LinkedAuthorizationFailed")
 }
 
 func TestServiceEndpoints(t *testing.T) {

@@ -127,9 +127,6 @@ func validateSubnet(_ rp.Op, new, _ *rp.Resource[Subnet]) error {
 	if err := s.validateDelegations(new.ID); err != nil {
 		return err
 	}
-	if len(s.ServiceEndpointPolicies) > 0 {
-		return arm.NotImplemented("Service endpoint policies are not enforced yet: subnet %s names %s.", new.ID, clip(s.ServiceEndpointPolicies[0].ID))
-	}
 	for _, u := range s.uses() {
 		if _, err := parseRef(u.ref, u.typ, u.property, new.ID); err != nil {
 			return err

@@ -10,9 +10,10 @@ import (
 
 // programs are what the test binary is under another name: small clients that run at a place of the region.
 var programs = map[string]func(args []string) int{
-	"rest":   restProgram,
-	"probe":  probeProgram,
-	"escape": escapeProgram,
+	"rest":      restProgram,
+	"probe":     probeProgram,
+	"escape":    escapeProgram,
+	"vpnclient": vpnClientProgram,
 }
 
 // bin is the directory of the programs under test: vauban, and this binary under each of its names. It is

@@ -37,6 +37,7 @@ type rig struct {
 	*testing.T
 	driver *linux.Driver
 	engine *Engine
+	client *Engine        // that joined last
 	host   netip.AddrPort // the machine's socket
 }
 
@@ -110,11 +111,29 @@ func (d deviceFile) OpenTunnel(nic, tunnel string) (*os.File, error) {
 	return d.r.clientTUN(tunnel)
 }
 
+// count is how many packets a rule has refused.
+func (r *rig) count(by fabric.RuleRef) uint64 {
+	r.Helper()
+	all, err := r.driver.Counters(r.Context())
+	if err != nil {
+		r.Fatal(err)
+	}
+	return all[by]
+}
+
+// everywhere lets the client send anything into its tunnel.
+func (r *rig) everywhere(gateway PublicKey) error {
+	r.client.mu.Lock()
+	defer r.client.mu.Unlock()
+	return r.client.tunnels["wg-"+r.Name()].device.IpcSet(fmt.Sprintf("public_key=%x\nallowed_ip=0.0.0.0/0\n", gateway[:]))
+}
+
 // join starts a client from the text of its profile, as wg-quick would, at the host.
 func (r *rig) join(text string) *Engine {
 	r.Helper()
 	t, addrs := r.parse(text)
 	e := New(deviceFile{r}, slog.New(slog.DiscardHandler))
+	r.client = e
 	r.Cleanup(e.Close)
 	e.Serve("", r.socket())
 	if err := e.Set([]Tunnel{t}); err != nil {
@@ -162,10 +181,12 @@ func (r *rig) parse(text string) (t Tunnel, addrs []netip.Prefix) {
 	return t, addrs
 }
 
-// serve answers one word to whoever connects to the gateway's own address.
-func (r *rig) serve(addr string) {
+// serve tells whoever connects to the gateway's own address where he comes from.
+func (r *rig) serve(addr string) { r.serveAt(gatewayNIC, addr) }
+
+func (r *rig) serveAt(nic, addr string) {
 	r.Helper()
-	l, err := r.driver.Listen(r.Context(), fabric.Place{Kind: fabric.AtNIC, ID: gatewayNIC}, "tcp", addr)
+	l, err := r.driver.Listen(r.Context(), fabric.Place{Kind: fabric.AtNIC, ID: nic}, "tcp", addr)
 	if err != nil {
 		r.Fatal(err)
 	}

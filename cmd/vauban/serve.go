@@ -25,6 +25,7 @@ import (
 	"vauban.dev/fabric"
 	"vauban.dev/fabric/dns"
 	"vauban.dev/fabric/linux"
+	"vauban.dev/fabric/probe"
 	"vauban.dev/fabric/servicetags"
 	"vauban.dev/fabric/vpn"
 	"vauban.dev/internal/ca"
@@ -185,6 +186,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	}
 	w.tags = servicetags.NewLive(tags)
 	w.sync = &netSync{engine: w.engine, log: w.log, compiler: fabric.NewCompiler(), wake: make(chan struct{}, 1), servers: map[string]*served{}, sockets: map[linux.Socket]bool{}}
+	w.sync.prober = probe.New(w.sync.dialProbe, w.sync.again)
 	tenant := w.entra.Tenant()
 	data := containers{w.blobs}
 	accounts, vaults := storage.New(data), kvprovider.New(vaultData{w.secrets})
@@ -201,6 +203,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	var targets lateLinks
 	watcher := networkwatcher.New(networkwatcher.Config{Model: w.applied, Connect: w.connect})
 	w.network = network.New(network.Config{Engine: w.engine, Targets: &targets, Sync: w.sync, Tags: w.tags, PublicPool: publicPool,
+		Balances: true, Prober: w.sync.prober,
 		Watch: networkwatcher.Enable, InterfaceActions: watcher.InterfaceActions()})
 	w.sync.network = w.network
 	w.sync.forwarder = dns.NewForwarder(w.sync.dialDNS)

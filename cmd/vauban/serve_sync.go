@@ -17,6 +17,7 @@ import (
 	"vauban.dev/fabric"
 	"vauban.dev/fabric/dns"
 	"vauban.dev/fabric/linux"
+	"vauban.dev/fabric/probe"
 	"vauban.dev/fabric/vpn"
 	"vauban.dev/internal/httpx"
 	"vauban.dev/origin"
@@ -56,6 +57,7 @@ type netSync struct {
 	servers   map[string]*served // DNS servers by socket and VNet
 	forwarder *dns.Forwarder
 	sockets   map[linux.Socket]bool
+	prober    *probe.Prober
 }
 
 // netView is the network as it was last applied: what listeners, explain and places read.
@@ -92,10 +94,7 @@ func (s *netSync) Sync(ctx context.Context) error {
 	s.mu.Lock()
 	s.waiting = append(s.waiting, done)
 	s.mu.Unlock()
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	s.again()
 	select {
 	case err := <-done:
 		return err
@@ -108,6 +107,7 @@ func (s *netSync) Sync(ctx context.Context) error {
 func (s *netSync) run(ctx context.Context) {
 	defer s.firewalls.close()
 	defer s.stopServers(func(string) bool { return true })
+	defer s.prober.Close()
 	for {
 		select {
 		case <-ctx.Done():
@@ -190,6 +190,7 @@ func (s *netSync) apply(ctx context.Context) error {
 		view.nics[v.ID] = at
 	}
 	view.topology.Names = func(nic, name string) []netip.Addr { return view.resolution().FirewallNames(view.topology, nic, name) }
+	s.setProbes(view.topology)
 	state, err := s.compiler.Compile(view.topology)
 	if err != nil {
 		return fmt.Errorf("compile the network: %w", err)
@@ -200,6 +201,7 @@ func (s *netSync) apply(ctx context.Context) error {
 	if err := s.driver.Apply(ctx, state); err != nil {
 		return fmt.Errorf("apply the network: %w", err)
 	}
+	s.prober.Start()
 	s.current.Store(view)
 	return s.listen(ctx, view)
 }

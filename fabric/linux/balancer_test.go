@@ -1,6 +1,8 @@
 package linux
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -176,23 +178,28 @@ func TestLoadBalancerProbe(t *testing.T) {
 	topo := balanced()
 	apply(t, d, compile(t, topo))
 	echo(t, listen(t, d, nic(web2), "10.0.1.5:8080"))
-	probe := func(patience time.Duration) error {
-		c, err := d.DialFrom(t.Context(), router(vnet1), fabric.WireServer, "10.0.1.5:8080", patience)
+	probe := func(to string, patience time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		c, err := d.DialFrom(ctx, router(vnet1), fabric.WireServer, netip.MustParseAddrPort(to))
 		if err == nil {
 			c.Close()
 		}
 		return err
 	}
-	if err := probe(20 * time.Second); err != nil {
+	if err := probe("10.0.1.5:8080", 20*time.Second); err != nil {
 		t.Fatal(err)
+	}
+	if err := probe("10.0.5.4:8080", 20*time.Second); err == nil || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a backend without a listener: %v, want it refused", err)
 	}
 	web := topo.NSGs["nsg-web"]
 	web.Rules = append(web.Rules, rule("no-probes", 90, fabric.Inbound, false, fabric.AnyProtocol, "AzureLoadBalancer", "*", "*"))
 	apply(t, d, compile(t, topo))
-	if err := probe(300 * time.Millisecond); err == nil {
+	if err := probe("10.0.1.5:8080", 300*time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error("a probe passed a group that refuses it")
 	}
-	if _, err := d.DialFrom(t.Context(), router(vnet1), fabric.WireServer, "10.0.1.5:22", 300*time.Millisecond); err == nil {
+	if err := probe("10.0.1.5:22", 300*time.Millisecond); err == nil {
 		t.Error("the router reached a port that no probe asks")
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -334,21 +333,6 @@ func (d *Driver) release(ctx context.Context, name string) error {
 		return fmt.Errorf("drop listener %s: %w", name, err)
 	}
 	return nil
-}
-
-// DialFrom is Dial by TCP from one of the place's addresses, which must be answered in time.
-func (d *Driver) DialFrom(ctx context.Context, at fabric.Place, from netip.Addr, addr string, patience time.Duration) (net.Conn, error) {
-	to, err := netip.ParseAddrPort(addr)
-	if err != nil {
-		return nil, fmt.Errorf("dial: %w", err)
-	}
-	dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0)), Timeout: patience, KeepAlive: -1}
-	var c net.Conn
-	err = d.Do(at, func() (err error) {
-		c, err = dialer.DialContext(ctx, "tcp", to.String())
-		return err
-	})
-	return c, err
 }
 
 // Dial connects from the namespace of a place. addr is an address and port: names are not resolved, for

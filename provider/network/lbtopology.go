@@ -3,6 +3,7 @@ package network
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"vauban.dev/arm"
 	"vauban.dev/fabric"
@@ -45,6 +46,7 @@ type lbTranslation struct {
 }
 
 func (t *lbTranslation) run() error {
+	t.probes()
 	for _, step := range []func() error{t.frontends, t.rules, t.nat, t.outbound} {
 		if err := step(); err != nil {
 			return err
@@ -73,6 +75,26 @@ func (t *lbTranslation) frontends() error {
 		t.out.Frontends = append(t.out.Frontends, out)
 	}
 	return nil
+}
+
+var probeProtocols = map[string]fabric.ProbeProtocol{"Http": fabric.ProbeHTTP, "Https": fabric.ProbeHTTPS}
+
+func (t *lbTranslation) probes() {
+	for _, p := range t.parts.probes {
+		v := &p.Properties
+		t.out.Probes = append(t.out.Probes, fabric.Probe{
+			ID: p.ID.String(), Protocol: probeProtocols[v.Protocol], Port: uint16(v.Port), Path: v.Path,
+			Interval: time.Duration(v.Interval) * time.Second, Threshold: max(v.Threshold, 1),
+		})
+	}
+}
+
+// probe is the id of a referenced probe as the topology has it.
+func (t *lbTranslation) probe(ref *Ref) string {
+	if p := byRef(t.parts.probes, ref); p != nil {
+		return p.ID.String()
+	}
+	return ""
 }
 
 // frontend is the id of a referenced frontend as the topology has it.
@@ -128,6 +150,7 @@ func (t *lbTranslation) rules() error {
 		t.out.Rules = append(t.out.Rules, fabric.BalancingRule{
 			ID: r.ID.String(), Frontend: t.frontend(v.Frontend), Protocol: lbProtocol[v.Protocol], Port: uint16(v.FrontendPort), BackendPort: uint16(v.BackendPort),
 			FloatingIP: v.FloatingIP, Affinity: affinities[v.Distribution], Backends: backends, ImplicitOutbound: !v.DisableOutboundSNAT && !t.parts.internal(),
+			Probe: t.probe(v.Probe),
 		})
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -117,7 +118,9 @@ func TestLoadBalancer(t *testing.T) {
 		Rules: []fabric.BalancingRule{{
 			ID: lb + "/loadBalancingRules/r", Frontend: lb + "/frontendIPConfigurations/f", Protocol: fabric.TCP, Port: 80, BackendPort: 8080, Affinity: fabric.SourceIP,
 			Backends: []fabric.Backend{{NIC: net0 + "networkInterfaces/a", Addr: addr("10.20.2.4")}, {NIC: net0 + "networkInterfaces/b", Addr: addr("10.20.2.5")}},
+			Probe:    lb + "/probes/h",
 		}},
+		Probes: []fabric.Probe{{ID: lb + "/probes/h", Protocol: fabric.ProbeHTTP, Port: 8081, Path: "/health", Interval: 5 * time.Second, Threshold: 1}},
 		NATRules: []fabric.InboundNATRule{{
 			ID: lb + "/inboundNatRules/ssh", Frontend: lb + "/frontendIPConfigurations/f", Protocol: fabric.TCP, Port: 2222, BackendPort: 22,
 			Backend: fabric.Backend{NIC: net0 + "networkInterfaces/a", Addr: addr("10.20.2.4")},

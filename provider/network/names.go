@@ -6,6 +6,7 @@ import (
 	"encoding/base32"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 
 	"vauban.dev/arm"
@@ -168,6 +169,11 @@ func hostLabel(name string) string {
 }
 
 var hostName = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$`)
+
+// withoutBlanks are the servers that are named: az says `--dns-servers ""` for none.
+func withoutBlanks(servers []string) []string {
+	return slices.DeleteFunc(append([]string{}, servers...), func(s string) bool { return s == "" })
+}
 
 // validate refuses DNS settings of an interface that no machine could be given.
 func (d *DNSSettings) validate(nic arm.ID) error {

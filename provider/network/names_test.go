@@ -27,6 +27,7 @@ func TestNames(t *testing.T) {
 	}
 	nic("plain", "")
 	nic("own", `"dnsServers":["10.0.0.9"]`)
+	nic("blank", `"dnsServers":[""]`)
 	nic("azure", `"dnsServers":["AzureProvidedDNS"]`)
 	named := nic("named", `"internalDnsNameLabel":"Jumpbox"`)
 	err := r.engine.Update(t.Context(), func(tx *rp.Tx) error {
@@ -54,7 +55,7 @@ func TestNames(t *testing.T) {
 	}
 	suffix := names.Networks[0].Suffix
 	want := map[string]string{
-		"v": "10.0.0.200 10.0.0.201 reddog.microsoft.com", "plain": "10.0.0.200 10.0.0.201 reddog.microsoft.com", "own": "10.0.0.9 reddog.microsoft.com",
+		"v": "10.0.0.200 10.0.0.201 reddog.microsoft.com", "plain": "10.0.0.200 10.0.0.201 reddog.microsoft.com", "blank": "10.0.0.200 10.0.0.201 reddog.microsoft.com", "own": "10.0.0.9 reddog.microsoft.com",
 		"azure": suffix, "named": "10.0.0.200 10.0.0.201 reddog.microsoft.com", "Node_1": "10.0.0.200 10.0.0.201 reddog.microsoft.com", "shell": "10.0.0.200 10.0.0.201 reddog.microsoft.com",
 	}
 	if diff := cmp.Diff(want, servers); diff != "" {
@@ -64,7 +65,7 @@ func TestNames(t *testing.T) {
 	for _, h := range names.Networks[0].Hosts {
 		hosts += fmt.Sprintf("%s %s; ", h.Name, h.Addrs[0])
 	}
-	if hosts != "jumpbox 10.0.0.7; node-1 10.0.0.8; " && hosts != "jumpbox 10.0.0.7; node-1 10.0.0.9; " {
+	if hosts != "jumpbox 10.0.0.8; node-1 10.0.0.9; " && hosts != "jumpbox 10.0.0.8; node-1 10.0.0.10; " {
 		t.Errorf("hosts %q", hosts)
 	}
 	if !strings.HasSuffix(suffix, ".ax.internal.cloudapp.net") {
@@ -77,8 +78,15 @@ func TestNames(t *testing.T) {
 	r.want(got, "properties.dnsSettings.internalFqdn", "jumpbox."+suffix)
 	r.want(got, "properties.dnsSettings.internalDomainNameSuffix", suffix)
 	a := r.resolve(vnet, "jumpbox."+suffix)
-	if len(a.Records) != 1 || a.Records[0].Type != mdns.TypeA || a.Records[0].Addr.String() != "10.0.0.7" {
+	if len(a.Records) != 1 || a.Records[0].Type != mdns.TypeA || a.Records[0].Addr.String() != "10.0.0.8" {
 		t.Errorf("resolved %+v", a)
+	}
+	r.put(vnet, `{"location":"westeurope","properties":{"addressSpace":{"addressPrefixes":["10.0.0.0/16"]},"dhcpOptions":{"dnsServers":[""]}}}`)
+	if err := r.engine.View(t.Context(), func(tx *rp.Tx) (err error) { names, err = r.Names(tx); return err }); err != nil {
+		t.Fatal(err)
+	}
+	if got := names.Resolvers[vnet]; len(got.Servers) != 0 || got.Search != suffix {
+		t.Errorf("without custom servers: %+v", got)
 	}
 	for settings, code := range map[string]string{
 		`"dnsServers":["ten"]`: "InvalidRequestFormat", `"dnsServers":["AzureProvidedDNS","10.0.0.9"]`: "InvalidRequestFormat",

@@ -105,9 +105,7 @@ func defaultNIC(_ string, r *rp.Resource[Interface]) {
 		c.State, c.Link = "", nil
 		v.IPConfigurations[i].ID, v.IPConfigurations[i].ETag, v.IPConfigurations[i].Type = "", "", ""
 	}
-	if v.DNS.Servers == nil {
-		v.DNS.Servers = []string{}
-	}
+	v.DNS.Servers = withoutBlanks(v.DNS.Servers)
 	if v.DNS.AppliedServers == nil {
 		v.DNS.AppliedServers = []string{}
 	}

@@ -38,7 +38,12 @@ func (p *Provider) vnetType() rp.Registration {
 	return rp.Of(rp.Type[VNet]{
 		Name: VNetType, Kind: rp.Tracked, Versions: rp.Versions[VNet](versions...), ShowETag: true,
 		NamePattern: networkName, NameRule: networkNameRule,
-		Inline:    map[string]string{"subnets": SubnetType, "virtualNetworkPeerings": PeeringType},
+		Inline: map[string]string{"subnets": SubnetType, "virtualNetworkPeerings": PeeringType},
+		Default: func(_ string, r *rp.Resource[VNet]) {
+			if d := r.Properties.DHCPOptions; d != nil {
+				d.DNSServers = withoutBlanks(d.DNSServers)
+			}
+		},
 		Validate:  validateVNet,
 		Admit:     p.admitVNet,
 		Reconcile: applied[VNet](p),

@@ -247,6 +247,19 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// A client may leave out what it does not change; the name server and the serial are the service's.
+func TestSOA(t *testing.T) {
+	r := newRig(t)
+	a := r.Must(http.MethodPut, zone+"/SOA/@"+api, `{"properties":{"ttl":60,"soaRecord":{"email":"me.corp.test","refreshTime":7,"host":"mine.test","serialNumber":9}}}`)
+	want := map[string]any{"host": "azureprivatedns.net", "email": "me.corp.test", "serialNumber": 1., "refreshTime": 7., "retryTime": 300., "expireTime": 2419200., "minimumTtl": 10.}
+	if diff := cmp.Diff(want, a.At("properties", "soaRecord")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if a := r.Request(http.MethodDelete, zone+"/SOA/@"+api, ""); a.Status != http.StatusMethodNotAllowed {
+		t.Errorf("delete: %d %s", a.Status, a.Text)
+	}
+}
+
 func TestListing(t *testing.T) {
 	r := newRig(t)
 	for _, name := range []string{"a.eu", "b.eu", "c.us"} {

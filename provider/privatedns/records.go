@@ -46,15 +46,16 @@ type (
 	TXTRecord struct {
 		Value []string `json:"value"`
 	}
-	// SOARecord is the start of authority of a zone.
+	// SOARecord is the start of authority of a zone. Times are in seconds; one that a client leaves out stays
+	// (az's `soa update` leaves minimumTtl out).
 	SOARecord struct {
 		Host    string `json:"host"`
 		Email   string `json:"email"`
 		Serial  int64  `json:"serialNumber"`
-		Refresh int64  `json:"refreshTime"`
-		Retry   int64  `json:"retryTime"`
-		Expire  int64  `json:"expireTime"`
-		Minimum int64  `json:"minimumTtl"`
+		Refresh *int64 `json:"refreshTime"`
+		Retry   *int64 `json:"retryTime"`
+		Expire  *int64 `json:"expireTime"`
+		Minimum *int64 `json:"minimumTtl"`
 	}
 )
 
@@ -222,8 +223,24 @@ func (s *RecordSet) model(id arm.ID) (dns.Set, error) {
 
 func (s *SOARecord) model(ttl int64) dns.SOA {
 	return dns.SOA{
-		Host: s.Host, Email: s.Email, Serial: uint32(s.Serial), Refresh: uint32(s.Refresh), Retry: uint32(s.Retry),
-		Expire: uint32(s.Expire), MinimumTTL: uint32(s.Minimum), TTL: uint32(ttl),
+		Host: s.Host, Email: s.Email, Serial: uint32(s.Serial), Refresh: uint32(*s.Refresh), Retry: uint32(*s.Retry),
+		Expire: uint32(*s.Expire), MinimumTTL: uint32(*s.Minimum), TTL: uint32(ttl),
+	}
+}
+
+// complete takes what is left out from the record as it was.
+func (s *SOARecord) complete(old *SOARecord) {
+	s.Host, s.Serial = old.Host, old.Serial
+	if s.Email == "" {
+		s.Email = old.Email
+	}
+	for _, f := range []struct {
+		now **int64
+		was *int64
+	}{{&s.Refresh, old.Refresh}, {&s.Retry, old.Retry}, {&s.Expire, old.Expire}, {&s.Minimum, old.Minimum}} {
+		if *f.now == nil {
+			*f.now = f.was
+		}
 	}
 }
 

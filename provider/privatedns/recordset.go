@@ -138,12 +138,12 @@ func validateSOA(op rp.Op, new, old *rp.Resource[RecordSet]) error {
 	if v.SOA == nil {
 		return badRequest("Record set 'SOA/@' needs a soaRecord.")
 	}
-	v.SOA.Host, v.SOA.Serial = old.Properties.SOA.Host, old.Properties.SOA.Serial
+	v.SOA.complete(old.Properties.SOA)
 	if err := checkTarget("email", v.SOA.Email); err != nil {
 		return badRequest("The SOA record is not valid: %v.", err)
 	}
-	for _, n := range []int64{v.SOA.Refresh, v.SOA.Retry, v.SOA.Expire, v.SOA.Minimum} {
-		if n < 0 || n > math.MaxInt32 {
+	for _, n := range []*int64{v.SOA.Refresh, v.SOA.Retry, v.SOA.Expire, v.SOA.Minimum} {
+		if *n < 0 || *n > math.MaxInt32 {
 			return badRequest("A time of the SOA record is not between 0 and %d seconds.", math.MaxInt32)
 		}
 	}

@@ -69,8 +69,13 @@ func admitZone(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[Zone]
 		return nil
 	}
 	s := dns.PrivateSOA()
+	seconds := func(n uint32) *int64 {
+		v := int64(n)
+		return &v
+	}
 	return rp.Save(tx, &rp.Resource[RecordSet]{ID: new.ID.Child("SOA", "@"), Properties: RecordSet{
-		TTL: int64(s.TTL), SOA: &SOARecord{Host: s.Host, Email: s.Email, Serial: int64(s.Serial), Refresh: int64(s.Refresh), Retry: int64(s.Retry), Expire: int64(s.Expire), Minimum: int64(s.MinimumTTL)},
+		TTL: int64(s.TTL), SOA: &SOARecord{Host: s.Host, Email: s.Email, Serial: int64(s.Serial),
+			Refresh: seconds(s.Refresh), Retry: seconds(s.Retry), Expire: seconds(s.Expire), Minimum: seconds(s.MinimumTTL)},
 	}})
 }
 

@@ -63,7 +63,8 @@ type Driver struct {
 	spaces  map[string]*space
 	sockets map[string]io.Closer // by keeper name
 
-	taps taps
+	taps  taps
+	flows flowReaders
 }
 
 // New returns a Driver. It changes nothing in the kernel yet. It fails when nft cannot be found or the
@@ -95,12 +96,13 @@ func New(c Config) (*Driver, error) {
 	return d, nil
 }
 
-// Close ends the subscriptions of Drops and gives back the driver's descriptors. Kernel state and listeners
+// Close ends the subscriptions of Drops and Flows and gives back the driver's descriptors. Kernel state and listeners
 // stay: they are the region's, not this process's.
 func (d *Driver) Close() error {
 	d.applying.Lock()
 	defer d.applying.Unlock()
 	d.taps.closeAll()
+	d.flows.close()
 	for _, name := range d.names() {
 		d.forget(name)
 	}

@@ -19,7 +19,7 @@ const module = "vauban.dev"
 var layers = [][]string{
 	{"arm", "origin", "internal"},
 	{"store", "reconcile"},
-	{"authz", "activity", "firewall", "seal", "azurefirewall", "explain", "audit", "check"},
+	{"authz", "activity", "firewall", "seal", "azurefirewall", "explain", "audit", "check", "flowlog"},
 	{"arm/rp", "entra", "ml"},
 	{"arm/door", "provider", "dataplane"},
 	{"arm/rp/rptest", "region", "demo", "cmd", "e2e"},
@@ -42,6 +42,7 @@ var rules = []rule{
 	{why: "decisions are pure", of: "firewall", never: []string{"net/http", "database/sql"}},
 	{why: "decisions are pure", of: "azurefirewall", never: []string{"net/http", "crypto/tls", "fabric"}, but: []string{"azurefirewall/proxy"}},
 	{why: "an explanation is pure", of: "explain", never: []string{"net/http", "database/sql", "store", "fabric/linux"}},
+	{why: "flow logs are made of data", of: "flowlog", never: []string{"net/http", "database/sql", "store", "arm", "fabric/linux"}},
 	{why: "a check is pure", of: "check", never: []string{"net/http", "database/sql", "store", "fabric/linux"}},
 	{why: "an audit is pure", of: "audit", never: []string{"net/http", "database/sql", "store", "fabric/linux"}},
 	{why: "documents say nothing to the store", of: "store", never: []string{"arm"}, deep: true},

@@ -21,6 +21,7 @@ import (
 	"vauban.dev/provider/networkwatcher"
 	"vauban.dev/provider/privatelink"
 	"vauban.dev/provider/resources"
+	"vauban.dev/provider/storage"
 	"vauban.dev/reach"
 )
 
@@ -92,12 +93,15 @@ func newRig(t *testing.T) *rig {
 		return reach.Result{Connect: reach.ConnectTimeout}
 	}
 	watchers := networkwatcher.New(networkwatcher.Config{Model: model, Connect: connect})
+	accounts := storage.New(nil)
+	links := privatelink.New(accounts.Target())
+	accounts.Use(links)
 	networks = network.New(network.Config{
-		Targets: privatelink.New(), Sync: still{}, Tags: tags{}, PublicPool: netip.MustParsePrefix("20.61.0.0/29"),
+		Targets: links, Sync: still{}, Tags: tags{}, PublicPool: netip.MustParsePrefix("20.61.0.0/29"),
 		Watch: networkwatcher.Enable, InterfaceActions: watchers.InterfaceActions(),
 	})
 	base := resources.New(resources.Tenant{}, nil, &authz.Index{})
-	r.Region = rptest.New(t, rp.Config{Locations: []string{"westeurope", "northeurope"}}, slices.Concat(base.Types(), networks.Types(), watchers.Types())...)
+	r.Region = rptest.New(t, rp.Config{Locations: []string{"westeurope", "northeurope"}}, slices.Concat(base.Types(), networks.Types(), watchers.Types(), accounts.Types(), links.Types())...)
 	if err := r.Engine.Update(t.Context(), func(tx *rp.Tx) error {
 		return resources.Ensure(tx, arm.MustParseID(sub).Subscription(), "test")
 	}); err != nil {

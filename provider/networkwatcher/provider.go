@@ -35,6 +35,8 @@ type Config struct {
 	Model func() (w explain.World, ok bool)
 	// Connect makes one connection, or sends one echo request, from the namespace of an interface.
 	Connect func(ctx context.Context, nic string, kind reach.Kind, to netip.AddrPort) reach.Result
+	// FlowLogs is called when a flow log was written or is going; nil: nobody follows them.
+	FlowLogs func()
 }
 
 // Provider of Network Watcher.
@@ -61,7 +63,7 @@ func (p *Provider) Types() []rp.Registration {
 			"networkConfigurationDiagnostic": asked(p, (*Provider).diagnose),
 			"topology":                       {Do: topology},
 		},
-	})}
+	}), p.flowLogType()}
 }
 
 // admitWatcher: a subscription has one in a region.

@@ -209,7 +209,10 @@ func (w World) answer(ctx context.Context, q Question, s situation) (Answer, err
 			return a, nil
 		}
 		rule := NameRule(e.By)
-		a.By, a.Rule, a.Counter = e.By.String(), &rule, e.By.Counter()
+		a.By, a.Rule = e.By.String(), &rule
+		if e.Namespace != "" { // what a firewall's proxy refuses is in its log alone
+			a.Counter = e.By.Counter()
+		}
 		return a, nil
 	}
 	a.Allowed = true

@@ -21,6 +21,9 @@ func fixNetwork(q Question, s situation, a Answer) []candidate {
 	if e.By.Direction == fabric.Routing {
 		return fixUserRoute(s, e)
 	}
+	if e.By.Direction == fabric.Through {
+		return fixFirewall(s, e)
+	}
 	if e.By.Owner != fabric.FabricOwner {
 		return fixSecurityRule(s, e)
 	}

@@ -2,8 +2,10 @@ package explain
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
+	"vauban.dev/fabric"
 	"vauban.dev/reach"
 )
 
@@ -40,6 +42,10 @@ func (a *Answer) compare(l *Live) (agrees bool, why string) {
 		return l.Outcome == reach.NoName, "the resolver of the place was asked: " + string(l.Outcome)
 	case a.Refused == ByNetwork && a.Rule == nil:
 		return l.Result.Connect != reach.Connected, "the model cannot follow the packet; it was: " + string(l.Outcome)
+	case a.Refused == ByNetwork && a.Rule.Direction == fabric.Through.String() && a.Counter == "":
+		// The proxy takes the connection, to read what it is for, and resets it.
+		return !slices.Contains([]reach.Outcome{reach.Answered, reach.Forbidden, reach.Banner}, l.Outcome),
+			fmt.Sprintf("%s, and %s is in the log of the firewall (vauban firewall log)", l.Outcome, a.Rule)
 	case a.Refused == ByNetwork && rule == nil:
 		return false, fmt.Sprintf("%s, but the counter of %s did not rise", l.Outcome, a.Rule)
 	case a.Refused == ByNetwork:

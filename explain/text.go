@@ -45,7 +45,11 @@ func (a *Answer) Print(w io.Writer) error {
 		section("Role", mark(p.Allowed)+fmt.Sprintf("%s: %s on %s: %s", p.Principal, p.Action, reach.ShortID(p.Scope), reach.ShortIDs(p.By)))
 	}
 	if a.Rule != nil {
-		section("Decides", "rule "+a.Rule.String(), "of "+a.Rule.Owner, "counter "+a.Counter)
+		counter := "counter " + a.Counter
+		if a.Counter == "" {
+			counter = "in the firewall's log, not in a counter"
+		}
+		section("Decides", "rule "+a.Rule.String(), "of "+a.Rule.Owner, counter)
 	}
 	section(a.fixTitle(), a.fixLines()...)
 	if l := a.Live; l != nil {

@@ -106,9 +106,6 @@ func defaultNIC(_ string, r *rp.Resource[Interface]) {
 		v.IPConfigurations[i].ID, v.IPConfigurations[i].ETag, v.IPConfigurations[i].Type = "", "", ""
 	}
 	v.DNS.Servers = withoutBlanks(v.DNS.Servers)
-	if v.DNS.AppliedServers == nil {
-		v.DNS.AppliedServers = []string{}
-	}
 }
 
 func validateNIC(_ rp.Op, new, old *rp.Resource[Interface]) error {
@@ -411,6 +408,9 @@ func presentNIC(_ context.Context, tx *rp.Tx, r *rp.Resource[Interface]) error {
 		c := &r.Properties.IPConfigurations[i]
 		c.ID, c.ETag, c.Type = configID(r.ID, c.Name), r.ETag, NICType+"/ipConfigurations"
 		c.Properties.State = string(arm.Succeeded)
+	}
+	if r.Properties.DNS.AppliedServers == nil {
+		r.Properties.DNS.AppliedServers = []string{}
 	}
 	return presentNames(tx, r)
 }

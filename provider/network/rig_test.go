@@ -68,13 +68,16 @@ func (r *rig) Sync(ctx context.Context) error {
 	return nil
 }
 
-// settled waits until what reconciles do makes cond true. Each Sync is a chance.
+// settled waits until what reconciles do makes cond true. What follows a Sync is committed after it, so that cond is
+// asked again even when no other comes.
 func (r *rig) settled(cond func() bool) {
 	r.t.Helper()
-	for !cond() {
+	late := time.After(20 * time.Second)
+	for again := time.Millisecond; !cond(); again = min(2*again, 100*time.Millisecond) {
 		select {
 		case <-r.synced:
-		case <-time.After(20 * time.Second):
+		case <-time.After(again):
+		case <-late:
 			r.t.Fatal("the reconciles have not come to this")
 		}
 	}

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
+	"path"
 	"strings"
 	"testing"
 	"time"
@@ -228,6 +230,24 @@ func TestOwnNames(t *testing.T) {
 	if e := g.explainLive("--from", clients, "--to", management+":443"); !e.Live.Agrees || e.Refused == "name" {
 		t.Errorf("explain by the inbound endpoint: %+v", e)
 	}
+	// A peered network whose DNS server it is too: the hub answers for it, and its server is asked by the endpoint only.
+	spoke := network + "virtualNetworks/spoke"
+	g.put(spoke, vNetwork, obj{"location": location, "properties": obj{"addressSpace": obj{"addressPrefixes": []string{"10.41.0.0/16"}},
+		"dhcpOptions": obj{"dnsServers": []string{inbound}}, "subnets": []obj{{"name": "s", "properties": obj{"addressPrefix": "10.41.1.0/24"}}}}})
+	if got := g.asked("spoke/s", inbound, "db."+zone); got != "dropped" {
+		t.Errorf("a network that is not peered gets %q", got)
+	}
+	for from, to := range map[string]string{vnet: spoke, spoke: vnet} {
+		a := g.send(request{Method: http.MethodPut, URL: from + "/virtualNetworkPeerings/p?api-version=" + vNetwork,
+			Body: jsonBody(obj{"properties": obj{"remoteVirtualNetwork": obj{"id": to}, "allowVirtualNetworkAccess": true}})})
+		if !a.ok() {
+			t.Fatalf("peering: %s", a)
+		}
+		g.settled(from+"/virtualNetworkPeerings/p", vNetwork)
+	}
+	if got := g.resolved("spoke/s", "db."+zone); got != answer {
+		t.Errorf("by the hub's inbound endpoint a forwarded name is %q", got)
+	}
 	g.put(ruleset+"/forwardingRules/loop", vResolver, obj{"properties": obj{"domainName": "loop.test.", "targetDnsServers": []obj{{"ipAddress": inbound}}}})
 	if got := g.asked(clients, azureDNS, "x.loop.test"); got != "SERVFAIL" {
 		t.Errorf("a loop ends in %q", got)
@@ -266,6 +286,33 @@ func TestDoctor(t *testing.T) {
 		t.Fatalf("a healthy region: %q", got)
 	}
 	zone := w.group + "/providers/Microsoft.Network/privateDnsZones/privatelink.blob.core.windows.net"
+	link := zone + "/virtualNetworkLinks/other"
+	other := path.Dir(w.vnet) + "/other"
+	for from, to := range map[string]string{w.vnet: other, other: w.vnet} {
+		a := w.send(request{Method: http.MethodPut, URL: from + "/virtualNetworkPeerings/p?api-version=" + vNetwork, // Initiated until the other side is there
+			Body: jsonBody(obj{"properties": obj{"remoteVirtualNetwork": obj{"id": to}, "allowVirtualNetworkAccess": true}})})
+		if !a.ok() {
+			t.Fatalf("peering: %s", a)
+		}
+		w.settled(from+"/virtualNetworkPeerings/p", vNetwork)
+	}
+	peered := examine("--vnet", "other")
+	for _, f := range peered {
+		if !strings.HasPrefix(f, "PeerUnlinked privatelink.") || !strings.HasSuffix(f, "(public)") {
+			t.Errorf("of the peer: %q", f)
+		}
+	}
+	if len(peered) == 0 {
+		t.Error("nothing is wrong with a peer that is not linked")
+	}
+	w.put(link, vDNS, obj{"location": "global", "properties": obj{"virtualNetwork": obj{"id": other}, "registrationEnabled": false}})
+	if got := examine("--vnet", "other"); len(got) != len(peered)-1 {
+		t.Errorf("after linking one zone: %q, before: %q", got, peered)
+	}
+	for _, from := range []string{w.vnet, other} {
+		w.gone(from+"/virtualNetworkPeerings/p", vNetwork)
+	}
+	w.gone(link, vDNS)
 	set := zone + "/A/" + accountName
 	g.gone(set, vDNS)
 	if got := examine("--vnet", "hub"); len(got) != 1 || got[0] != "RecordMissing privatelink.blob.core.windows.net "+blobHost+" is NXDOMAIN" {

@@ -46,6 +46,7 @@ func (b *benchmark) netMeasurements() (all []bench.Measurement) {
 		}})
 	}
 	return append(all,
+		bench.Measurement{Name: "net-firewall", About: "an Azure Firewall with network rules by name", Do: b.firewall},
 		bench.Measurement{Name: "net-change", About: "rules put in place and changed, under a flow", Do: b.change},
 		bench.Measurement{Name: "net-crowd", About: "a virtual network with 1,000 NICs", Do: b.crowd})
 }
@@ -59,6 +60,21 @@ func (b *benchmark) tcp(ctx context.Context, k tcpKind, add func(bench.Figure) e
 		Name: k.figure, Value: float64(r.Filtered.Nanoseconds()) / 1e3, Unit: "µs",
 		Reference: bench.Reference{Name: "router with conntrack only", Value: float64(r.Baseline.Nanoseconds()) / 1e3}, Ratio: r.Ratio,
 		Target: bench.Target{On: bench.OnRatio, Bound: bench.AtMost, Limit: k.limit},
+	})
+}
+
+// firewallRules is how many rules by name the measured firewall has: more than the tables of the specification ask for.
+const firewallRules = 100
+
+func (b *benchmark) firewall(ctx context.Context, add func(bench.Figure) error) error {
+	var r linux.SetupResult
+	if err := b.inNamespaces(ctx, workFirewall, &r); err != nil {
+		return err
+	}
+	return add(bench.Figure{
+		Name: "TCP setup through an Azure Firewall, 100 rules by name", Value: float64(r.Filtered.Nanoseconds()) / 1e3, Unit: "µs",
+		Reference: bench.Reference{Name: "an appliance that passes everything on", Value: float64(r.Baseline.Nanoseconds()) / 1e3}, Ratio: r.Ratio,
+		Target: bench.Target{On: bench.OnRatio, Bound: bench.AtMost, Limit: 1.5},
 	})
 }
 
@@ -98,8 +114,9 @@ func (b *benchmark) crowd(ctx context.Context, add func(bench.Figure) error) err
 
 // Works of `vauban bench net` beside the kinds of security groups.
 const (
-	workChange = "change"
-	workCrowd  = "crowd"
+	workChange   = "change"
+	workCrowd    = "crowd"
+	workFirewall = "firewall"
 )
 
 // inNamespaces runs `vauban bench net WORK` in user, network and mount namespaces of its own.
@@ -147,8 +164,11 @@ func measureNet(ctx context.Context, work string) (any, error) {
 		}
 		return linux.MeasureCrowd(ctx, n)
 	}
-	if work == workChange {
+	switch work {
+	case workChange:
 		return linux.MeasureChange(ctx)
+	case workFirewall:
+		return linux.MeasureFirewall(ctx, firewallRules)
 	}
 	return linux.MeasureTCPSetup(ctx, work)
 }

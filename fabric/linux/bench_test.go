@@ -1,6 +1,9 @@
 package linux
 
-import "testing"
+import (
+	"strconv"
+	"testing"
+)
 
 // BenchmarkTCPSetup reports what a security group costs a new connection, as a ratio to a router that
 // only tracks connections. The target is 1.15 at most.
@@ -44,5 +47,23 @@ func BenchmarkCrowd(b *testing.B) {
 		b.Logf("%+v", r)
 		b.ReportMetric(r.Apply.Seconds(), "s/1000-NICs")
 		b.ReportMetric(float64(r.Memory>>20), "MiB")
+	}
+}
+
+// BenchmarkFirewall reports what network rules by name cost a new connection, as a ratio to an appliance that passes
+// everything on.
+func BenchmarkFirewall(b *testing.B) {
+	for _, rules := range []int{1, 100, 1000} {
+		b.Run(strconv.Itoa(rules), func(b *testing.B) {
+			for b.Loop() {
+				r, err := MeasureFirewall(b.Context(), rules)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.Log(r)
+				b.ReportMetric(r.Ratio, "ratio")
+				b.ReportMetric(float64(r.Filtered.Nanoseconds()), "ns/setup")
+			}
+		})
 	}
 }

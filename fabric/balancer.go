@@ -25,7 +25,7 @@ const (
 	egressJudged = 0x20000
 	balanced     = 0x40000
 	memberShift  = 20
-	memberMask   = maxFloating << memberShift
+	memberMask   = MaxFloating << memberShift
 	memberRule   = 91
 )
 
@@ -224,7 +224,7 @@ func (r *router) notBalanced() []string {
 func floatingMembers(t *Topology, v *VNet) map[string]uint32 {
 	out, taken := map[string]uint32{}, map[uint64]bool{}
 	for _, nic := range slices.Sorted(maps.Keys(t.floatingOf(v.ID))) {
-		if slot, ok := probe(nic, maxFloating, func(i uint64) bool { return taken[i] }); ok {
+		if slot, ok := probe(nic, MaxFloating, func(i uint64) bool { return taken[i] }); ok {
 			taken[slot] = true
 			out[nic] = uint32(slot) + 1
 		}
@@ -232,8 +232,8 @@ func floatingMembers(t *Topology, v *VNet) map[string]uint32 {
 	return out
 }
 
-// maxFloating is how many members with a floating IP a VNet can have: their numbers have 6 bits of the marks.
-const maxFloating = 63
+// MaxFloating is how many members with a floating IP a VNet can have: their numbers have 6 bits of the marks.
+const MaxFloating = 63
 
 // floatingOf are the frontends that the NICs of a VNet have on lo, by NIC.
 func (t *Topology) floatingOf(vnet string) map[string][]netip.Addr {

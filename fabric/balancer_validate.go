@@ -22,8 +22,8 @@ func (v *validator) balancers(t *Topology) error {
 		if err := x.check(); err != nil {
 			return err
 		}
-		if len(t.floatingOf(vnet.ID)) > maxFloating {
-			return invalid(b.ID, "more than %d members of VNet %s have a floating IP", maxFloating, vnet.ID)
+		if len(t.floatingOf(vnet.ID)) > MaxFloating {
+			return invalid(b.ID, "more than %d members of VNet %s have a floating IP", MaxFloating, vnet.ID)
 		}
 	}
 	return nil

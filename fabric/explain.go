@@ -186,6 +186,7 @@ type walk struct {
 	passed  map[string]bool // forwarding NICs that have passed it on
 	crossed map[string]bool // VNets that it has left, for a NIC that passes it on or another VNet
 	again   int             // how many steps there were when one got it again
+	linked  bool            // a private link service has begun it again
 }
 
 func (w *walk) step(where, what string, rule RuleRef, v Verdict) {
@@ -352,6 +353,10 @@ func (w *walk) toEndpoint(v *VNet, to *NIC) bool {
 	if to.Service == nil || w.p.Protocol != TCP || !slices.Contains(to.Service.Ports, w.p.DestinationPort) {
 		return w.deny(to.ID, "the private endpoint does not listen there", FabricRule(RuleEndpointPort))
 	}
+	if s := w.t.linkService(to.Service.Target); s != nil {
+		n, _, _ := w.t.link(s)
+		return w.throughLink(s, n.Addrs[0])
+	}
 	return w.arrive(to.ID, Destination{Kind: ToEndpoint, ID: to.ID, Addr: w.p.Destination, Service: to.Service})
 }
 
@@ -477,6 +482,8 @@ func (w *walk) fromRouter(id string) bool {
 		w.p.Source = WireServer
 		w.step(id, "a load balancer's probe", RuleRef{}, Allowed)
 		return w.toNIC(v, to)
+	case w.linkFrom(v) != nil:
+		return w.throughLink(w.linkFrom(v), w.p.Source)
 	case to != nil && to.Kind == Endpoint:
 		return w.arrive(id, Destination{Kind: ToEndpoint, ID: to.ID, Addr: w.p.Destination, Service: to.Service})
 	}

@@ -115,7 +115,7 @@ func (w *walk) balance(v *VNet, b *LoadBalancer, f *Frontend) bool {
 
 func (w *walk) toBackend(v *VNet, f *Frontend, rule string, t target) bool {
 	public := f.Subnet == ""
-	if !public && w.e.Flow.From == (Place{AtNIC, t.nic.ID}) {
+	if !public && !w.linked && w.e.Flow.From == (Place{AtNIC, t.nic.ID}) {
 		return w.deny(rule, "a backend that is chosen for its own call of an internal frontend does not answer", FabricRule(RuleHairpin))
 	}
 	if t.addr == w.p.Destination {

@@ -13,13 +13,15 @@ func scenarioBalancer() LoadBalancer {
 		ID: "ilb", VNet: "hub",
 		Frontends: []Frontend{
 			{ID: "ilb/in", Subnet: "hub/training", Addr: addr("10.20.4.100")}, {ID: "ilb/ha", Subnet: "hub/training", Addr: addr("10.20.4.101")},
-			{ID: "ilb/out", Addr: addr("20.61.3.2")},
+			{ID: "ilb/out", Addr: addr("20.61.3.2")}, {ID: "ilb/offered", Subnet: "hub/training", Addr: addr("10.20.4.102")},
 		},
 		Rules: []BalancingRule{
 			{ID: "ilb/https", Frontend: "ilb/in", Protocol: TCP, Port: 443, BackendPort: 8443, Backends: []Backend{web0, web1, down}, Probe: "ilb/probe"},
 			{ID: "ilb/self", Frontend: "ilb/in", Protocol: TCP, Port: 8443, BackendPort: 8443, Affinity: SourceIP, Backends: []Backend{web0, down}},
 			{ID: "ilb/all", Frontend: "ilb/ha", Protocol: AnyProtocol, FloatingIP: true, Affinity: SourceProtocol, Backends: []Backend{web0, web1}},
 			{ID: "ilb/web", Frontend: "ilb/out", Protocol: TCP, Port: 80, BackendPort: 80, Backends: []Backend{down}, ImplicitOutbound: true},
+			{ID: "ilb/shell", Frontend: "ilb/offered", Protocol: TCP, Port: 22, BackendPort: 2323, Backends: []Backend{web0}},
+			{ID: "ilb/offer", Frontend: "ilb/offered", Protocol: TCP, Port: 80, BackendPort: 8080, Backends: []Backend{web0}},
 		},
 		NATRules: []InboundNATRule{{ID: "ilb/ssh", Frontend: "ilb/out", Protocol: TCP, Port: 22, BackendPort: 22, Backend: jump}},
 		Probes:   []Probe{{ID: "ilb/probe", Port: 8080}},

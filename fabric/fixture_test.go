@@ -73,6 +73,7 @@ func scenario() *Topology {
 			ID: "lb", VNet: "hub", Frontends: []Frontend{{ID: "lb/out", Addr: addr("20.61.3.1")}},
 			Outbound: []OutboundRule{{ID: "lb/tcp", Frontends: []string{"lb/out"}, Protocol: TCP, Backends: []Backend{{NIC: "pooled", Addr: addr("10.20.5.6")}}}},
 		}, scenarioBalancer()},
+		LinkServices: []LinkService{{ID: "pls", VNet: "hub", Frontend: "ilb/offered"}},
 		VNets: []VNet{
 			{
 				ID: "hub", Prefixes: prefixes("10.20.0.0/16"),
@@ -106,12 +107,16 @@ func scenario() *Topology {
 					{ID: "web0", Subnet: "hub/training", Addrs: []netip.Addr{addr("10.20.4.8")}},
 					{ID: "web1", Subnet: "hub/training", Addrs: []netip.Addr{addr("10.20.4.9"), addr("10.20.4.10")}, NSG: "nsg-jumpbox"},
 					{ID: "pooled", Subnet: "hub/bare", Addrs: []netip.Addr{addr("10.20.5.6"), addr("10.20.5.7")}},
+					{ID: "pls", Kind: Endpoint, Subnet: "hub/endpoints", Addrs: []netip.Addr{addr("10.20.1.5"), addr("10.20.1.6")}},
 				},
 			},
 			{
 				ID: "spoke", Prefixes: prefixes("10.20.0.0/16", "172.16.0.0/24"),
 				Subnets: []Subnet{{ID: "spoke/default", Prefixes: prefixes("10.20.3.0/24"), DefaultOutbound: true}},
-				NICs:    []NIC{{ID: "other", Subnet: "spoke/default", Addrs: []netip.Addr{addr("10.20.3.4")}}},
+				NICs: []NIC{
+					{ID: "other", Subnet: "spoke/default", Addrs: []netip.Addr{addr("10.20.3.4")}},
+					{ID: "offer", Kind: Endpoint, Subnet: "spoke/default", Addrs: []netip.Addr{addr("10.20.3.5")}, Service: &Service{Target: "pls", Ports: []uint16{22, 80}}},
+				},
 			},
 		},
 		Internet: Internet{

@@ -181,6 +181,11 @@ func TestGoldenExplain(t *testing.T) {
 		{From: Place{AtNIC, "core-gateway"}, Source: addr("192.168.3.4"), Dst: addr("10.52.0.4"), Protocol: TCP, DstPort: 80},
 		{From: Place{AtNIC, "core-gateway"}, Source: addr("192.168.3.4"), Dst: addr("10.51.0.4"), Protocol: TCP, DstPort: 80},
 		{From: Place{AtNIC, "core-nva"}, Source: addr("10.51.0.4"), Dst: addr("93.184.216.34"), Protocol: TCP, DstPort: 80},
+		{From: Place{AtNIC, "other"}, Dst: addr("10.20.3.5"), Protocol: TCP, DstPort: 80},
+		{From: Place{AtNIC, "other"}, Dst: addr("10.20.3.5"), Protocol: TCP, DstPort: 22},
+		{From: Place{AtNIC, "other"}, Dst: addr("10.20.3.5"), Protocol: TCP, DstPort: 443},
+		{From: Place{AtNIC, "node0"}, Dst: addr("10.20.1.5"), Protocol: TCP, DstPort: 80},
+		{From: Place{AtRouter, "hub"}, Source: addr("10.20.1.6"), Dst: addr("10.20.4.102"), Protocol: TCP, DstPort: 443},
 		{From: Place{AtNIC, "nobody"}, Dst: addr("20.60.1.1"), Protocol: TCP, DstPort: 443},
 	}
 	var b strings.Builder

@@ -66,6 +66,7 @@ type frame struct {
 	Packet
 	iif, oif string
 	local    bool
+	dnat     bool   // its destination was translated here
 	mark     uint64 // of the packet
 	conn     uint64 // of its connection
 	ttl      int
@@ -77,6 +78,9 @@ func (k *kernel) send(from string, p Packet) outcome {
 	f.oif, f.local = n.route(&f)
 	if drop := n.hook("output", &f); drop != "" {
 		return outcome{from, drop, p.Source, p.Destination}
+	}
+	if f.dnat { // routed again, after the hook, whose chains all see the first interface
+		f.oif, f.local = n.route(&f)
 	}
 	if f.local {
 		return outcome{namespace: from, src: p.Source, dst: p.Destination}
@@ -238,7 +242,7 @@ func (n *table_) line(line string, f *frame) (r result) {
 				field = &f.Source
 			}
 			if to := t.next(); to != "ip" { // of a load balancer's backend
-				f.Destination = addr(strings.Split(to, ":")[0])
+				f.Destination, f.dnat = addr(strings.Split(to, ":")[0]), true
 				if _, port, ok := strings.Cut(to, ":"); ok {
 					n, _ := strconv.ParseUint(port, 10, 16)
 					f.DestinationPort = uint16(n)
@@ -249,6 +253,7 @@ func (n *table_) line(line string, f *frame) (r result) {
 			t.take(2) // the field's name, map
 			if to, ok := n.element(t.next(), field.String()); ok {
 				*field = addr(to)
+				f.dnat = w == "dnat"
 				r.verdict = "accept"
 				return r
 			}
@@ -464,6 +469,8 @@ func (t *tokens) ct(f *frame) bool {
 		return t.next() == "new"
 	case "direction":
 		return t.next() == "original"
+	case "status":
+		return t.next() == "dnat" && f.dnat
 	case "mark":
 		return t.mark(&f.conn, f.conn)
 	default:

@@ -18,6 +18,9 @@ func disagreement(k *kernel, s *State, t *Topology, f Flow) string {
 		p.Source = primary(t, f.From)
 	}
 	got := k.send(NSName(f.From), p)
+	if f.From.Kind != AtRouter { // what a router sends to itself ends there
+		got = k.through(t, p, got)
+	}
 	if len(e.Either) == 0 {
 		return differs(s, t, f, e, got)
 	}

@@ -29,6 +29,7 @@ type router struct {
 	passing    bool      // some NIC passes on the packets of others
 	arriving   bool      // links lead to NICs of this VNet, whatever the destination
 	lb         balancer
+	linked     bool // some private link service sends here
 }
 
 type rootKey struct {
@@ -84,6 +85,9 @@ func (r *router) rules() error {
 	r.serviceEndpoints()
 	r.balanceEgress()
 	r.nat()
+	if err := r.links(); err != nil {
+		return err
+	}
 	r.chain("pass", "ct mark set ct mark or "+judged+" accept")
 	r.input()
 	r.forward()
@@ -301,7 +305,7 @@ func (r *router) input() {
 	r.base("output", "filter hook output priority 0; policy drop;", slices.Concat([]string{
 		`oifname "lo" accept`,
 		"ct state established,related accept",
-	}, r.probing(), []string{r.drop(FabricRule(RuleRouter))})...)
+	}, r.probing(), r.linking(), []string{r.drop(FabricRule(RuleRouter))})...)
 }
 
 // known passes what belongs to a flow that was judged before.

@@ -26,6 +26,7 @@ type Topology struct {
 	RouteTables   map[string]*RouteTable
 	NATGateways   map[string]*NATGateway
 	LoadBalancers []LoadBalancer
+	LinkServices  []LinkService
 	// Tags gives the prefixes of a service tag as it stands in a rule ("Storage.WestEurope"), in any
 	// letter case; ok is false for a tag that does not exist. VirtualNetwork, Internet and
 	// AzureLoadBalancer are computed and not asked.

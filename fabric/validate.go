@@ -27,7 +27,10 @@ func validate(t *Topology) error {
 	if err := v.outbound(t); err != nil {
 		return err
 	}
-	return v.balancers(t)
+	if err := v.balancers(t); err != nil {
+		return err
+	}
+	return v.linkServices(t)
 }
 
 // validator remembers what is taken in the whole topology.

@@ -186,7 +186,7 @@ func (w *world) openProviders(context.Context) (err error) {
 		return err
 	}
 	w.tags = servicetags.NewLive(tags)
-	w.sync = &netSync{engine: w.engine, log: w.log, compiler: fabric.NewCompiler(), wake: make(chan struct{}, 1), servers: map[string]*served{}, sockets: map[linux.Socket]bool{}}
+	w.sync = &netSync{engine: w.engine, log: w.log, compiler: fabric.NewCompiler(), wake: make(chan struct{}, 1), servers: map[string]*served{}, relays: map[linux.Socket]*served{}, sockets: map[linux.Socket]bool{}}
 	w.sync.prober = probe.New(w.sync.dialProbe, w.sync.again)
 	tenant := w.entra.Tenant()
 	data := containers{w.blobs}
@@ -205,8 +205,8 @@ func (w *world) openProviders(context.Context) (err error) {
 	w.flowLogs = newFlowLogs(w)
 	watcher := networkwatcher.New(networkwatcher.Config{Model: w.applied, Connect: w.connect, FlowLogs: w.flowLogs.changed})
 	w.network = network.New(network.Config{Engine: w.engine, Targets: &targets, Sync: w.sync, Tags: w.tags, PublicPool: publicPool,
-		Balances: true, Prober: w.sync.prober,
-		Watch: networkwatcher.Enable, InterfaceActions: watcher.InterfaceActions()})
+		Prober: w.sync.prober,
+		Watch:  networkwatcher.Enable, InterfaceActions: watcher.InterfaceActions()})
 	w.sync.network = w.network
 	w.sync.forwarder = dns.NewForwarder(w.sync.dialDNS)
 	w.sync.zones = privatedns.New(privatedns.Config{Sync: w.sync, VNetExists: network.VNetExists})

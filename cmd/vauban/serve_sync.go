@@ -54,7 +54,8 @@ type netSync struct {
 	moved   []netip.Prefix // addresses that services got, for the next pass
 	wake    chan struct{}
 
-	servers   map[string]*served // DNS servers by socket and VNet
+	servers   map[string]*served       // DNS servers by socket and VNet
+	relays    map[linux.Socket]*served // of private endpoints to private link services
 	forwarder *dns.Forwarder
 	sockets   map[linux.Socket]bool
 	prober    *probe.Prober
@@ -65,6 +66,7 @@ type netView struct {
 	topology *fabric.Topology
 	model    *dns.Model
 	nics     map[string]map[netip.Addr]fabric.NIC // by VNet id and address
+	relays   map[string]network.Relay             // by private endpoint: the private link service that it leads to
 	names    map[string][]string                  // by private endpoint: the hosts that it leads to
 	dns      dnsresolver.Model
 	zones    []dns.Zone // of the model
@@ -108,6 +110,7 @@ func (s *netSync) run(ctx context.Context) {
 	defer s.firewalls.close()
 	defer s.stopServers(func(string) bool { return true })
 	defer s.prober.Close()
+	defer s.stopLinks(nil)
 	for {
 		select {
 		case <-ctx.Done():
@@ -159,6 +162,9 @@ func (s *netSync) apply(ctx context.Context) error {
 			return err
 		}
 		if err := s.endpointNames(tx, view); err != nil {
+			return err
+		}
+		if view.relays, err = network.Relays(tx); err != nil {
 			return err
 		}
 		if names, err = s.network.Names(tx); err != nil {
@@ -257,6 +263,10 @@ func (s *netSync) listen(ctx context.Context, view *netView) error {
 			if n.Kind != fabric.Endpoint || n.Service == nil {
 				continue
 			}
+			if _, ok := view.relays[n.ID]; ok {
+				errs = append(errs, s.serveLink(ctx, router, &n, want))
+				continue
+			}
 			for _, a := range n.Addrs {
 				for _, port := range n.Service.Ports {
 					l := httpx.Listener{TLS: port != 80, Origin: s.originIn(v.ID, &n)}
@@ -289,6 +299,7 @@ func (s *netSync) listen(ctx context.Context, view *netView) error {
 		}
 	}
 	s.stopServers(func(id string) bool { return !names[id] })
+	s.stopLinks(want)
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}

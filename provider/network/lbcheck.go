@@ -9,15 +9,15 @@ import (
 
 // check refuses a load balancer whose parts do not go together.
 func (b *balancer) check(tx *rp.Tx) error {
-	if n := len(b.rules) + len(b.nat) + len(b.outbound); n > 0 && !b.balances {
-		return arm.NotImplemented("The rules of load balancer %s are not enforced yet, and therefore refused.", b.lb.ID)
-	}
 	for _, step := range []func() error{b.checkFrontends, b.checkReferences, b.checkBackendPorts, b.checkFrontendPorts, b.checkOutbound} {
 		if err := step(); err != nil {
 			return err
 		}
 	}
 	if err := b.checkMembers(tx); err != nil {
+		return err
+	}
+	if err := b.checkFloating(tx, ""); err != nil {
 		return err
 	}
 	for _, f := range b.frontends {
@@ -254,6 +254,9 @@ func checkMember(tx *rp.Tx, id string, c *IPConfigFields, known *balancer) error
 		}
 		if b.internal() {
 			inside = b
+		}
+		if err := b.checkFloating(tx, id); err != nil {
+			return err
 		}
 		uses = append(uses, b.uses(c)...)
 	}

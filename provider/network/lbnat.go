@@ -40,7 +40,7 @@ func (p *Provider) inboundNATRuleType() rp.Registration {
 		},
 		Validate: validateInboundNATRule,
 		Admit: func(ctx context.Context, tx *rp.Tx, _ rp.Op, new, _ *rp.Resource[InboundNATRule]) error {
-			return checkSiblings(ctx, tx, new, p.cfg.Balances)
+			return checkSiblings(ctx, tx, new)
 		},
 		Reconcile: applied[InboundNATRule](p),
 		Finalize:  applied[InboundNATRule](p),

@@ -48,16 +48,23 @@ func (p *Provider) poolType() rp.Registration {
 		NamePattern: networkName, NameRule: networkNameRule,
 		Default: func(_ string, r *rp.Resource[Pool]) {
 			v := &r.Properties
-			v.Addresses = slices.DeleteFunc(v.Addresses, func(a PoolAddress) bool { return a.Properties.IPConfiguration != nil })
+			v.Addresses = slices.DeleteFunc(v.Addresses, PoolAddress.shown)
 		},
 		Validate:  validatePool,
-		Admit:     p.admitPool,
+		Admit:     admitPool,
 		Reconcile: applied[Pool](p),
 		Finalize:  applied[Pool](p),
 		Present:   presentPool,
 		Release:   releasePool,
 		Actions:   map[string]rp.Action[Pool]{"queryInboundNatRulePortMapping": {Do: portMapping}},
 	})
+}
+
+// shown says that the element is one that answers show for an interface, written back: clients that know
+// networkInterfaceIPConfiguration as read-only leave the name alone.
+func (a PoolAddress) shown() bool {
+	v := &a.Properties
+	return v.IPConfiguration != nil || v.Address == "" && v.VNet == nil && v.Subnet == nil && v.Frontend == nil
 }
 
 func validatePool(_ rp.Op, new, _ *rp.Resource[Pool]) error {
@@ -129,14 +136,14 @@ func (a *PoolAddress) network(pool *Pool) (arm.ID, error) {
 	return arm.ParseID(pool.VNet.ID)
 }
 
-func (p *Provider) admitPool(ctx context.Context, tx *rp.Tx, _ rp.Op, new, _ *rp.Resource[Pool]) error {
+func admitPool(ctx context.Context, tx *rp.Tx, _ rp.Op, new, _ *rp.Resource[Pool]) error {
 	lb, err := rp.Get[LoadBalancer](tx, new.ID.Parent())
 	if err != nil {
 		return err
 	}
 	v := &new.Properties
 	if len(v.Addresses) == 0 {
-		return checkSiblings(ctx, tx, new, p.cfg.Balances)
+		return checkSiblings(ctx, tx, new)
 	}
 	if skuOf(lb.SKU).Name != "Standard" {
 		return bad("InvalidRequestFormat", "Backend address pool %s: only load balancers of the sku Standard take addresses in loadBalancerBackendAddresses.", new.ID)
@@ -164,7 +171,7 @@ func (p *Provider) admitPool(ctx context.Context, tx *rp.Tx, _ rp.Op, new, _ *rp
 	if err := admitAddresses(tx, lb, new, first); err != nil {
 		return err
 	}
-	return checkSiblings(ctx, tx, new, p.cfg.Balances)
+	return checkSiblings(ctx, tx, new)
 }
 
 func admitAddresses(tx *rp.Tx, lb *rp.Resource[LoadBalancer], pool *rp.Resource[Pool], vnet arm.ID) error {

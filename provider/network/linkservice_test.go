@@ -1,10 +1,16 @@
 package network_test
 
 import (
+	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"vauban.dev/arm/rp"
+	"vauban.dev/fabric"
+	"vauban.dev/provider/network"
 )
 
 const (
@@ -71,10 +77,14 @@ func TestLinkService(t *testing.T) {
 	r.want(r.get(nic), "properties.ipConfigurations.1", nil)
 
 	r.delete(pls)
-	r.settled(func() bool {
-		_, err := r.do(http.MethodGet, nic, latest, "")
-		return err != nil
-	})
+	for until := time.Now().Add(20 * time.Second); ; { // its record goes after the last sync
+		if _, err := r.do(http.MethodGet, nic, latest, ""); err != nil {
+			break
+		}
+		if time.Now().After(until) {
+			t.Fatal("the interface stays")
+		}
+	}
 	r.want(r.get(provided+"/subnets/nat"), "properties.ipConfigurations", nil)
 	r.delete(lb)
 }
@@ -92,6 +102,7 @@ func TestLinkServiceRefusals(t *testing.T) {
 		"no frontend":      {other("frontendIPConfigurations/f", "frontendIPConfigurations/none"), "InvalidResourceReference"},
 		"nat rules":        {other("frontendIPConfigurations/f", "frontendIPConfigurations/g"), "InvalidRequestFormat"},
 		"no load balancer": {other(ref(lb+"/frontendIPConfigurations/f"), ""), "InvalidRequestFormat"},
+		"two subnets":      {plsBody(plsConfigs(plsConfig("a", "nat", ""), plsConfig("b", "front", ""))), "NotImplemented"},
 		"IPv6":             {plsBody(plsConfigs(plsConfig("a", "nat", `,"privateIPAddressVersion":"IPv6"`))), "NotImplemented"},
 		"destination":      {plsBody(one, `"destinationIPAddress":"10.20.1.9"`), "NotImplemented"},
 	} {
@@ -169,6 +180,50 @@ func TestLinkServiceConnections(t *testing.T) {
 	r.delete(far)
 	r.delete(endpoint)
 	r.delete(pls)
+}
+
+// The topology has the service, its addresses and what its endpoints listen on; a relay knows who called.
+func TestLinkServiceTopology(t *testing.T) {
+	r := offered(t)
+	r.put(pls, plsBody(plsConfigs(plsConfig("a", "nat", ""), plsConfig("b", "nat", "")), `"enableProxyProtocol":true`))
+	r.put(endpoint, toService("manualPrivateLinkServiceConnections", pls))
+	nics := func() map[string]fabric.NIC {
+		all := map[string]fabric.NIC{}
+		top := r.topology()
+		if _, err := fabric.Compile(top); err != nil {
+			t.Fatalf("the fabric refuses the topology: %v", err)
+		}
+		for _, v := range top.VNets {
+			for _, n := range v.NICs {
+				all[n.ID] = n
+			}
+		}
+		return all
+	}
+	if n := nics()[endpoint]; n.Service != nil {
+		t.Errorf("a pending endpoint listens: %+v", n.Service)
+	}
+	connection, _ := at(r.get(pls), "properties.privateEndpointConnections.0.id").(string)
+	link, _ := at(r.get(pls), "properties.privateEndpointConnections.0.properties.linkIdentifier").(string)
+	r.put(connection, `{"properties":{"privateLinkServiceConnectionState":{"status":"Approved"}}}`)
+	all := nics()
+	if n := all[endpoint]; n.Service == nil || n.Service.Target != pls || len(n.Service.Ports) != 1 || n.Service.Ports[0] != 80 {
+		t.Errorf("endpoint %+v", n)
+	}
+	if n := all[pls]; n.Kind != fabric.Endpoint || n.Service != nil || len(n.Addrs) != 2 || n.Subnet != provided+"/subnets/nat" {
+		t.Errorf("service %+v", n)
+	}
+	way, ok := r.topology().LinkWay(pls)
+	if !ok || way.VNet != provided || way.Frontend != addr("10.20.1.4") || len(way.Sources) != 2 {
+		t.Errorf("way %+v", way)
+	}
+	r.view(func(tx *rp.Tx) error {
+		relays, err := network.Relays(tx)
+		if got := relays[endpoint]; got.Service != pls || !got.ProxyProtocol || fmt.Sprint(got.LinkID) != link {
+			t.Errorf("relay %+v, link identifier %s", got, link)
+		}
+		return err
+	})
 }
 
 // visible asks as the stranger whether there is a service of this alias.

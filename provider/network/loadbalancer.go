@@ -46,7 +46,7 @@ func (p *Provider) loadBalancerType() rp.Registration {
 		},
 		Default:   defaultLoadBalancer,
 		Validate:  validateLoadBalancer,
-		Admit:     p.admitLoadBalancer,
+		Admit:     admitLoadBalancer,
 		Reconcile: applied[LoadBalancer](p),
 		Finalize:  applied[LoadBalancer](p),
 		Actions: map[string]rp.Action[LoadBalancer]{
@@ -106,7 +106,7 @@ func validateLoadBalancer(op rp.Op, new, old *rp.Resource[LoadBalancer]) error {
 }
 
 // admitLoadBalancer checks the parts as they will be.
-func (p *Provider) admitLoadBalancer(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[LoadBalancer]) error {
+func admitLoadBalancer(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[LoadBalancer]) error {
 	if op == rp.Create {
 		new.Properties.ResourceGUID = uuid.NewString()
 	}
@@ -114,13 +114,12 @@ func (p *Provider) admitLoadBalancer(_ context.Context, tx *rp.Tx, op rp.Op, new
 	if err != nil {
 		return err
 	}
-	b.balances = p.cfg.Balances
 	return b.check(tx)
 }
 
 // checkSiblings is the check of a load balancer from the admission of one of its parts, unless the load
 // balancer's own admission will make it. The part is in the store when others look.
-func checkSiblings[T any](ctx context.Context, tx *rp.Tx, part *rp.Resource[T], balances bool) error {
+func checkSiblings[T any](ctx context.Context, tx *rp.Tx, part *rp.Resource[T]) error {
 	if rp.Embedded(ctx) {
 		return nil
 	}
@@ -132,7 +131,6 @@ func checkSiblings[T any](ctx context.Context, tx *rp.Tx, part *rp.Resource[T], 
 	if err != nil {
 		return err
 	}
-	b.balances = balances
 	switch r := any(part).(type) {
 	case *rp.Resource[Pool]:
 		b.pools = replace(b.pools, r)
@@ -162,7 +160,6 @@ type balancer struct {
 	probes    []*rp.Resource[Probe]
 	nat       []*rp.Resource[InboundNATRule]
 	outbound  []*rp.Resource[OutboundRule]
-	balances  bool // Config.Balances
 }
 
 // balancerOf reads the parts; those that are being deleted are not among them.

@@ -61,8 +61,6 @@ type Config struct {
 	Sync    Syncer
 	// Tags are the service tags that rules may name beside the computed ones.
 	Tags fabric.TagSource
-	// Balances: the network moves the packets of load balancers. Without it their rules are refused.
-	Balances bool
 	// Prober runs the health probes of load balancers; nil when none run.
 	Prober Prober
 	// Watch is called in the transaction in which a virtual network of a location is written; nil: nothing is.

@@ -119,7 +119,7 @@ func newRigWith(t testing.TB, tags fabric.TagSource) *rig {
 	})
 	r := &rig{t: t, synced: make(chan struct{}, 1), engine: rp.New(rp.Config{Store: s, Clock: new(clock.Region), Locations: []string{"westeurope", "northeurope"}})}
 	r.Provider = network.New(network.Config{
-		Engine: r.engine, Targets: links, Sync: r, Balances: true, PublicPool: netip.MustParsePrefix("20.61.0.0/29"),
+		Engine: r.engine, Targets: links, Sync: r, PublicPool: netip.MustParsePrefix("20.61.0.0/29"),
 		Tags: tags,
 	})
 	dns := privatedns.New(privatedns.Config{Sync: r, VNetExists: network.VNetExists})

@@ -19,7 +19,7 @@ var httpsPorts = []uint16{443}
 func (p *Provider) Topology(tx *rp.Tx) (*fabric.Topology, error) {
 	tags := p.tagsNow()
 	b := &builder{tx: tx, tags: tags, regions: map[string]string{}, vnets: map[string]*fabric.VNet{}, subnets: map[string]string{}, nsgs: map[string]*fabric.NSG{}, tables: map[string]*fabric.RouteTable{}, gateways: map[string]*fabric.NATGateway{}}
-	for _, step := range []func() error{b.groups, b.routeTables, b.natGateways, b.networks, b.peerings, b.interfaces, b.endpoints, b.hidden, b.balancers} {
+	for _, step := range []func() error{b.groups, b.routeTables, b.natGateways, b.networks, b.peerings, b.interfaces, b.endpoints, b.hidden, b.balancers, b.linkServices} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("network: topology: %w", err)
 		}
@@ -34,7 +34,7 @@ func (p *Provider) Topology(tx *rp.Tx) (*fabric.Topology, error) {
 	for _, g := range b.gateways {
 		t.NATGateways[g.ID] = g
 	}
-	t.LoadBalancers = b.loadBalancers
+	t.LoadBalancers, t.LinkServices = b.loadBalancers, b.services
 	for _, key := range b.order {
 		t.VNets = append(t.VNets, *b.vnets[key])
 	}
@@ -55,6 +55,7 @@ type builder struct {
 	gateways map[string]*fabric.NATGateway // those with addresses
 
 	loadBalancers []fabric.LoadBalancer
+	services      []fabric.LinkService
 }
 
 func (b *builder) groups() error {

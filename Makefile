@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 GO    ?= go
 
-.PHONY: demo test build bench bench-net test-clients lint
+.PHONY: demo test build bench bench-net soak test-clients lint
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/vauban ./cmd/vauban
@@ -26,6 +26,12 @@ bench:
 bench-net:
 	@$(MAKE) --no-print-directory build
 	@bin/vauban bench --only '^net-'
+
+# The network's model against the kernel: random topologies, and as many packets through each of both as
+# SOAK says. A failure is made small and printed.
+SOAK ?= 100000
+soak:
+	VAUBAN_SOAK=$(SOAK) $(GO) test -count 1 -timeout 4h -run 'ModelIsKernel' ./fabric ./fabric/linux
 
 # The data planes' tests with the unmodified clients of the demo's environments.
 test-clients:

@@ -118,17 +118,13 @@ func (r *router) passOn() []string {
 	r.chain("handed", append(append([]string{invalid}, r.notFloating("ct state new ")...),
 		"ct state new ct mark and "+judgedLeaving+" != "+judgedLeaving+" jump leaving",
 		"goto hand_on")...)
-	var toPeers []string
-	if len(r.peers) > 0 {
-		toPeers = []string{"oifname @peer_links accept"}
-	}
 	r.chain("carried", append(append([]string{
 		invalid,
 		"iifname vmap @carry",
 		isHanded + " goto hand_on",
 		loop,
 		`oifname "` + UplinkInterface + `" goto leave`,
-	}, toPeers...),
+	}, r.onLink("oifname", "accept")...),
 		"ct state established,related accept",
 		"ct mark and "+judgedEntering+" == "+judgedEntering+" accept",
 		"oifname vmap @ingress_subnet",

@@ -46,10 +46,11 @@ const (
 	ToService                         // a public address of the region's services
 	ToHost                            // a host on the internet; ID is its name
 	ToPlatform                        // DNS or the metadata service
+	ToTunnel                          // what a gateway is connected to; ID is the tunnel's name
 )
 
 func (k DestinationKind) String() string {
-	return [...]string{"nothing", "NIC", "private endpoint", "service", "internet host", "platform"}[k]
+	return [...]string{"nothing", "NIC", "private endpoint", "service", "internet host", "platform", "tunnel"}[k]
 }
 
 // Destination is what answers.
@@ -204,7 +205,11 @@ func (w *walk) deny(where, what string, rule RuleRef) bool {
 
 func (w *walk) arrive(where string, d Destination) bool {
 	w.e.Verdict, w.e.Destination = Allowed, d
-	w.step(where, "the "+d.Kind.String()+" answers", RuleRef{}, Allowed)
+	what := "the " + d.Kind.String() + " answers"
+	if d.Kind == ToTunnel {
+		what = "leaves by the tunnel " + d.ID
+	}
+	w.step(where, what, RuleRef{}, Allowed)
 	return false
 }
 
@@ -253,6 +258,11 @@ func (w *walk) fromNIC(v *VNet, n *NIC) bool {
 	w.ns = RouterNS(v.ID)
 	if slices.Contains(n.Addrs, w.p.Destination) || w.p.Destination.IsLoopback() || w.floats(v, n, w.p.Destination) {
 		return w.arrive(n.ID, Destination{Kind: ToNIC, ID: n.ID, Addr: w.p.Destination})
+	}
+	for _, t := range n.Tunnels {
+		if inside(t.Prefixes, w.p.Destination) {
+			return w.arrive(n.ID, Destination{Kind: ToTunnel, ID: t.Name, Addr: w.p.Destination})
+		}
 	}
 	if n.Forwarding && w.p.Source.IsValid() && !slices.Contains(n.Addrs, w.p.Source) && !w.floats(v, n, w.p.Source) {
 		if n.Firewall != nil {

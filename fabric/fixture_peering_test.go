@@ -35,7 +35,11 @@ func (c *chance) link(t *Topology) {
 		for range c.IntN(3) {
 			if f := passers(v); len(f) > 0 {
 				prefix := pick(c, "10.0.0.0/9", "192.168.0.0/16", "172.16.5.0/24", "0.0.0.0/0", "10.21.3.0/24", "20.1.0.0/16")
-				v.GatewayRoutes = append(v.GatewayRoutes, GatewayRoute{Prefix: netip.MustParsePrefix(prefix), NIC: pick(c, f...).ID})
+				n := v.nic(pick(c, f...).ID)
+				v.GatewayRoutes = append(v.GatewayRoutes, GatewayRoute{Prefix: netip.MustParsePrefix(prefix), NIC: n.ID})
+				if n.Tunnels == nil && c.IntN(3) > 0 {
+					n.Tunnels = []Tunnel{{Name: n.ID + "-tunnel", Prefixes: prefixes(prefix)}}
+				}
 			}
 		}
 	}
@@ -70,7 +74,8 @@ func scenarioPeers() []VNet {
 		},
 		NICs: []NIC{
 			{ID: "core-nva", Subnet: "core/nva", Addrs: []netip.Addr{addr("10.50.1.4")}, Forwarding: true},
-			{ID: "core-gateway", Subnet: "core/GatewaySubnet", Addrs: []netip.Addr{addr("10.50.3.4")}, Forwarding: true},
+			{ID: "core-gateway", Subnet: "core/GatewaySubnet", Addrs: []netip.Addr{addr("10.50.3.4")}, Forwarding: true,
+				Tunnels: []Tunnel{{Name: "on-premises", Prefixes: prefixes("192.168.0.0/16")}}},
 			{ID: "core-blob", Kind: Endpoint, Subnet: "core/endpoints", Addrs: []netip.Addr{addr("10.50.2.4")}, Service: blob},
 		},
 		GatewayRoutes: []GatewayRoute{{Prefix: netip.MustParsePrefix("192.168.0.0/16"), NIC: "core-gateway"}},

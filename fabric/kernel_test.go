@@ -70,11 +70,13 @@ type frame struct {
 	mark     uint64 // of the packet
 	conn     uint64 // of its connection
 	ttl      int
+	seen     map[string]bool // namespaces and packets: the flows that are known there
+	known    bool            // the packet's flow has been here before: it is not translated again
 }
 
 func (k *kernel) send(from string, p Packet) outcome {
 	n := k.namespaces[from]
-	f := frame{Packet: p, iif: "", ttl: 64}
+	f := frame{Packet: p, iif: "", ttl: 64, seen: map[string]bool{}}
 	f.oif, f.local = n.route(&f)
 	if drop := n.hook("output", &f); drop != "" {
 		return outcome{from, drop, p.Source, p.Destination}
@@ -94,11 +96,16 @@ func (k *kernel) transmit(n *table_, f frame) outcome {
 			return outcome{n.Name, drop, f.Source, f.Destination}
 		}
 		to, ok := k.peers[End{n.Name, f.oif}]
+		if !ok && slices.Contains(n.Tunnels, f.oif) {
+			return outcome{namespace: n.Name, src: f.Source, dst: f.Destination}
+		}
 		if !ok {
 			panic(fmt.Sprintf("%s has no link on interface %q for %s", n.Name, f.oif, f.Destination))
 		}
 		n = k.namespaces[to.Namespace]
-		f = frame{Packet: f.Packet, iif: to.Interface, ttl: f.ttl}
+		flow := fmt.Sprint(n.Name, f.Packet)
+		f = frame{Packet: f.Packet, iif: to.Interface, ttl: f.ttl, seen: f.seen, known: f.seen[flow]}
+		f.seen[flow] = true
 		if drop := n.hook("prerouting", &f); drop != "" {
 			return outcome{n.Name, drop, f.Source, f.Destination}
 		}
@@ -179,7 +186,7 @@ func (n *table_) hook(name string, f *frame) string {
 			continue
 		}
 		w := strings.Fields(strings.ReplaceAll(o.Spec[0], ";", ""))
-		if w[3] == name {
+		if w[3] == name && !(f.known && w[1] == "nat") {
 			priority, _ := strconv.Atoi(w[5])
 			chains = append(chains, base{priority, o})
 		}

@@ -1,12 +1,17 @@
 package fabric
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"vauban.dev/fabric/internal/diagram"
+	"vauban.dev/internal/testkit/shrink"
 )
 
 // disagreement sends the flow through the compiled state and compares what becomes of it with what
@@ -61,6 +66,14 @@ func where(t *Topology, d Destination, f Flow) string {
 			return RouterNS(d.VNet)
 		}
 		return InternetNS
+	case ToTunnel:
+		for _, v := range t.VNets {
+			for _, n := range v.NICs {
+				if slices.ContainsFunc(n.Tunnels, func(x Tunnel) bool { return x.Name == d.ID }) {
+					return NICNS(n.ID)
+				}
+			}
+		}
 	case ToPlatform, ToEndpoint:
 		at := d.ID
 		if at == "" {
@@ -99,7 +112,8 @@ func primary(t *Topology, p Place) (a netip.Addr) {
 // The model is the kernel: random topologies, random flows, and no disagreement about verdict, place
 // and counter.
 func TestModelIsKernel(t *testing.T) {
-	for seed := range uint64(25) {
+	const flows = 1500
+	for seed := range max(25, soak(t)/flows) {
 		c := newChance(seed)
 		topology := c.topology()
 		state, err := Compile(topology)
@@ -107,13 +121,39 @@ func TestModelIsKernel(t *testing.T) {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 		k := newKernel(state)
-		for range 1500 {
+		for range flows {
 			f := c.flow(topology)
 			if d := disagreement(k, state, topology, f); d != "" {
-				t.Fatalf("seed %d, %+v: %s", seed, f, d)
+				t.Fatalf("seed %d, %+v: %s\nin %s", seed, f, d, smallest(topology, f))
 			}
 		}
 	}
+}
+
+// soak is how many flows `make soak` asks for, VAUBAN_SOAK; 0 for an ordinary test.
+func soak(t *testing.T) uint64 {
+	text := os.Getenv("VAUBAN_SOAK")
+	if text == "" {
+		return 0
+	}
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		t.Fatalf("VAUBAN_SOAK: %v", err)
+	}
+	return n
+}
+
+// smallest is what is left of a topology when all is taken out that the disagreement does not need.
+func smallest(topology *Topology, f Flow) string {
+	shrink.Value(topology, 3000, func() bool {
+		state, err := Compile(topology)
+		return err == nil && state.Namespace(NSName(f.From)) != nil && disagreement(newKernel(state), state, topology, f) != ""
+	})
+	text, err := json.MarshalIndent([]any{topology.VNets, topology.NSGs, topology.RouteTables, topology.NATGateways, topology.LoadBalancers}, "", " ")
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
 }
 
 func TestScenarioModelIsKernel(t *testing.T) {
@@ -164,6 +204,85 @@ func TestMutatedCompilerIsCaught(t *testing.T) {
 			for seed := range uint64(5) {
 				if caughtBy(t, seed, mutate) {
 					return
+				}
+			}
+			t.Error("nothing was seen")
+		})
+	}
+}
+
+// What the router forgets of routes and peerings is seen as well: the kernel plays another topology than
+// the one that is explained.
+func TestForgottenRoutingIsCaught(t *testing.T) {
+	peerings := func(change func(*Peering)) func(*Topology) {
+		return func(t *Topology) {
+			for i := range t.VNets {
+				for j := range t.VNets[i].Peerings {
+					change(&t.VNets[i].Peerings[j])
+				}
+			}
+		}
+	}
+	tables := func(change func(*RouteTable)) func(*Topology) {
+		return func(t *Topology) {
+			for _, table := range t.RouteTables {
+				change(table)
+			}
+		}
+	}
+	for name, forget := range map[string]func(*Topology){
+		"forwarded traffic is always taken": peerings(func(p *Peering) { p.Forwarded = true }),
+		"access is always granted":          peerings(func(p *Peering) { p.Access = true }),
+		"gateways need no consent":          peerings(func(p *Peering) { p.GatewayTransit, p.RemoteGateways = true, true }),
+		"peerings lead nowhere":             peerings(func(p *Peering) { p.Prefixes = nil }),
+		"propagation is never off":          tables(func(r *RouteTable) { r.IgnoreGateway = false }),
+		"the last route is forgotten": tables(func(r *RouteTable) {
+			r.Routes = r.Routes[:max(0, len(r.Routes)-1)]
+		}),
+		"None is the internet": tables(func(r *RouteTable) {
+			for i := range r.Routes {
+				if r.Routes[i].Hop == HopNone {
+					r.Routes[i].Hop = HopInternet
+				}
+			}
+		}),
+		"tags have no prefixes": tables(func(r *RouteTable) {
+			r.Routes = slices.DeleteFunc(r.Routes, func(u UserRoute) bool { return strings.HasPrefix(u.Prefix, "Tag") })
+		}),
+		"no route overrides an endpoint's": func(t *Topology) {
+			for i := range t.VNets {
+				for j := range t.VNets[i].Subnets {
+					t.VNets[i].Subnets[j].EndpointRoutes = false
+				}
+			}
+		},
+		"appliances keep what they get": func(t *Topology) {
+			for i := range t.VNets {
+				for j := range t.VNets[i].NICs {
+					t.VNets[i].NICs[j].Forwarding = false
+				}
+			}
+		},
+		"gateways learn nothing": func(t *Topology) {
+			for i := range t.VNets {
+				t.VNets[i].GatewayRoutes = nil
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(40) {
+				c, topology, mutant := newChance(seed), newChance(seed).topology(), newChance(seed).topology()
+				forget(mutant)
+				state, err := Compile(mutant)
+				if err != nil {
+					t.Fatal(err)
+				}
+				k := newKernel(state)
+				for range 600 {
+					f := c.flow(topology)
+					if f.From.Kind == AtNIC && disagreement(k, state, topology, f) != "" {
+						return
+					}
 				}
 			}
 			t.Error("nothing was seen")

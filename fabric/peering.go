@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"vauban.dev/fabric/internal/interval"
 )
@@ -220,10 +221,14 @@ func (r *router) fromPeers(admit string) []string {
 		if p.side.Forwarded {
 			forwarded = admit
 		}
-		known := append(slices.Clone(p.prefixes), p.gatewayPrefixes()...)
-		lines := []string{"ip daddr { " + joinPrefixes(platformPrefixes()) + " } " + r.drop(FabricRule(RulePeering))}
-		if set := interval.Of(known...); len(set) > 0 {
-			lines = append(lines, "ip saddr @"+r.content(SetObject, "s", []string{"type ipv4_addr", "flags interval"}, texts(set))+" "+admit)
+		known := interval.Of(append(slices.Clone(p.prefixes), p.gatewayPrefixes()...)...)
+		var lines []string
+		if len(known) > fewLinks {
+			lines = append(lines, "ip saddr @"+r.content(SetObject, "s", []string{"type ipv4_addr", "flags interval"}, texts(known))+" "+admit)
+		} else {
+			for _, text := range texts(known) {
+				lines = append(lines, "ip saddr "+text+" "+admit)
+			}
 		}
 		chain := r.list("v", append(lines,
 			"ip saddr { "+joinPrefixes(unsendable())+" } "+r.drop(FabricRule(RuleAntiSpoof)),
@@ -231,7 +236,7 @@ func (r *router) fromPeers(admit string) []string {
 			forwarded))
 		for _, name := range r.peerLinks(p) {
 			links = append(links, fmt.Sprintf("%q", name))
-			entries = append(entries, fmt.Sprintf("%q : goto %s", name, chain))
+			entries = append(entries, fmt.Sprintf("%q goto %s", name, chain))
 		}
 	}
 	var arrivals []string
@@ -247,9 +252,39 @@ func (r *router) fromPeers(admit string) []string {
 	slices.Sort(links)
 	slices.Sort(entries)
 	r.set("arrivals", "ifname", arrivals)
+	r.toPeers = links
 	r.set("peer_links", "ifname", links)
+	var lines []string
+	if len(links) <= fewLinks {
+		for _, e := range entries {
+			lines = append(lines, "meta nfproto ipv4 iifname "+e)
+		}
+		return lines
+	}
+	for i, e := range entries {
+		entries[i] = strings.Replace(e, " goto ", " : goto ", 1)
+	}
 	r.mapping("from_peer", "ifname : verdict", entries)
 	return []string{"meta nfproto ipv4 iifname vmap @from_peer"}
+}
+
+// fewLinks are compared one by one: a look into a set costs as much as some ten comparisons.
+const fewLinks = 4
+
+// onLink writes a rule for packets that come or go by a link to a peered VNet.
+func (r *router) onLink(field, then string) (lines []string) {
+	if len(r.toPeers) > fewLinks {
+		return []string{field + " @peer_links " + then}
+	}
+	for _, name := range r.toPeers {
+		lines = append(lines, field+" "+name+" "+then)
+	}
+	return lines
+}
+
+// fromPeersIn refuses what is not for a private endpoint: the platform's addresses are each VNet's own.
+func (r *router) fromPeersIn() []string {
+	return r.onLink("iifname", "ip daddr != @endpoints "+r.drop(FabricRule(RulePeering)))
 }
 
 // crossPeerings writes the ways to peered VNets and from them, and returns the rules of the forward hook that lead
@@ -269,23 +304,14 @@ func (r *router) crossPeerings() []string {
 		`iifname "`+UplinkInterface+`" `+r.drop(FabricRule(RuleNoInbound)),
 		"ip daddr 169.254.0.0/16 "+r.drop(FabricRule(RuleNoRoute)),
 		"ct mark set ct mark or "+judgedLeaving+" accept")...)
-	r.chain("entering", append(judged(judgedEntering),
+	// What comes from a peered VNet goes to no other, whatever was let pass before, and nobody takes packets from himself.
+	r.chain("entering", append(append(r.onLink("oifname", r.drop(FabricRule(RulePeering))), judged(judgedEntering)...),
+		"oifname . ip saddr @sources "+r.drop(FabricRule(RuleLoop)),
 		`oifname "`+UplinkInterface+`" goto leave`,
 		"oifname vmap @ingress_subnet",
 		"oifname vmap @ingress_nic",
 		"ct mark set ct mark or "+judgedEntering+" accept")...)
-	return []string{"oifname @peer_links goto to_peer", "iifname @peer_links goto entering"}
-}
-
-// notTransitive are the first rules of the forward hook: what comes from a peered VNet goes to no other.
-func (r *router) notTransitive() []string {
-	if len(r.peers) == 0 {
-		return nil
-	}
-	return []string{
-		"iifname @peer_links oifname @peer_links " + r.drop(FabricRule(RulePeering)),
-		"iifname @peer_links oifname . ip saddr @sources " + r.drop(FabricRule(RuleLoop)),
-	}
+	return append(r.onLink("iifname", "goto entering"), r.onLink("oifname", "goto to_peer")...)
 }
 
 // notBeyond keeps what comes from a peered VNet from the internet.
@@ -293,7 +319,7 @@ func (r *router) notBeyond() []string {
 	if len(r.peers) == 0 {
 		return nil
 	}
-	return []string{"iifname @peer_links " + r.drop(FabricRule(RulePeering))}
+	return r.onLink("iifname", r.drop(FabricRule(RulePeering)))
 }
 
 // peeringVeths are the links that a VNet brings: to peered VNets with a higher id, and to remote appliances.

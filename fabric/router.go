@@ -22,6 +22,7 @@ type router struct {
 	roots      map[rootKey]string
 	scopes     map[string]*scope // by subnet
 	peers      []peer
+	toPeers    []string  // interfaces to peered VNets, quoted
 	inbound    bool      // public addresses of NICs
 	ways       []string  // kinds of protocol that some NIC leaves by
 	endpointed bool      // some NIC's subnet has a service endpoint
@@ -258,11 +259,11 @@ func (r *router) raw(admit string) {
 		"ip saddr @private "+r.drop(FabricRule(RuleAntiSpoof)),
 		"ip daddr @public accept",
 		r.drop(FabricRule(RuleNoInbound)))
-	r.base("prerouting_raw", "filter hook prerouting priority -300; policy drop;", slices.Concat([]string{
+	r.base("prerouting_raw", "filter hook prerouting priority -300; policy drop;", slices.Concat(r.fromPeers(admit), []string{
 		"iifname . ip saddr @sources " + admit, // nearly every packet
 		`iifname "lo" accept`,
 		`meta nfproto ipv4 iifname "` + UplinkInterface + `" goto from_uplink`,
-	}, r.fromPeers(admit), r.fromForwarder(admit), []string{
+	}, r.fromForwarder(admit), []string{
 		r.drop(FabricRule(RuleAntiSpoof)),
 	})...)
 }
@@ -299,7 +300,7 @@ func (r *router) input() {
 		fmt.Sprintf("ip daddr %s tcp dport { 53, 80 } goto pass", WireServer),
 		fmt.Sprintf("ip daddr %s tcp dport 80 goto pass", IMDS),
 		r.drop(FabricRule(RulePlatform)))
-	r.base("input", "filter hook input priority 0; policy drop;", slices.Concat([]string{`iifname "lo" accept`}, r.carriedIn(), r.known(), r.notFloating(""), r.toService(), []string{
+	r.base("input", "filter hook input priority 0; policy drop;", slices.Concat([]string{`iifname "lo" accept`}, r.fromPeersIn(), r.carriedIn(), r.known(), r.notFloating(""), r.toService(), []string{
 		"ip daddr @endpoints goto to_endpoint",
 		"goto to_platform"})...)
 	r.base("output", "filter hook output priority 0; policy drop;", slices.Concat([]string{
@@ -328,7 +329,7 @@ func (r *router) forward() {
 		r.nowhere()
 		first = []string{`oifname "` + loopback + `" goto nowhere`}
 	}
-	r.base("forward", "filter hook forward priority 0; policy drop;", slices.Concat(first, r.notTransitive(), r.passOn(), r.crossPeerings(), r.known(), r.notFloating(""), r.egressGates(), []string{
+	r.base("forward", "filter hook forward priority 0; policy drop;", slices.Concat(first, r.passOn(), r.crossPeerings(), r.known(), r.notFloating(""), r.egressGates(), []string{
 		`oifname "` + UplinkInterface + `" goto leave`,
 		`iifname "` + UplinkInterface + `" oifname @closed ` + r.drop(FabricRule(RuleNoInbound)),
 		"oifname vmap @ingress_subnet",

@@ -36,6 +36,9 @@ var tcpKinds = []tcpKind{
 	{"ports-1000", "TCP setup, 4 NSGs of 1,000 rules of one port", 1.12, false},
 	{"adversarial-100", "TCP setup, 4 NSGs of 100 overlapping rules", 1.3, false},
 	{"adversarial-300", "TCP setup, 4 NSGs of 300 overlapping rules", 1.3, false},
+	{"routes", "TCP setup, 100 user routes", 1.12, false},
+	{"peering", "TCP setup, peered virtual networks", 1.3, false},
+	{"appliance", "TCP setup, through an appliance both ways", 2, false},
 }
 
 // netMeasurements are what network rules cost, each in namespaces of its own, which end with their process.

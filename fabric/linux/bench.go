@@ -42,16 +42,20 @@ const (
 // a router that only tracks connections. Both stand side by side and are measured in turns, since absolute times drift.
 // It needs what a Driver needs and removes all that it made.
 //
-// Kinds are those of BenchmarkKinds; another is an error.
+// Kinds are those of BenchmarkKinds and BenchmarkWays; another is an error.
 func MeasureTCPSetup(ctx context.Context, kind string) (result SetupResult, err error) {
-	nsg, tags, err := benchRules(kind)
-	if err != nil {
-		return result, err
+	result = SetupResult{Kind: kind}
+	topo := benchWay(kind)
+	if topo == nil {
+		nsg, tags, err := benchRules(kind)
+		if err != nil {
+			return result, err
+		}
+		topo, result.Rules = benchTopology(nsg, tags), len(nsg.Rules)/2
 	}
-	result = SetupResult{Kind: kind, Rules: len(nsg.Rules) / 2}
 	err = withBenchDriver(ctx, func(d *Driver) error {
 		start := time.Now()
-		if err := d.applyBench(ctx, nsg, tags); err != nil {
+		if err := d.applyBench(ctx, topo); err != nil {
 			return err
 		}
 		result.Load = time.Since(start)
@@ -145,8 +149,7 @@ func benchTopology(nsg *fabric.NSG, tags fabric.TagSource) *fabric.Topology {
 }
 
 // applyBench loads both; the plain router judges nothing.
-func (d *Driver) applyBench(ctx context.Context, nsg *fabric.NSG, tags fabric.TagSource) error {
-	topo := benchTopology(nsg, tags)
+func (d *Driver) applyBench(ctx context.Context, topo *fabric.Topology) error {
 	flow := fabric.Flow{From: fabric.Place{Kind: fabric.AtNIC, ID: "filtered/client"}, Source: benchClient, Dst: benchServer,
 		Protocol: fabric.TCP, SrcPort: 40000, DstPort: benchPort}
 	if e := fabric.Explain(topo, flow); e.Verdict != fabric.Allowed {

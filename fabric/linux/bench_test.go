@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"slices"
 	"strconv"
 	"testing"
 )
@@ -8,7 +9,7 @@ import (
 // BenchmarkTCPSetup reports what a security group costs a new connection, as a ratio to a router that
 // only tracks connections. The target is 1.15 at most.
 func BenchmarkTCPSetup(b *testing.B) {
-	for _, kind := range BenchmarkKinds {
+	for _, kind := range slices.Concat(BenchmarkKinds[:], BenchmarkWays[:]) {
 		b.Run(kind, func(b *testing.B) {
 			for b.Loop() {
 				r, err := MeasureTCPSetup(b.Context(), kind)

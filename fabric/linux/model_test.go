@@ -13,7 +13,8 @@ import (
 // TestModelIsKernel sends random packets through random topologies: what becomes of each, and which
 // rule's counter rises, is what fabric.Explain says.
 func TestModelIsKernel(t *testing.T) {
-	for seed := range uint64(6) {
+	const probes = 1250
+	for seed := range max(6, soak(t)/probes) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			g := &generator{Rand: rand.New(rand.NewPCG(seed, 7)), plain: seed%3 == 0, linked: seed%3 == 2}
 			topo := g.topology()
@@ -56,9 +57,11 @@ func checkProbes(t *testing.T, p *prober, topo *fabric.Topology, probes []probe)
 			SrcPort: probes[i].sport, DstPort: probes[i].dport,
 		})
 	}
+	var wrong []probe
 	for i, got := range p.send(t, probes) {
 		if !slices.Contains(outcomes(topo, want[i]), got) {
 			t.Errorf("%v: %s, but the model says: %v", probes[i], got, want[i])
+			wrong = append(wrong, probes[i])
 		} else if got.at != "" {
 			arrived++
 		} else {
@@ -67,6 +70,10 @@ func checkProbes(t *testing.T, p *prober, topo *fabric.Topology, probes []probe)
 	}
 	if arrived < len(probes)/20 || refused < len(probes)/20 {
 		t.Errorf("only %d probes arrived and %d were refused: they prove little", arrived, refused)
+	}
+	if len(wrong) > 0 && soak(t) > 0 {
+		reportSmallest(t, topo, wrong[0])
+		t.FailNow()
 	}
 }
 

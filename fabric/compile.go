@@ -92,6 +92,7 @@ func (s *State) vnet(t *Topology, v *VNet, p *plan, build func([]diagram.Rule) *
 		}
 		inside.Addrs = append(inside.Addrs, hosts(floating[n.ID])...)
 		inside.tunnels(&n)
+		inside.bridge(&n)
 		if n.Firewall != nil {
 			refused, err := inside.firewall(&n, r.at(r.subnets[n.Subnet]).scope)
 			if err != nil {

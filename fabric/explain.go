@@ -270,7 +270,7 @@ func (w *walk) fromNIC(v *VNet, n *NIC) bool {
 		}
 		return w.carried(v, n)
 	}
-	if !w.own(n.ID, n.Addrs) {
+	if !w.own(n.ID, n.Addrs) || !w.leaves(n, w.p.Destination, "a packet") {
 		return false
 	}
 	switch {
@@ -377,7 +377,7 @@ func (w *walk) toNIC(v *VNet, to *NIC) bool {
 	if to.Firewall != nil {
 		return w.ingress(v, to) && w.firewall(v, to)
 	}
-	return w.ingress(v, to) && w.arrive(to.ID, Destination{Kind: ToNIC, ID: to.ID, Addr: w.p.Destination})
+	return w.ingress(v, to) && w.leaves(to, w.p.Source, "the answer") && w.arrive(to.ID, Destination{Kind: ToNIC, ID: to.ID, Addr: w.p.Destination})
 }
 
 // byServiceEndpoint is the way to a service as a NIC of the VNet.

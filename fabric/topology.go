@@ -93,6 +93,9 @@ type NIC struct {
 	Public  []PublicAddress
 	ASGs    []string // application security groups
 	Service *Service // Endpoint: what answers behind it
+	// Bridge is a network of the guest's own that hides the same addresses elsewhere: packets there never leave.
+	// Zero: none.
+	Bridge netip.Prefix
 	// Forwarding: it may send and take packets of others (enableIPForwarding), and its namespace passes
 	// them on.
 	Forwarding bool

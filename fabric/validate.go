@@ -109,6 +109,9 @@ func (v *validator) nic(t *Topology, n *NIC, subnets map[string]*Subnet, taken m
 		}
 		taken[a] = n.ID
 	}
+	if err := v.bridge(n); err != nil {
+		return err
+	}
 	if err := v.tunnels(n); err != nil {
 		return err
 	}

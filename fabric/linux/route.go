@@ -137,6 +137,9 @@ func kernelRoute(r fabric.Route, index map[string]int) (route, error) {
 	case "blackhole":
 		k.kind = unix.RTN_BLACKHOLE
 		return k, nil
+	case "unreachable":
+		k.kind = unix.RTN_UNREACHABLE
+		return k, nil
 	case "throw":
 		k.kind = unix.RTN_THROW
 		return k, nil

@@ -256,6 +256,9 @@ func (b *builder) hidden() error {
 	}
 	for _, h := range nics {
 		n := fabric.NIC{ID: h.ID, Kind: fabric.Guest, Addrs: []netip.Addr{h.Addr}, Forwarding: h.Forwarding, Managed: h.Managed}
+		if h.Kind == NodeKind { // its container engine has a network of its own
+			n.Bridge = fabric.EngineBridge
+		}
 		if h.Public.IsValid() {
 			n.Public = []fabric.PublicAddress{{Private: h.Addr, Public: h.Public}}
 		}

@@ -73,6 +73,9 @@ func (r *router) subnetTable(s *Subnet) *routed {
 	refused := map[netip.Prefix]RuleRef{}
 	for i := range active {
 		e := &active[i]
+		if slices.ContainsFunc(platformPrefixes(), func(p netip.Prefix) bool { return covers(p, e.Prefix) }) {
+			continue
+		}
 		if route, ok := r.hop(e); ok {
 			out.routes = append(out.routes, route)
 			own = append(own, e.Prefix)

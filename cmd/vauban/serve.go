@@ -87,6 +87,7 @@ type world struct {
 	outside   netip.AddrPort // where clients outside the region reach the gateways
 	proxy     *loopbackProxy
 	flowLogs  *flowLogs
+	captures  *captures
 	first     credentials
 
 	follow []func(context.Context) // what runs until the server ends
@@ -202,8 +203,8 @@ func (w *world) openProviders(context.Context) (err error) {
 		images[ref] = true
 	}
 	var targets lateLinks
-	w.flowLogs = newFlowLogs(w)
-	watcher := networkwatcher.New(networkwatcher.Config{Model: w.applied, Connect: w.connect, FlowLogs: w.flowLogs.changed})
+	w.flowLogs, w.captures = newFlowLogs(w), &captures{w: w}
+	watcher := networkwatcher.New(networkwatcher.Config{Model: w.applied, Connect: w.connect, FlowLogs: w.flowLogs.changed, Captures: w.captures})
 	w.network = network.New(network.Config{Engine: w.engine, Targets: &targets, Sync: w.sync, Tags: w.tags, PublicPool: publicPool,
 		Prober: w.sync.prober,
 		Watch:  networkwatcher.Enable, InterfaceActions: watcher.InterfaceActions()})
@@ -360,6 +361,7 @@ func (w *world) run(ctx context.Context) error {
 	start("key vault", w.secrets.Run)
 	start("machine learning", w.ml.Run)
 	start("flow logs", w.flowLogs.run)
+	start("packet captures", w.captures.run)
 	start("loopback", func(ctx context.Context) error { return w.proxy.run(ctx, w.region.Loopback) })
 	w.handle(w.region.Control)
 	if err := w.region.Ready(region.ReadyResult{Loopback: w.region.Loopback.Addr().String(), Env: w.environment()}); err != nil {

@@ -28,6 +28,7 @@ const (
 	methodDoctor   = "dns doctor" // doctorParams → doctor.Report
 	methodExplain  = "explain"    // explainParams → explain.Answer
 	methodProbe    = "probe"      // probeParams → reach.Result
+	methodCapture  = "capture"    // captureParams → []captured, and a packet socket for each
 	methodAudit    = "audit"      // auditParams → []audit.Report
 	methodCounters = "counters"   // → []ruleCounter
 	methodNodes    = "nodes"      // → []machinelearning.NodeInfo
@@ -47,6 +48,7 @@ func (w *world) handle(c *region.Control) {
 	c.Handle(methodDoctor, w.doctor)
 	c.Handle(methodProbe, w.probe)
 	c.Handle(methodAudit, w.audit)
+	c.Handle(methodCapture, w.capture)
 	c.Handle(methodCounters, w.counters)
 	c.Handle(methodVPN, w.vpnCall)
 	c.Handle(methodTags, w.updateTags)

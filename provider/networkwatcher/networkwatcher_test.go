@@ -55,12 +55,13 @@ type rig struct {
 	*rptest.Region
 	t *testing.T
 	// table stands at every subnet of the model, nil for none
-	table *fabric.RouteTable
+	table    *fabric.RouteTable
+	captures *recorder
 }
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t}
+	r := &rig{t: t, captures: &recorder{running: map[string]networkwatcher.Capture{}, changed: make(chan struct{}, 8)}}
 	var networks *network.Provider
 	model := func() (explain.World, bool) {
 		var w explain.World
@@ -92,7 +93,7 @@ func newRig(t *testing.T) *rig {
 		}
 		return reach.Result{Connect: reach.ConnectTimeout}
 	}
-	watchers := networkwatcher.New(networkwatcher.Config{Model: model, Connect: connect})
+	watchers := networkwatcher.New(networkwatcher.Config{Model: model, Connect: connect, Captures: r.captures})
 	accounts := storage.New(nil)
 	links := privatelink.New(accounts.Target())
 	accounts.Use(links)

@@ -37,6 +37,8 @@ type Config struct {
 	Connect func(ctx context.Context, nic string, kind reach.Kind, to netip.AddrPort) reach.Result
 	// FlowLogs is called when a flow log was written or is going; nil: nobody follows them.
 	FlowLogs func()
+	// Captures run packet captures; nil: none runs.
+	Captures Captures
 }
 
 // Provider of Network Watcher.
@@ -63,7 +65,7 @@ func (p *Provider) Types() []rp.Registration {
 			"networkConfigurationDiagnostic": asked(p, (*Provider).diagnose),
 			"topology":                       {Do: topology},
 		},
-	}), p.flowLogType()}
+	}), p.flowLogType(), p.captureType()}
 }
 
 // admitWatcher: a subscription has one in a region.

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"os"
+	"strings"
+
+	"vauban.dev/capture"
+	"vauban.dev/fabric"
+	"vauban.dev/region"
+)
+
+// captureParams name interfaces: one, those of a compute node, or all of a subnet.
+type captureParams struct {
+	region.PlaceParams
+	NIC string `json:"nic,omitempty"` // its resource id, or its name
+}
+
+// captured is an interface whose packets are seen.
+type captured struct {
+	NIC       string   `json:"nic"`
+	Addresses []string `json:"addresses"`
+}
+
+// maxCaptured bounds the sockets that one answer carries.
+const maxCaptured = 64
+
+// capture opens a packet socket in the namespace of each interface; the caller reads it.
+func (w *world) capture(ctx context.Context, r region.Request) (reply region.Reply, err error) {
+	var p captureParams
+	if err := r.Decode(&p); err != nil {
+		return reply, err
+	}
+	nics, err := w.captureNICs(ctx, p)
+	if err != nil {
+		return reply, err
+	}
+	out := []captured{}
+	defer func() {
+		if err != nil {
+			for _, f := range reply.Files {
+				f.Close()
+			}
+			reply.Files = nil
+		}
+	}()
+	for _, n := range nics {
+		socket, err := w.packetSocket(n.ID)
+		if err != nil {
+			return reply, err
+		}
+		reply.Files = append(reply.Files, socket)
+		c := captured{NIC: n.ID}
+		for _, a := range n.Addrs {
+			c.Addresses = append(c.Addresses, a.String())
+		}
+		out = append(out, c)
+	}
+	reply.Result = out
+	return reply, nil
+}
+
+// packetSocket sees the packets of an interface from inside.
+func (w *world) packetSocket(nic string) (f *os.File, err error) {
+	err = w.driver.Do(fabric.Place{Kind: fabric.AtNIC, ID: nic}, func() (err error) {
+		f, err = capture.Open(fabric.GuestInterface)
+		return err
+	})
+	return f, err
+}
+
+func (w *world) captureNICs(ctx context.Context, p captureParams) ([]fabric.NIC, error) {
+	var wanted func(v *fabric.VNet, n *fabric.NIC) bool
+	what := p.NIC
+	switch {
+	case p.NIC != "":
+		wanted = func(_ *fabric.VNet, n *fabric.NIC) bool {
+			return strings.EqualFold(n.ID, p.NIC) || !strings.Contains(p.NIC, "/") && strings.EqualFold(n.ID[strings.LastIndexByte(n.ID, '/')+1:], p.NIC)
+		}
+	case p.Subnet != "":
+		_, at, err := w.where(ctx, p.PlaceParams, false)
+		if err != nil {
+			return nil, err
+		}
+		what = strings.TrimSuffix(at.ID, execSuffix)
+		wanted = func(_ *fabric.VNet, n *fabric.NIC) bool { return strings.EqualFold(n.Subnet, what) }
+	default:
+		_, at, err := w.where(ctx, p.PlaceParams, false)
+		if err != nil {
+			return nil, err
+		}
+		what = at.ID
+		wanted = func(_ *fabric.VNet, n *fabric.NIC) bool { return n.ID == at.ID }
+	}
+	var out []fabric.NIC
+	t := w.sync.current.Load().topology
+	for i := range t.VNets {
+		for _, n := range t.VNets[i].NICs {
+			if n.Kind == fabric.Guest && wanted(&t.VNets[i], &n) {
+				out = append(out, n)
+			}
+		}
+	}
+	switch {
+	case len(out) == 0:
+		return nil, notFound("there is no interface to capture at %s", what)
+	case p.NIC != "" && len(out) > 1:
+		return nil, notFound("%d interfaces are called %q: write the resource id", len(out), p.NIC)
+	case len(out) > maxCaptured:
+		return nil, badRequest("%s has %d interfaces, and %d can be captured at a time", what, len(out), maxCaptured)
+	}
+	return out, nil
+}

@@ -153,6 +153,8 @@ func nameStep(s dns.Step) string {
 	switch {
 	case s.Outcome == dns.Forwarded:
 		source = "forwarding rule " + s.Zone
+	case s.Public:
+		source = "public zone " + s.Zone
 	case s.Zone != "":
 		source = "private zone " + s.Zone
 	case s.Network:

@@ -182,7 +182,7 @@ func (s *netSync) apply(ctx context.Context) error {
 	}
 	view.topology.Internet = s.outside()
 	view.resolvers, view.zones = names.Resolvers, names.Zones
-	view.model, err = dns.NewModel(dns.Config{Public: s.public, Zones: names.Zones, Links: names.Links, Networks: names.Networks, Rulesets: view.dns.Rulesets})
+	view.model, err = dns.NewModel(dns.Config{Public: s.public, PublicZones: names.Public, Zones: names.Zones, Links: names.Links, Networks: names.Networks, Rulesets: view.dns.Rulesets})
 	if err != nil {
 		return err
 	}

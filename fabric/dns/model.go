@@ -71,7 +71,7 @@ type Zone struct {
 // Set is a record set of a zone: what stands at one name in one type.
 type Set struct {
 	Name string // relative to the zone: "acct", "a.b", "@", "*", "*.eus"
-	Type uint16 // mdns.TypeA, TypeAAAA, TypeCNAME, TypeMX, TypePTR, TypeSRV or TypeTXT
+	Type uint16 // mdns.TypeA, TypeAAAA, TypeCNAME, TypeMX, TypeNS, TypePTR, TypeSRV or TypeTXT
 	TTL  uint32 // seconds
 	Data []Data // a CNAME has one
 }
@@ -118,17 +118,21 @@ type Public interface {
 
 // Config is what a Model knows.
 type Config struct {
-	Public   Public // nil: no public name exists
-	Zones    []Zone
-	Links    []Link
-	Networks []Network
-	Rulesets []Ruleset
+	Public Public // nil: no public name exists but those of PublicZones
+	// PublicZones are users' own zones on the internet. A name that Public has is never theirs, and of two zones
+	// with one name the first counts.
+	PublicZones []Zone
+	Zones       []Zone
+	Links       []Link
+	Networks    []Network
+	Rulesets    []Ruleset
 }
 
 // Model is an immutable set of names. Make one with NewModel.
 type Model struct {
-	public Public
-	vnets  map[string]*network
+	public      Public
+	publicZones map[string]*zone // by name
+	vnets       map[string]*network
 }
 
 // network is what a VNet resolves by itself.
@@ -161,7 +165,16 @@ func NewModel(c Config) (*Model, error) {
 		}
 		byID[z.ID] = compiled
 	}
-	m := &Model{public: c.Public, vnets: map[string]*network{}}
+	m := &Model{public: c.Public, vnets: map[string]*network{}, publicZones: map[string]*zone{}}
+	for _, z := range c.PublicZones {
+		compiled, err := compileZone(z)
+		if err != nil {
+			return nil, err
+		}
+		if m.publicZones[compiled.name] == nil && !Reserved(compiled.name) { // nobody delegates Azure's own domains
+			m.publicZones[compiled.name] = compiled
+		}
+	}
 	registers := map[string]string{}
 	for _, l := range c.Links {
 		z, ok := byID[l.Zone]
@@ -267,7 +280,7 @@ func (s *Set) check() error {
 			ok = d.Addr.Is4()
 		case mdns.TypeAAAA:
 			ok = d.Addr.Is6()
-		case mdns.TypeCNAME, mdns.TypeMX, mdns.TypePTR, mdns.TypeSRV:
+		case mdns.TypeCNAME, mdns.TypeMX, mdns.TypeNS, mdns.TypePTR, mdns.TypeSRV:
 			ok = d.Target != ""
 		case mdns.TypeTXT:
 			ok = !slices.ContainsFunc(d.Text, func(t string) bool { return len(t) > 255 })

@@ -49,6 +49,11 @@ func testModel(t testing.TB) *Model {
 	}
 	m, err := NewModel(Config{
 		Public: &pub,
+		PublicZones: []Zone{
+			{ID: "p1", Name: "shop.example", SOA: SOA{Host: "ns1.test", Email: "me.test", MinimumTTL: 300, TTL: 60}, Sets: []Set{addrs("www", "192.0.2.7"), alias("blob", "acct.blob.core.windows.net"), one("@", mdns.TypeNS, Data{Target: "ns1.test"})}},
+			{ID: "p2", Name: "SHOP.example", Sets: []Set{addrs("www", "192.0.2.66")}},
+			{ID: "p3", Name: "azure.com", Sets: []Set{addrs("management", "192.0.2.66"), addrs("own", "192.0.2.8")}},
+		},
 		Zones: []Zone{
 			{ID: "z1", Name: "PrivateLink.blob.core.windows.net", Sets: []Set{addrs("ACCT", "10.0.0.5")}},
 			{ID: "z2", Name: "corp.test", Sets: []Set{
@@ -152,6 +157,13 @@ func TestResolve(t *testing.T) {
 		{"reverse of nobody", "spoke", "5.0.3.10.in-addr.arpa", mdns.TypePTR, "NXDOMAIN"},
 		{"reverse is scoped to the VNet", "spoke", "4.0.2.10.in-addr.arpa", mdns.TypePTR, "NXDOMAIN"},
 		{"reverse in a private zone", "named", "7.4.2.10.in-addr.arpa", mdns.TypePTR, "NOERROR; 7.4.2.10.in-addr.arpa PTR seven.test"},
+		{"a user's public zone", "", "www.shop.example", mdns.TypeA, "NOERROR; www.shop.example A 192.0.2.7"},
+		{"which a VNet sees too", "hub", "blob.shop.example", mdns.TypeA,
+			"NOERROR; blob.shop.example CNAME acct.blob.core.windows.net; acct.blob.core.windows.net CNAME acct.privatelink.blob.core.windows.net; acct.privatelink.blob.core.windows.net A 10.0.0.5"},
+		{"its name servers", "", "shop.example", mdns.TypeNS, "NOERROR; shop.example NS ns1.test"},
+		{"what it lacks", "", "none.shop.example", mdns.TypeA, "NXDOMAIN"},
+		{"it takes no name of the region's", "", "management.azure.com", mdns.TypeA, "NOERROR; management.azure.com A 20.60.0.1"},
+		{"nor one below Azure's domains", "", "own.azure.com", mdns.TypeA, "NXDOMAIN"},
 		{"a zone is not seen from the internet", "", "db.corp.test", mdns.TypeA, "NXDOMAIN"},
 		{"the root", "hub", ".", mdns.TypeA, "NXDOMAIN"},
 	} {
@@ -225,7 +237,7 @@ func TestNewModelRefuses(t *testing.T) {
 		"two aliases":           zone(one("h", mdns.TypeCNAME, Data{Target: "a"}, Data{Target: "b"})),
 		"MX to nothing":         zone(one("h", mdns.TypeMX, Data{})),
 		"long TXT":              zone(one("h", mdns.TypeTXT, Data{Text: []string{strings.Repeat("x", 256)}})),
-		"a type of no set":      zone(one("h", mdns.TypeNS, Data{Target: "y"})),
+		"a type of no set":      zone(one("h", mdns.TypeHINFO, Data{Target: "y"})),
 		"two rulesets": {Rulesets: []Ruleset{{ID: "a", VNets: []string{"v"}, Rules: []Rule{{ID: "1", Domain: "x.", Servers: server}}},
 			{ID: "b", VNets: []string{"v"}, Rules: []Rule{{ID: "2", Domain: "y.", Servers: server}}}}},
 		"two rules of a domain": {Rulesets: []Ruleset{{ID: "a", VNets: []string{"v"}, Rules: []Rule{{ID: "1", Domain: "x."}, {ID: "2", Domain: "X."}}}}},

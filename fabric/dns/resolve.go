@@ -40,7 +40,8 @@ func (a Answer) Addrs() []Record {
 // Step is what one source said of one name.
 type Step struct {
 	Name    string
-	Zone    string // id of the private zone that answered, "" for the public names
+	Zone    string // id of the zone that answered, "" for the public names of the region
+	Public  bool   // the zone is a public one
 	Outcome Outcome
 	Target  string // Alias: where to. Forwarded: the servers
 	Network bool   // the VNet's own names answered
@@ -138,9 +139,31 @@ func (m *Model) at(a *Answer, v *network, name string, qtype uint16) (records []
 	if m.public != nil {
 		all, ok = m.public.Lookup(name)
 	}
+	if z := m.publicZone(name); z != nil && !ok {
+		sets, ok := z.find(name)
+		records = pick(sets, name, qtype)
+		a.Authority, a.SOA = z.name, z.soa
+		s := step(name, z.id, records, ok)
+		s.Public = true
+		a.Steps = append(a.Steps, s)
+		return records, ok
+	}
 	records = ofType(all, qtype)
 	a.Steps = append(a.Steps, step(name, "", records, ok))
 	return records, ok
+}
+
+// publicZone is the user's zone on the internet with the longest name that name lies in, or nil.
+func (m *Model) publicZone(name string) *zone {
+	if len(m.publicZones) == 0 {
+		return nil
+	}
+	for n := name; n != ""; n = parentOf(n) {
+		if z := m.publicZones[n]; z != nil {
+			return z
+		}
+	}
+	return nil
 }
 
 func serverTexts(servers []netip.AddrPort) string {

@@ -123,6 +123,8 @@ func (r *Record) rr(owner string) mdns.RR {
 		return &mdns.CNAME{Hdr: h, Target: r.Target + "."}
 	case mdns.TypeMX:
 		return &mdns.MX{Hdr: h, Preference: r.Preference, Mx: r.Target + "."}
+	case mdns.TypeNS:
+		return &mdns.NS{Hdr: h, Ns: r.Target + "."}
 	case mdns.TypePTR:
 		return &mdns.PTR{Hdr: h, Ptr: r.Target + "."}
 	case mdns.TypeSRV:

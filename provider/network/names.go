@@ -15,10 +15,11 @@ import (
 	"vauban.dev/provider/privatedns"
 )
 
-// Names is the part of the resolver's model that virtual networks, their interfaces and private zones make,
-// and whom each interface asks.
+// Names is the part of the resolver's model that virtual networks, their interfaces, private zones and users' public
+// zones make, and whom each interface asks.
 type Names struct {
 	Zones    []dns.Zone
+	Public   []dns.Zone // users' zones on the internet
 	Links    []dns.Link
 	Networks []dns.Network
 	// Resolvers by the interface's id in the topology, and by the virtual network's for those of it that have
@@ -43,6 +44,9 @@ func (p *Provider) Names(tx *rp.Tx) (Names, error) {
 	out := Names{Resolvers: map[string]Resolver{}}
 	var err error
 	if out.Zones, err = privatedns.Zones(tx); err != nil {
+		return out, err
+	}
+	if out.Public, err = privatedns.PublicZones(tx); err != nil {
 		return out, err
 	}
 	out.Links, err = privatedns.Links(tx, func(id arm.ID) (string, bool, error) {

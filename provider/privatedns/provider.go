@@ -1,5 +1,6 @@
-// Package privatedns is Microsoft.Network/privateDnsZones: zones, their links to virtual networks, and
-// their record sets. provider/network turns them into the resolver's model, and says who is registered in them.
+// Package privatedns is Microsoft.Network/privateDnsZones: zones, their links to virtual networks, and their
+// record sets; and Microsoft.Network/dnsZones, whose record sets are nearly the same. provider/network turns them
+// into the resolver's model, and says who is registered in them.
 package privatedns
 
 import (
@@ -20,8 +21,33 @@ const (
 	LinkType = ZoneType + "/virtualNetworkLinks"
 )
 
-// setType is the type of the record sets of a kind.
-func setType(kind string) string { return ZoneType + "/" + kind }
+// family is what private and public zones have of their own.
+type family struct {
+	zone     string // type name
+	versions []string
+	kinds    []kind
+	maxSets  int
+	encode   func(kind, *RecordSet) (map[string]any, error)
+}
+
+var (
+	privateFamily = &family{zone: ZoneType, versions: versions, kinds: kinds, maxSets: maxRecordSets, encode: encode}
+	publicFamily  = &family{zone: PublicZoneType, versions: publicVersions, kinds: publicKinds, maxSets: maxPublicRecordSets, encode: encodePublic}
+)
+
+// familyOf is that of a zone or a record set.
+func familyOf(id arm.ID) *family {
+	if strings.EqualFold(id.Type().Types[0], "dnszones") {
+		return publicFamily
+	}
+	return privateFamily
+}
+
+// set is the type of the record sets of a kind.
+func (f *family) set(kind string) string { return f.zone + "/" + kind }
+
+// setType is the type of a private zone's record sets of a kind.
+func setType(kind string) string { return privateFamily.set(kind) }
 
 var versions = []string{"2018-09-01", "2020-01-01", "2020-06-01", "2024-06-01"}
 
@@ -46,9 +72,13 @@ func New(cfg Config) *Provider { return &Provider{cfg: cfg} }
 
 // Types are the registrations of all types of the provider.
 func (p *Provider) Types() []rp.Registration {
-	list := []rp.Registration{p.zoneType(), p.linkType(), rp.Routes(listAll())}
+	list := []rp.Registration{p.zoneType(), p.linkType(), p.publicZoneType(),
+		rp.Routes(listAll(privateFamily, "ALL"), listAll(publicFamily, "all"), listAll(publicFamily, "recordsets"))}
 	for _, k := range kinds {
-		list = append(list, p.setType(k))
+		list = append(list, p.setType(privateFamily, k))
+	}
+	for _, k := range publicKinds {
+		list = append(list, p.setType(publicFamily, k))
 	}
 	return list
 }

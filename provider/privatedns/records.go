@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"strings"
 
 	mdns "github.com/miekg/dns"
@@ -46,6 +47,16 @@ type (
 	TXTRecord struct {
 		Value []string `json:"value"`
 	}
+	// NSRecord is one name server, of public zones only.
+	NSRecord struct {
+		Name string `json:"nsdname"`
+	}
+	// CAARecord says who may issue certificates (RFC 8659), of public zones only.
+	CAARecord struct {
+		Flags int64  `json:"flags"`
+		Tag   string `json:"tag"`
+		Value string `json:"value"`
+	}
 	// SOARecord is the start of authority of a zone. Times are in seconds; one that a client leaves out stays
 	// (az's `soa update` leaves minimumTtl out).
 	SOARecord struct {
@@ -81,7 +92,7 @@ type kind struct {
 	data func(s *RecordSet, i int) (dns.Data, error)
 }
 
-// kinds are the types of record sets, in the order in which ALL lists them.
+// kinds are the types of record sets of private zones, in the order in which ALL lists them.
 var kinds = []kind{
 	{
 		"A", mdns.TypeA, func(s *RecordSet) int { return len(s.A) },
@@ -143,15 +154,37 @@ var kinds = []kind{
 	},
 }
 
+// publicKinds are those of public zones: all of private ones, and two more.
+var publicKinds = slices.Concat(kinds[:2], []kind{{
+	"CAA", mdns.TypeCAA, func(s *RecordSet) int { return len(s.CAA) },
+	func(s *RecordSet, i int) error { return checkCAA(s.CAA[i]) },
+	nil, // nobody here issues certificates by it
+}}, kinds[2:4], []kind{{
+	"NS", mdns.TypeNS, func(s *RecordSet) int { return len(s.NS) },
+	func(s *RecordSet, i int) error { return checkTarget("nsdname", s.NS[i].Name) },
+	func(s *RecordSet, i int) (dns.Data, error) { return dns.Data{Target: s.NS[i].Name}, nil },
+}}, kinds[4:])
+
 // kindOf is the kind of a record set's id.
 func kindOf(id arm.ID) *kind {
 	types := id.Type().Types
-	for i := range kinds {
-		if strings.EqualFold(kinds[i].name, types[len(types)-1]) {
-			return &kinds[i]
+	list := familyOf(id).kinds
+	for i := range list {
+		if strings.EqualFold(list[i].name, types[len(types)-1]) {
+			return &list[i]
 		}
 	}
 	panic("privatedns: no record set has the type " + id.Type().String()) // types are registered from kinds
+}
+
+func checkCAA(r CAARecord) error {
+	if r.Flags < 0 || r.Flags > math.MaxUint8 {
+		return fmt.Errorf("the flags %d are not between 0 and %d", r.Flags, math.MaxUint8)
+	}
+	if r.Tag != "issue" && r.Tag != "issuewild" && r.Tag != "iodef" {
+		return fmt.Errorf("the tag '%s' is not issue, issuewild or iodef", clip(r.Tag))
+	}
+	return nil
 }
 
 func btoi(b bool) int {
@@ -212,6 +245,9 @@ func (s *RecordSet) model(id arm.ID) (dns.Set, error) {
 	k := kindOf(id)
 	out := dns.Set{Name: id.Name(), Type: k.t, TTL: uint32(s.TTL)}
 	for i := range k.count(s) {
+		if k.data == nil {
+			break
+		}
 		d, err := k.data(s, i)
 		if err != nil {
 			return out, fmt.Errorf("privatedns: stored record %s: %w", id, err)

@@ -17,20 +17,23 @@ type RecordSet struct {
 	TTL            int64             `json:"ttl"` // seconds
 	Metadata       map[string]string `json:"metadata,omitempty"`
 	FQDN           string            `json:"fqdn,omitempty" rp:"readonly"`
-	AutoRegistered bool              `json:"isAutoRegistered" rp:"readonly"`
+	AutoRegistered bool              `json:"isAutoRegistered" rp:"readonly"` // of private zones
+	Target         *Ref              `json:"targetResource,omitempty"`       // of public zones: an alias of a resource
 	A              []ARecord         `json:"aRecords,omitempty"`
 	AAAA           []AAAARecord      `json:"aaaaRecords,omitempty"`
+	CAA            []CAARecord       `json:"caaRecords,omitempty"`
 	CNAME          *CNAMERecord      `json:"cnameRecord,omitempty"`
 	MX             []MXRecord        `json:"mxRecords,omitempty"`
+	NS             []NSRecord        `json:"nsRecords,omitempty"`
 	PTR            []PTRRecord       `json:"ptrRecords,omitempty"`
 	SOA            *SOARecord        `json:"soaRecord,omitempty"`
 	SRV            []SRVRecord       `json:"srvRecords,omitempty"`
 	TXT            []TXTRecord       `json:"txtRecords,omitempty"`
 }
 
-func (p *Provider) setType(k kind) rp.Registration {
+func (p *Provider) setType(f *family, k kind) rp.Registration {
 	return rp.Of(rp.Type[RecordSet]{
-		Name: setType(k.name), Kind: rp.Proxy, Versions: encoded(k), ShowETag: true,
+		Name: f.set(k.name), Kind: rp.Proxy, Versions: f.encoded(k), ShowETag: true,
 		SyncDelete: true, StateProperty: "-", NoDelete: k.name == "SOA",
 		Select: func(query map[string]string, r *rp.Resource[RecordSet]) bool {
 			return strings.HasSuffix(strings.ToLower(r.ID.Name()), suffixOf(query))
@@ -39,7 +42,10 @@ func (p *Provider) setType(k kind) rp.Registration {
 		Admit:     admitSet,
 		Reconcile: applied[RecordSet](p),
 		Present:   presentSet,
-		Release: func(_ context.Context, tx *rp.Tx, r *rp.Resource[RecordSet]) error {
+		Release: func(ctx context.Context, tx *rp.Tx, r *rp.Resource[RecordSet]) error {
+			if k.name == "NS" && r.ID.Name() == "@" && rp.Removing(ctx).Key() == r.ID.Key() {
+				return badRequest("The NS record set at the zone's apex cannot be deleted.")
+			}
 			tx.Wake(r.ID.Parent()) // the set goes at once; the zone's Reconcile tells the resolvers
 			return nil
 		},
@@ -47,10 +53,10 @@ func (p *Provider) setType(k kind) rp.Registration {
 }
 
 // encoded are the versions of a type, whose list of records is shown even when it is empty.
-func encoded(k kind) []rp.Version[RecordSet] {
-	list := rp.Versions[RecordSet](versions...)
+func (f *family) encoded(k kind) []rp.Version[RecordSet] {
+	list := rp.Versions[RecordSet](f.versions...)
 	for i := range list {
-		list[i].Encode = func(s *RecordSet) (map[string]any, error) { return encode(k, s) }
+		list[i].Encode = func(s *RecordSet) (map[string]any, error) { return f.encode(k, s) }
 	}
 	return list
 }
@@ -84,8 +90,9 @@ func validateSet(op rp.Op, new, old *rp.Resource[RecordSet]) error {
 	case len(v.Metadata) > maxMetadata:
 		return badRequest("The record set '%s' has %d metadata pairs; it can have %d.", name, len(v.Metadata), maxMetadata)
 	}
-	for i := range kinds {
-		if other := &kinds[i]; other != k && other.count(v) > 0 {
+	list := familyOf(new.ID).kinds
+	for i := range list {
+		if other := &list[i]; other != k && other.count(v) > 0 {
 			return badRequest("The records of record set '%s' are not of its type %s.", name, k.name)
 		}
 	}
@@ -98,12 +105,14 @@ func validateSet(op rp.Op, new, old *rp.Resource[RecordSet]) error {
 			return badRequest("The record set '%s' of type %s is not valid: %v.", name, k.name, err)
 		}
 	}
-	switch k.name {
-	case "CNAME":
-		if name == "@" {
-			return badRequest("A CNAME record set cannot stand at the zone's apex.")
-		}
-	case "SOA":
+	switch {
+	case v.Target != nil && v.Target.ID != "":
+		return arm.NotImplemented("Alias record sets are not implemented: record set '%s' has the targetResource %s.", name, clip(v.Target.ID))
+	case k.name == "CNAME" && name == "@":
+		return badRequest("A CNAME record set cannot stand at the zone's apex.")
+	case k.name == "NS" && name == "@":
+		return keepsServers(new)
+	case k.name == "SOA":
 		return validateSOA(op, new, old)
 	}
 	return unique(k, v, name)
@@ -161,7 +170,7 @@ func admitSet(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[Record
 	if err != nil {
 		return err
 	}
-	if n >= maxRecordSets {
+	if n >= familyOf(new.ID).maxSets {
 		return arm.Errorf(http.StatusBadRequest, "TooManyRecordSets", "The zone '%s' has %d record sets; it can have no more.", new.ID.Parent().Name(), n)
 	}
 	return conflicts(tx, new.ID)
@@ -170,7 +179,7 @@ func admitSet(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[Record
 // conflicts refuses a set that cannot stand beside those of its name.
 func conflicts(tx *rp.Tx, id arm.ID) error {
 	mine := kindOf(id)
-	for _, k := range kinds {
+	for _, k := range familyOf(id).kinds {
 		if k.name == mine.name || (k.name != "CNAME" && mine.name != "CNAME") {
 			continue
 		}

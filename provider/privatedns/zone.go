@@ -68,12 +68,15 @@ func admitZone(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[Zone]
 	if op == rp.Update {
 		return nil
 	}
-	s := dns.PrivateSOA()
+	return saveSOA(tx, new.ID, dns.PrivateSOA())
+}
+
+func saveSOA(tx *rp.Tx, zone arm.ID, s dns.SOA) error {
 	seconds := func(n uint32) *int64 {
 		v := int64(n)
 		return &v
 	}
-	return rp.Save(tx, &rp.Resource[RecordSet]{ID: new.ID.Child("SOA", "@"), Properties: RecordSet{
+	return rp.Save(tx, &rp.Resource[RecordSet]{ID: zone.Child("SOA", "@"), Properties: RecordSet{
 		TTL: int64(s.TTL), SOA: &SOARecord{Host: s.Host, Email: s.Email, Serial: int64(s.Serial),
 			Refresh: seconds(s.Refresh), Retry: seconds(s.Retry), Expire: seconds(s.Expire), Minimum: seconds(s.MinimumTTL)},
 	}})
@@ -111,8 +114,9 @@ func releaseZone(_ context.Context, tx *rp.Tx, r *rp.Resource[Zone]) error {
 // recordSets are the sets of a zone, of all types.
 func recordSets(tx *rp.Tx, zone arm.ID) ([]*rp.Resource[RecordSet], error) {
 	var all []*rp.Resource[RecordSet]
-	for _, k := range kinds {
-		list, err := rp.List[RecordSet](tx, setType(k.name), zone)
+	f := familyOf(zone)
+	for _, k := range f.kinds {
+		list, err := rp.List[RecordSet](tx, f.set(k.name), zone)
 		if err != nil {
 			return nil, err
 		}
@@ -124,8 +128,9 @@ func recordSets(tx *rp.Tx, zone arm.ID) ([]*rp.Resource[RecordSet], error) {
 // countSets is how many record sets a zone has. They go at once when they are deleted, so that all that are
 // stored count.
 func countSets(tx *rp.Tx, zone arm.ID) (n int, err error) {
-	for _, k := range kinds {
-		err = errors.Join(err, tx.Scan(rp.StoreKind(setType(k.name)), zone.Key()+"/", "", func(store.Doc) bool {
+	f := familyOf(zone)
+	for _, k := range f.kinds {
+		err = errors.Join(err, tx.Scan(rp.StoreKind(f.set(k.name)), zone.Key()+"/", "", func(store.Doc) bool {
 			n++
 			return true
 		}))
@@ -133,17 +138,17 @@ func countSets(tx *rp.Tx, zone arm.ID) (n int, err error) {
 	return n, err
 }
 
-// listAll is GET {zone}/ALL: the sets of all types in one list.
-func listAll() rp.Route {
-	const pattern = "/subscriptions/{subscription}/resourceGroups/{group}/providers/" + ZoneType + "/{zone}/ALL"
+// listAll is GET {zone}/ALL, under the name that it has in the family: the sets of all types in one list.
+func listAll(f *family, name string) rp.Route {
 	return rp.Route{
-		Method: http.MethodGet, Pattern: pattern, Permission: ZoneType + "/ALL/read", Versions: versions,
+		Method: http.MethodGet, Pattern: "/subscriptions/{subscription}/resourceGroups/{group}/providers/" + f.zone + "/{zone}/" + name,
+		Permission: f.zone + "/" + name + "/read", Versions: f.versions,
 		Do: func(ctx context.Context, tx *rp.Tx, path, query map[string]string, _ []byte) (any, error) {
-			id, err := arm.ParseID("/subscriptions/" + path["subscription"] + "/resourceGroups/" + path["group"] + "/providers/" + ZoneType + "/" + path["zone"])
+			id, err := arm.ParseID("/subscriptions/" + path["subscription"] + "/resourceGroups/" + path["group"] + "/providers/" + f.zone + "/" + path["zone"])
 			if err != nil {
 				return nil, err
 			}
-			zone, err := rp.Get[Zone](tx, id)
+			zone, err := f.zoneID(tx, id)
 			if err != nil {
 				return nil, err
 			}
@@ -151,7 +156,7 @@ func listAll() rp.Route {
 			if err != nil {
 				return nil, err
 			}
-			sets, err := recordSets(tx, zone.ID)
+			sets, err := recordSets(tx, zone)
 			if err != nil {
 				return nil, err
 			}
@@ -163,7 +168,7 @@ func listAll() rp.Route {
 			body := map[string]any{}
 			if len(sets) > top {
 				sets = sets[:top]
-				body["nextLink"] = nextPage(zone.ID, query, from+top)
+				body["nextLink"] = nextPage(zone, name, query, from+top)
 			}
 			value := make([]any, len(sets))
 			for i, s := range sets {
@@ -182,7 +187,7 @@ func shown(ctx context.Context, tx *rp.Tx, s *rp.Resource[RecordSet]) (any, erro
 	if err := presentSet(ctx, tx, s); err != nil {
 		return nil, err
 	}
-	properties, err := encode(*kindOf(s.ID), &s.Properties)
+	properties, err := familyOf(s.ID).encode(*kindOf(s.ID), &s.Properties)
 	return map[string]any{"id": s.ID.String(), "name": s.ID.Name(), "type": s.ID.Type().String(), "etag": s.ETag, "properties": properties}, err
 }
 
@@ -212,17 +217,33 @@ func page(query map[string]string) (from, top int, err error) {
 
 // nextPage is the link to the sets after the first n. Routes do not see the host that they were called by; ARM's is
 // this one.
-func nextPage(zone arm.ID, query map[string]string, n int) string {
+func nextPage(zone arm.ID, list string, query map[string]string, n int) string {
 	q := url.Values{"$skipToken": {strconv.Itoa(n)}}
 	for name, v := range query {
 		if !strings.EqualFold(name, "$skipToken") {
 			q.Set(name, v)
 		}
 	}
-	return "https://management.azure.com" + (&url.URL{Path: zone.String() + "/ALL"}).EscapedPath() + "?" + q.Encode()
+	return "https://management.azure.com" + (&url.URL{Path: zone.String() + "/" + list}).EscapedPath() + "?" + q.Encode()
 }
 
-// Zones are all zones with their records, as the resolver takes them.
+// zoneID is the id of a stored zone, as it was made.
+func (f *family) zoneID(tx *rp.Tx, id arm.ID) (arm.ID, error) {
+	if f == publicFamily {
+		z, err := rp.Get[PublicZone](tx, id)
+		if err != nil {
+			return arm.ID{}, err
+		}
+		return z.ID, nil
+	}
+	z, err := rp.Get[Zone](tx, id)
+	if err != nil {
+		return arm.ID{}, err
+	}
+	return z.ID, nil
+}
+
+// Zones are all private zones with their records, as the resolver takes them.
 func Zones(tx *rp.Tx) ([]dns.Zone, error) {
 	stored, err := rp.List[Zone](tx, ZoneType, root)
 	if err != nil {
@@ -233,26 +254,35 @@ func Zones(tx *rp.Tx) ([]dns.Zone, error) {
 		if z.State == arm.Deleting {
 			continue
 		}
-		sets, err := recordSets(tx, z.ID)
+		out, err := compiled(tx, z.ID)
 		if err != nil {
 			return nil, err
-		}
-		out := dns.Zone{ID: z.ID.String(), Name: z.ID.Name(), SOA: dns.PrivateSOA()}
-		for _, s := range sets {
-			if s.Properties.SOA != nil {
-				out.SOA = s.Properties.SOA.model(s.Properties.TTL)
-				continue
-			}
-			set, err := s.Properties.model(s.ID)
-			if err != nil {
-				return nil, err
-			}
-			if set.Type == mdns.TypeCNAME && len(set.Data) == 0 {
-				continue // a set that has no alias yet (az makes it before it has one)
-			}
-			out.Sets = append(out.Sets, set)
 		}
 		zones = append(zones, out)
 	}
 	return zones, nil
+}
+
+// compiled is a zone with its records.
+func compiled(tx *rp.Tx, id arm.ID) (dns.Zone, error) {
+	out := dns.Zone{ID: id.String(), Name: id.Name(), SOA: dns.PrivateSOA()}
+	sets, err := recordSets(tx, id)
+	if err != nil {
+		return out, err
+	}
+	for _, s := range sets {
+		if s.Properties.SOA != nil {
+			out.SOA = s.Properties.SOA.model(s.Properties.TTL)
+			continue
+		}
+		set, err := s.Properties.model(s.ID)
+		if err != nil {
+			return out, err
+		}
+		if set.Type == mdns.TypeCNAME && len(set.Data) == 0 || set.Type == mdns.TypeCAA {
+			continue // az makes the set before it has an alias; nobody here asks for CAA
+		}
+		out.Sets = append(out.Sets, set)
+	}
+	return out, nil
 }

@@ -39,6 +39,9 @@ var tcpKinds = []tcpKind{
 	{"routes", "TCP setup, 100 user routes", 1.12, false},
 	{"peering", "TCP setup, peered virtual networks", 1.3, false},
 	{"appliance", "TCP setup, through an appliance both ways", 2, false},
+	{"nat", "TCP setup, by a NAT gateway to the internet", 1.35, false},
+	{"service-endpoint", "TCP setup, by a service endpoint", 1.1, false},
+	{"load-balancer", "TCP setup, by an internal frontend", 1.25, false},
 }
 
 // netMeasurements are what network rules cost, each in namespaces of its own, which end with their process.

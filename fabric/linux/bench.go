@@ -55,16 +55,16 @@ func MeasureTCPSetup(ctx context.Context, kind string) (result SetupResult, err 
 	}
 	err = withBenchDriver(ctx, func(d *Driver) error {
 		start := time.Now()
-		if err := d.applyBench(ctx, topo); err != nil {
+		if err := d.applyBench(ctx, topo, wayOut(kind).to); err != nil {
 			return err
 		}
 		result.Load = time.Since(start)
-		plain, err := d.newDialer(ctx, "plain")
+		plain, err := d.newDialer(ctx, "plain", wayOut(""))
 		if err != nil {
 			return err
 		}
 		defer plain.close()
-		filtered, err := d.newDialer(ctx, "filtered")
+		filtered, err := d.newDialer(ctx, "filtered", wayOut(kind))
 		if err != nil {
 			return err
 		}
@@ -149,8 +149,8 @@ func benchTopology(nsg *fabric.NSG, tags fabric.TagSource) *fabric.Topology {
 }
 
 // applyBench loads both; the plain router judges nothing.
-func (d *Driver) applyBench(ctx context.Context, topo *fabric.Topology) error {
-	flow := fabric.Flow{From: fabric.Place{Kind: fabric.AtNIC, ID: "filtered/client"}, Source: benchClient, Dst: benchServer,
+func (d *Driver) applyBench(ctx context.Context, topo *fabric.Topology, to netip.Addr) error {
+	flow := fabric.Flow{From: fabric.Place{Kind: fabric.AtNIC, ID: "filtered/client"}, Source: benchClient, Dst: to,
 		Protocol: fabric.TCP, SrcPort: 40000, DstPort: benchPort}
 	if e := fabric.Explain(topo, flow); e.Verdict != fabric.Allowed {
 		return fmt.Errorf("the measured connection is not allowed: %s", e)
@@ -172,21 +172,31 @@ var (
 	benchServer = netip.AddrFrom4([4]byte{10, 200, 2, 4})
 )
 
-// dialer connects from the client to the server of a VNet.
+// dialer connects from the client of a VNet to its server, or to another.
 type dialer struct {
 	d        *Driver
 	client   fabric.Place
+	to       unix.SockaddrInet4
 	listener net.Listener
 	accepted chan error // one for each connection
 }
 
-func (d *Driver) newDialer(ctx context.Context, vnet string) (*dialer, error) {
-	server := fabric.Place{Kind: fabric.AtNIC, ID: vnet + "/server"}
-	l, err := d.Listen(ctx, server, "tcp", netip.AddrPortFrom(benchServer, benchPort).String())
-	if err != nil {
-		return nil, fmt.Errorf("listen in %s: %w", vnet, err)
+func (d *Driver) newDialer(ctx context.Context, vnet string, s benchTarget) (*dialer, error) {
+	if s.at == (fabric.Place{}) {
+		s.at = fabric.Place{Kind: fabric.AtNIC, ID: vnet + "/server"}
 	}
-	c := &dialer{d: d, client: fabric.Place{Kind: fabric.AtNIC, ID: vnet + "/client"}, listener: l, accepted: make(chan error, benchBatch)}
+	listen := d.Listen
+	if s.at.Kind == fabric.AtRouter {
+		listen = func(ctx context.Context, at fabric.Place, _, addr string) (net.Listener, error) {
+			return d.ListenTransparent(ctx, at, addr)
+		}
+	}
+	l, err := listen(ctx, s.at, "tcp", netip.AddrPortFrom(s.listens, benchPort).String())
+	if err != nil {
+		return nil, fmt.Errorf("listen for %s: %w", vnet, err)
+	}
+	c := &dialer{d: d, client: fabric.Place{Kind: fabric.AtNIC, ID: vnet + "/client"}, listener: l, accepted: make(chan error, benchBatch),
+		to: unix.SockaddrInet4{Addr: s.to.As4(), Port: benchPort}}
 	go c.serve()
 	return c, nil
 }
@@ -214,7 +224,7 @@ func (c *dialer) batch() (took time.Duration, err error) {
 	err = c.d.Do(c.client, func() error {
 		start := time.Now()
 		for range benchBatch {
-			if err := setup(); err != nil {
+			if err := setup(&c.to); err != nil {
 				return err
 			}
 			if _, ok := <-c.accepted; !ok {
@@ -228,7 +238,7 @@ func (c *dialer) batch() (took time.Duration, err error) {
 }
 
 // setup connects once, and resets the connection so that its port is free again.
-func setup() error {
+func setup(to *unix.SockaddrInet4) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -236,14 +246,14 @@ func setup() error {
 	err = errors.Join(
 		unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}),
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 5}),
-		connect(fd))
+		connect(fd, to))
 	return errors.Join(err, unix.Close(fd))
 }
 
 // connect goes on after a signal; the runtime sends itself some.
-func connect(fd int) error {
+func connect(fd int, to *unix.SockaddrInet4) error {
 	for {
-		err := unix.Connect(fd, &unix.SockaddrInet4{Addr: benchServer.As4(), Port: benchPort})
+		err := unix.Connect(fd, to)
 		switch {
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EALREADY):
 		case errors.Is(err, unix.EISCONN):

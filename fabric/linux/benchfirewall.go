@@ -28,12 +28,12 @@ func MeasureFirewall(ctx context.Context, rules int) (result SetupResult, err er
 			return err
 		}
 		result.Load = time.Since(start)
-		plain, err := d.newDialer(ctx, "plain")
+		plain, err := d.newDialer(ctx, "plain", wayOut(""))
 		if err != nil {
 			return err
 		}
 		defer plain.close()
-		filtered, err := d.newDialer(ctx, "filtered")
+		filtered, err := d.newDialer(ctx, "filtered", wayOut(""))
 		if err != nil {
 			return err
 		}

@@ -9,8 +9,9 @@ import (
 
 // BenchmarkWays are the ways between two NICs that MeasureTCPSetup knows beside the security groups: with 100
 // user routes beside the way, to a peered virtual network, and through an appliance of the same one, there and
-// back. Each NIC has a security group of the default rules.
-var BenchmarkWays = [...]string{"routes", "peering", "appliance"}
+// back; and those to other servers: on the internet by a NAT gateway, by a service endpoint, and by the internal
+// frontend of a load balancer. Each NIC has a security group of the default rules.
+var BenchmarkWays = [...]string{"routes", "peering", "appliance", "nat", "service-endpoint", "load-balancer"}
 
 // benchWay is the measured pair with one of the ways between, beside the plain one; nil for an unknown way.
 func benchWay(way string) *fabric.Topology {
@@ -42,7 +43,7 @@ func benchWay(way string) *fabric.Topology {
 			table.Routes = append(table.Routes, fabric.UserRoute{Name: fmt.Sprint("route-", i), Prefix: prefix, Hop: fabric.HopAppliance, Appliance: hop})
 		}
 	default:
-		return nil
+		return benchOut(way, topo)
 	}
 	topo.RouteTables = map[string]*fabric.RouteTable{table.ID: table}
 	v.Subnets[0].RouteTable, v.Subnets[1].RouteTable = table.ID, table.ID

@@ -114,6 +114,7 @@ func (r *router) passOn() []string {
 	r.chain("leaving",
 		"iifname vmap @egress_nic",
 		"iifname vmap @egress_subnet",
+		r.connectionLimit(),
 		"ct mark set ct mark or "+judgedLeaving)
 	r.chain("handed", append(append([]string{invalid}, r.notFloating("ct state new ")...),
 		"ct state new ct mark and "+judgedLeaving+" != "+judgedLeaving+" jump leaving",

@@ -242,6 +242,8 @@ func (n *table_) line(line string, f *frame) (r result) {
 			r.counter = strings.Trim(t.next(), `"`)
 		case "log":
 			t.take(6)
+		case "add": // to a set of connections, which are never too many here
+			return result{}
 		case "dnat", "snat":
 			t.skip("ip", "to")
 			field := &f.Destination

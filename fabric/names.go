@@ -78,6 +78,7 @@ const (
 	RulePlatform     = "platform"      // the platform's addresses answer on DNS's and HTTP's port only
 	RulePeering      = "peering"       // a peering leads to the peered VNet only
 	RuleForwarded    = "forwarded"     // the peering takes no traffic that the peered VNet did not begin
+	RuleConnections  = "connections"   // the NIC has as many connections as it may have
 	RuleLoop         = "loop"          // the routes lead round in circles
 	RuleInvalid      = "invalid"       // belongs to no connection and can begin none
 	RuleNoBackend    = "no-backend"    // a frontend has no rule for the port, or no healthy backend

@@ -303,6 +303,7 @@ func (r *router) crossPeerings() []string {
 		"iifname vmap @egress_subnet",
 		`iifname "`+UplinkInterface+`" `+r.drop(FabricRule(RuleNoInbound)),
 		"ip daddr 169.254.0.0/16 "+r.drop(FabricRule(RuleNoRoute)),
+		r.connectionLimit(),
 		"ct mark set ct mark or "+judgedLeaving+" accept")...)
 	// What comes from a peered VNet goes to no other, whatever was let pass before, and nobody takes packets from himself.
 	r.chain("entering", append(append(r.onLink("oifname", r.drop(FabricRule(RulePeering))), judged(judgedEntering)...),

@@ -30,6 +30,7 @@ type router struct {
 	passing    bool      // some NIC passes on the packets of others
 	arriving   bool      // links lead to NICs of this VNet, whatever the destination
 	lb         balancer
+	limited    bool // the set of connectionLimit is declared
 	linked     bool // some private link service sends here
 }
 
@@ -89,7 +90,7 @@ func (r *router) rules() error {
 	if err := r.links(); err != nil {
 		return err
 	}
-	r.chain("pass", "ct mark set ct mark or "+judged+" accept")
+	r.chain("pass", r.connectionLimit(), "ct mark set ct mark or "+judged+" accept")
 	r.input()
 	r.forward()
 	return nil
@@ -307,6 +308,20 @@ func (r *router) input() {
 		`oifname "lo" accept`,
 		"ct state established,related accept",
 	}, r.probing(), r.linking(), []string{r.drop(FabricRule(RuleRouter))})...)
+}
+
+// maxConnections is how many connections a NIC may have at a time. The kernel has room for some 262,000 in each
+// router (nf_conntrack_max, which is the host's): none takes it all.
+const maxConnections = 50_000
+
+// connectionLimit refuses what the NSGs let pass when its sender has too many connections already.
+func (r *router) connectionLimit() string {
+	const set = "connections"
+	if !r.limited {
+		r.limited = true
+		r.add(SetObject, set, []string{"type ifname", "size 65535", "flags dynamic"}, nil)
+	}
+	return fmt.Sprintf(`iifname != "%s" ct state new add @%s { iifname ct count over %d } %s`, UplinkInterface, set, maxConnections, r.drop(FabricRule(RuleConnections)))
 }
 
 // known passes what belongs to a flow that was judged before.

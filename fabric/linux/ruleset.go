@@ -77,7 +77,7 @@ func newRuleset(objects []fabric.Object, known ruleset) (ruleset, error) {
 
 // isLearned tells a set whose elements come and go by themselves.
 func isLearned(o object) bool {
-	return o.Kind == fabric.SetObject && strings.Contains(o.spec, "timeout")
+	return o.Kind == fabric.SetObject && (strings.Contains(o.spec, "timeout") || strings.Contains(o.spec, "dynamic"))
 }
 
 // maxFields of a concatenation.

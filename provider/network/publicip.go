@@ -38,11 +38,12 @@ func (p *Provider) publicIPType() rp.Registration {
 	return rp.Of(rp.Type[PublicIP]{
 		Name: PublicIPType, Kind: rp.Tracked, Versions: rp.Versions[PublicIP](versions...), ShowETag: true,
 		NamePattern: networkName, NameRule: networkNameRule,
-		Default:  defaultPublicIP,
-		Validate: validatePublicIP,
-		Links:    publicIPLinks,
-		Admit:    p.admitPublicIP,
-		Release:  releasePublicIP,
+		Default:   defaultPublicIP,
+		Validate:  validatePublicIP,
+		Links:     publicIPLinks,
+		Admit:     p.admitPublicIP,
+		Reconcile: applied[PublicIP](p),
+		Release:   releasePublicIP,
 	})
 }
 

@@ -248,6 +248,35 @@ func TestOwnNames(t *testing.T) {
 	if got := g.resolved("spoke/s", "db."+zone); got != answer {
 		t.Errorf("by the hub's inbound endpoint a forwarded name is %q", got)
 	}
+	// Machines are registered in the zone of their network, and found by address.
+	registered := network + "privateDnsZones/machines.test"
+	g.put(registered, vDNS, obj{"location": "global"})
+	g.put(registered+"/virtualNetworkLinks/own", vDNS, obj{"location": "global", "properties": obj{"virtualNetwork": obj{"id": vnet}, "registrationEnabled": true}})
+	nic := g.put(network+"networkInterfaces/jump", vNetwork, obj{"location": location, "properties": obj{"dnsSettings": obj{"internalDnsNameLabel": "jump"},
+		"ipConfigurations": []obj{{"name": "c", "properties": obj{"subnet": subnet("clients")}}}}})
+	jump := property(nic, "properties.ipConfigurations").([]any)[0].(obj)["properties"].(obj)["privateIPAddress"].(string)
+	for _, name := range []string{"jump.machines.test", g.text(nic, "properties.dnsSettings.internalFqdn")} {
+		if got := g.resolved(clients, name); got != jump {
+			t.Errorf("%s is %q, want %q", name, got, jump)
+		}
+	}
+	if out, err := g.output(g.at(clients, "getent", "hosts", jump)); err != nil || !strings.Contains(out, "jump.machines.test") {
+		t.Errorf("%s is %q %v", jump, out, err)
+	}
+	g.gone(network+"networkInterfaces/jump", vNetwork)
+	if got := g.resolved(clients, "jump.machines.test"); got != "" {
+		t.Errorf("a machine that is gone is %q", got)
+	}
+
+	// The server of the region ends and starts again: endpoints answer, and ask, as before.
+	g.kill()
+	g.up()
+	if got := g.resolved("spoke/s", "again."+zone); got != answer {
+		t.Errorf("after a restart a forwarded name is %q", got)
+	}
+	if from := server.heard(t, "again."+zone); !strings.HasPrefix(from, "10.40.4.") {
+		t.Errorf("after a restart the server was asked by %s", from)
+	}
 	g.put(ruleset+"/forwardingRules/loop", vResolver, obj{"properties": obj{"domainName": "loop.test.", "targetDnsServers": []obj{{"ipAddress": inbound}}}})
 	if got := g.asked(clients, azureDNS, "x.loop.test"); got != "SERVFAIL" {
 		t.Errorf("a loop ends in %q", got)

@@ -12,6 +12,7 @@ import (
 
 	"vauban.dev/explain"
 	"vauban.dev/fabric"
+	"vauban.dev/firewall"
 	"vauban.dev/reach"
 )
 
@@ -127,6 +128,8 @@ type World struct {
 	explain.World
 	// Services are the resources with a data plane of their own, of every subscription.
 	Services []Service
+	// Policies are the service endpoint policies of a subnet; nil: there are none.
+	Policies func(subnet string) ([]firewall.EndpointPolicy, error)
 	// Internet is a place on the internet that is nobody's service, Stranger the address of a server there that
 	// is nobody's either, and StrangerPort what it listens on.
 	Internet     fabric.Place

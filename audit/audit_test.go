@@ -148,6 +148,10 @@ func TestExfil(t *testing.T) {
 	if got := lines(run(w), Finding); len(got) != 2 || !strings.HasPrefix(got[0], "serviceEndpoint: ") || !strings.HasPrefix(got[1], "privateEndpoint: private endpoint ") {
 		t.Errorf("%q", got)
 	}
+	w.Policies = func(string) ([]firewall.EndpointPolicy, error) { return []firewall.EndpointPolicy{{ID: "policy"}}, nil }
+	if got := lines(run(w), Finding); len(got) != 1 || strings.HasPrefix(got[0], "serviceEndpoint: ") {
+		t.Errorf("with a policy: %q", got)
+	}
 	if _, err := Exfil(t.Context(), w, Place{}); err == nil {
 		t.Error("a place that does not exist has an audit")
 	}

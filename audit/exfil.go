@@ -126,12 +126,33 @@ func (e *exfil) serviceEndpoints(context.Context) error {
 		for _, x := range s.ServiceEndpoints {
 			item := Item{Level: Finding, Kind: KindEndpoint, What: fmt.Sprintf("the service endpoint for %s leads to every resource of the service, of any owner", x.Service)}
 			if strings.HasPrefix(strings.ToLower(x.Service), "microsoft.storage") {
+				named, err := e.policies(s.ID)
+				if err != nil {
+					return err
+				}
+				if named != "" {
+					e.r.Items = append(e.r.Items, Item{Level: Passed, Kind: KindEndpoint, What: fmt.Sprintf("the service endpoint for %s leads to what %s names, and to nothing else", x.Service, named)})
+					continue
+				}
 				item.Fixes = []explain.Fix{{What: "name the accounts that may be reached in a service endpoint policy of the subnet"}}
 			}
 			e.r.Items = append(e.r.Items, item)
 		}
 	}
 	return nil
+}
+
+// policies are the ids of a subnet's service endpoint policies, "" for none.
+func (e *exfil) policies(subnet string) (string, error) {
+	if e.w.Policies == nil {
+		return "", nil
+	}
+	all, err := e.w.Policies(subnet)
+	var ids []string
+	for _, p := range all {
+		ids = append(ids, p.ID)
+	}
+	return strings.Join(ids, ", "), err
 }
 
 func (e *exfil) dns(ctx context.Context) error {

@@ -159,7 +159,7 @@ func (c *requirements) drift(q Requirement, tag string, prefixes []netip.Prefix,
 		}
 		refused := 0
 		for _, p := range prefixes {
-			_, allow := c.w.Topology.Evaluate(nsg, c.v.ID, fabric.Outbound, fabric.Packet{
+			_, allow := c.w.Topology.Evaluate(nsg, c.nic.Subnet, fabric.Outbound, fabric.Packet{
 				Source: c.nic.Addrs[0], Destination: p.Masked().Addr(), Protocol: protocol, SourcePort: sourcePort, DestinationPort: port})
 			if !allow {
 				refused++
@@ -191,7 +191,7 @@ func (c *requirements) inbound(_ context.Context, q Requirement) error {
 				if nsg == "" {
 					continue
 				}
-				rule, allow := c.w.Topology.Evaluate(nsg, c.v.ID, fabric.Inbound, fabric.Packet{
+				rule, allow := c.w.Topology.Evaluate(nsg, c.nic.Subnet, fabric.Inbound, fabric.Packet{
 					Source: source, Destination: c.nic.Addrs[0], Protocol: protocol, SourcePort: sourcePort, DestinationPort: port})
 				if !allow {
 					item.Level = level(q)

@@ -170,8 +170,8 @@ func (t *Test) check() error {
 		}
 	}
 	for _, from := range t.From {
-		if from != "internet" && !strings.HasPrefix(from, "node:") && !strings.Contains(from, "/") {
-			return fmt.Errorf("test %q: from: %q: internet, VNET/SUBNET or node:NAME", t.Name, from)
+		if from != "internet" && !strings.HasPrefix(from, "node:") && !strings.HasPrefix(from, "nic:") && !strings.Contains(from, "/") {
+			return fmt.Errorf("test %q: from: %q: internet, VNET/SUBNET, nic:NAME or node:NAME", t.Name, from)
 		}
 	}
 	return nil

@@ -3,7 +3,6 @@ package explain
 import (
 	"context"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 
@@ -131,6 +130,15 @@ func TestLayers(t *testing.T) {
 				w.Topology.NSGs[nsg].Rules = nil
 			}, ByService, "publicNetworkAccess is Disabled", true,
 			[]string{"private-endpoint create", "private-dns zone create", "link vnet create", "dns-zone-group create"}},
+		"a service endpoint policy": {Question{From: nicAt(jump + "/exec"), Host: acctHost, Port: 443},
+			func() {
+				w.Topology.NSGs[nsg].Rules = nil
+				w.Topology.VNets[0].Subnets[0].ServiceEndpoints = []fabric.ServiceEndpoint{{Service: "Microsoft.Storage", Prefixes: []netip.Prefix{netip.MustParsePrefix("20.150.1.0/24")}}}
+				s[acctHost].Rules.Policies = func(string) ([]firewall.EndpointPolicy, error) {
+					return []firewall.EndpointPolicy{{ID: group + "/providers/Microsoft.Network/serviceEndpointPolicies/sep", Resources: []string{"/subscriptions/other"}}}, nil
+				}
+			}, ByService, "no definition of the service endpoint policies", true,
+			[]string{"az network service-endpoint policy-definition create --subscription 11111111-1111-1111-1111-111111111111 -g rg --policy-name sep -n allow --service Microsoft.Storage --service-resources " + account}},
 		"the service's firewall, from the internet": {Question{From: internet, Host: acctHost, Port: 443},
 			func() { s[acctHost].Rules.DefaultAction = firewall.Deny }, ByService, "none of the 0 IP rules", true,
 			[]string{"storage account update", "network-rule add --subscription 11111111-1111-1111-1111-111111111111 -g rg --account-name acct --ip-address 203.0.113.10"}},
@@ -310,11 +318,10 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-func TestPeeringIsNamedOnceItHelps(t *testing.T) {
+func TestPeering(t *testing.T) {
 	w, _ := world(t)
 	a := ask(t, w, Question{From: nicAt(closed + "/exec"), Host: "10.2.1.4", Port: 22})
-	peered := slices.ContainsFunc(a.Fixes, func(f Fix) bool { return strings.Contains(f.What, "peer both ways") })
-	if a.Allowed || a.Refused != ByNetwork || peered != a.Fixed {
+	if a.Allowed || a.Refused != ByNetwork || !a.Fixed || len(a.Fixes) != 1 || len(a.Fixes[0].Commands) != 2 || !strings.Contains(a.Fixes[0].What, "peer both ways") {
 		t.Errorf("%+v", a)
 	}
 }

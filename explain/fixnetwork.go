@@ -35,6 +35,16 @@ func fixNetwork(q Question, s situation, a Answer) []candidate {
 		return fixInbound(s, e)
 	case fabric.RuleNoRoute:
 		return fixRoute(s, q, e)
+	case fabric.RuleForwarded:
+		return fixForwarded(s, e)
+	case fabric.RulePeering:
+		return advise("peerings lead to the peered virtual network only, not through it: peer the two networks with each other, or route by an appliance or a gateway in the one between")
+	case fabric.RuleLoop:
+		return advise("the routes lead the packet round in circles: look at the route tables on its way, each of which is a step above")
+	case fabric.RuleNoBackend:
+		return advise("the load balancer has no rule for port %d of %s, or no backend that its probe finds healthy", e.Flow.DstPort, e.Flow.Dst)
+	case fabric.RuleHairpin:
+		return advise("a backend that calls its own internal load balancer is sometimes given itself, and then gets no answer, as in Azure: call the other backends in another way")
 	case fabric.RuleEndpointPort:
 		return fixEndpointPort(s, e)
 	case fabric.RulePlatform:
@@ -291,6 +301,33 @@ func fixRoute(s situation, q Question, e fabric.Explanation) []candidate {
 		What:     fmt.Sprintf("%s is in %s, which is not peered with %s: peer both ways", e.Flow.Dst, there, here),
 		Commands: []string{peer(here, there), peer(there, here)},
 	}, s.changed(&t)}}
+}
+
+// fixForwarded lets a peering take what the peered network did not begin.
+func fixForwarded(s situation, e fabric.Explanation) []candidate {
+	at := e.Steps[len(e.Steps)-1].Where // the peering that refused
+	t := *s.topology
+	t.VNets = slices.Clone(t.VNets)
+	for i := range t.VNets {
+		t.VNets[i].Peerings = slices.Clone(t.VNets[i].Peerings)
+		for j := range t.VNets[i].Peerings {
+			p := &t.VNets[i].Peerings[j]
+			if p.ID != at {
+				continue
+			}
+			p.Forwarded = true
+			id, err := arm.ParseID(p.ID)
+			if err != nil {
+				return advise("peering %s takes no forwarded traffic", p.ID)
+			}
+			return []candidate{{Fix{
+				What: fmt.Sprintf("peering %s takes only what the peered network began: let it take forwarded traffic", p.ID),
+				Commands: []string{fmt.Sprintf("az network vnet peering update --subscription %s -g %s --vnet-name %s -n %s --set allowForwardedTraffic=true",
+					id.Subscription(), id.ResourceGroup(), id.Parent().Name(), id.Name())},
+			}, s.changed(&t)}}
+		}
+	}
+	return advise("the peering takes no forwarded traffic")
 }
 
 func fixEndpointPort(s situation, e fabric.Explanation) []candidate {

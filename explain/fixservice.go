@@ -21,6 +21,7 @@ func fixService(q Question, s situation, a Answer) []candidate {
 	var out []candidate
 	if a.flow.Destination.Kind != fabric.ToEndpoint {
 		if a.flow.Destination.VNet != "" {
+			out = append(out, nameInPolicy(s, nic.Subnet)...)
 			out = append(out, openSubnet(s, id, nic.Subnet)...)
 		}
 		if vnet != "" {
@@ -87,6 +88,28 @@ func openSubnet(s situation, id arm.ID, subnet string) []candidate {
 		return nil
 	}
 	return []candidate{{Fix{fmt.Sprintf("add a virtual network rule for subnet %s, which has the service endpoint", subnet), []string{command}}, after}}
+}
+
+// nameInPolicy lets the subnet's service endpoint reach the resource, where its policies name others.
+func nameInPolicy(s situation, subnet string) []candidate {
+	if s.service.Rules.Policies == nil {
+		return nil
+	}
+	policies, err := s.service.Rules.Policies(subnet)
+	if err != nil || len(policies) == 0 {
+		return nil
+	}
+	changed := slices.Clone(policies)
+	changed[0].Resources = append(slices.Clone(changed[0].Resources), s.service.ID)
+	service := *s.service
+	service.Rules.Policies = func(string) ([]firewall.EndpointPolicy, error) { return changed, nil }
+	after := s
+	after.service = &service
+	return []candidate{{Fix{
+		What: fmt.Sprintf("service endpoint policy %s of the subnet does not name %s: add it", policies[0].ID, s.service.ID),
+		Commands: []string{fmt.Sprintf("az network service-endpoint policy-definition create %s -n allow --service Microsoft.Storage --service-resources %s",
+			named("--policy-name", policies[0].ID), s.service.ID)},
+	}, &after}}
 }
 
 // privateEndpoint puts an endpoint beside the caller, and its address under the service's name.

@@ -1,6 +1,10 @@
 package fabric
 
-import "vauban.dev/fabric/internal/interval"
+import (
+	"net/netip"
+
+	"vauban.dev/fabric/internal/interval"
+)
 
 // virtualNetwork is what the tag VirtualNetwork stands for at a subnet, or at the VNet as a whole where s is
 // nil: the VNet's space, that of peered VNets it may access, what lies behind gateways, and the prefixes
@@ -42,4 +46,15 @@ func (s *scope) at(t *Topology, v *VNet, subnet *Subnet) *scope {
 		s.subnets[name] = &made
 	}
 	return s.subnets[name]
+}
+
+// VirtualNetworkAt are the prefixes that the tag VirtualNetwork stands for in the rules of a subnet, in order; none
+// for a subnet that the topology lacks.
+func (t *Topology) VirtualNetworkAt(subnetID string) []netip.Prefix {
+	for i := range t.VNets {
+		if s := t.VNets[i].subnet(subnetID); s.ID != "" {
+			return virtualNetwork(t, &t.VNets[i], s).Prefixes()
+		}
+	}
+	return nil
 }

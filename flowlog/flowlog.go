@@ -189,7 +189,7 @@ func (n *Network) decided(v *fabric.VNet, nic *fabric.NIC, d fabric.Direction, e
 	ref := e.Denied
 	if e.State != Deny {
 		for _, nsg := range gates(v, nic, d) {
-			ref, _ = n.Topology.Evaluate(nsg, v.ID, d, fabric.Packet{
+			ref, _ = n.Topology.Evaluate(nsg, nic.Subnet, d, fabric.Packet{
 				Source: e.Src.Addr(), SourcePort: e.Src.Port(), Destination: dst.Addr(), DestinationPort: dst.Port(), Protocol: e.Protocol})
 		}
 	}

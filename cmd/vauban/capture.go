@@ -18,7 +18,7 @@ import (
 )
 
 func newCaptureCmd(a *app) *cobra.Command {
-	var p captureParams
+	var p region.PlaceParams
 	var file string
 	var limits capture.Limits
 	var duration time.Duration
@@ -51,7 +51,7 @@ Interfaces that come later are not captured.`,
 	}
 	c.Flags().StringVar(&p.Subnet, "subnet", "", "all interfaces of a subnet, VNET/SUBNET or its resource id")
 	c.Flags().StringVar(&p.Node, "node", "", "a compute node")
-	c.Flags().StringVar(&p.NIC, "nic", "", "an interface, by name or resource id")
+	c.Flags().StringVar(&p.NIC, "nic", "", "an interface, NAME or GROUP/NAME, or its resource id")
 	c.Flags().StringVarP(&file, "write", "w", "", "the file; - is standard output")
 	c.Flags().IntVar(&limits.Packets, "count", 0, "end after so many packets")
 	c.Flags().IntVar(&limits.PerPacket, "snaplen", 0, "keep so many bytes of each packet; 0 is all")
@@ -62,7 +62,7 @@ Interfaces that come later are not captured.`,
 	return c
 }
 
-func (a *app) runCapture(ctx context.Context, dir string, p captureParams, file string, limits capture.Limits) (err error) {
+func (a *app) runCapture(ctx context.Context, dir string, p region.PlaceParams, file string, limits capture.Limits) (err error) {
 	var nics []captured
 	sockets, err := region.Call(ctx, dir, methodCapture, p, &nics)
 	if err != nil {

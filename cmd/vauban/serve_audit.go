@@ -78,7 +78,7 @@ func (w *world) auditPlace(ctx context.Context, v *netView, subnet string) (audi
 
 // audited is a view with the resources behind the region's names.
 func (w *world) audited(ctx context.Context, v *netView) (*audit.World, error) {
-	out := &audit.World{World: w.model(v), Internet: fabric.Place{Kind: fabric.AtHost, ID: clientHost}, Stranger: strangerAddr.String(), StrangerPort: 443}
+	out := &audit.World{World: w.model(v), Internet: fabric.Place{Kind: fabric.AtHost, ID: clientHost}, Stranger: strangerAddr.String(), StrangerPort: 443, Policies: w.accounts.policies}
 	hosts, uses, err := w.dataPlanes(ctx)
 	if err != nil {
 		return nil, err

@@ -10,12 +10,6 @@ import (
 	"vauban.dev/region"
 )
 
-// captureParams name interfaces: one, those of a compute node, or all of a subnet.
-type captureParams struct {
-	region.PlaceParams
-	NIC string `json:"nic,omitempty"` // its resource id, or its name
-}
-
 // captured is an interface whose packets are seen.
 type captured struct {
 	NIC       string   `json:"nic"`
@@ -27,7 +21,7 @@ const maxCaptured = 64
 
 // capture opens a packet socket in the namespace of each interface; the caller reads it.
 func (w *world) capture(ctx context.Context, r region.Request) (reply region.Reply, err error) {
-	var p captureParams
+	var p region.PlaceParams
 	if err := r.Decode(&p); err != nil {
 		return reply, err
 	}
@@ -69,45 +63,31 @@ func (w *world) packetSocket(nic string) (f *os.File, err error) {
 	return f, err
 }
 
-func (w *world) captureNICs(ctx context.Context, p captureParams) ([]fabric.NIC, error) {
-	var wanted func(v *fabric.VNet, n *fabric.NIC) bool
-	what := p.NIC
-	switch {
-	case p.NIC != "":
-		wanted = func(_ *fabric.VNet, n *fabric.NIC) bool {
-			return strings.EqualFold(n.ID, p.NIC) || !strings.Contains(p.NIC, "/") && strings.EqualFold(n.ID[strings.LastIndexByte(n.ID, '/')+1:], p.NIC)
-		}
-	case p.Subnet != "":
-		_, at, err := w.where(ctx, p.PlaceParams, false)
-		if err != nil {
-			return nil, err
-		}
-		what = strings.TrimSuffix(at.ID, execSuffix)
-		wanted = func(_ *fabric.VNet, n *fabric.NIC) bool { return strings.EqualFold(n.Subnet, what) }
-	default:
-		_, at, err := w.where(ctx, p.PlaceParams, false)
-		if err != nil {
-			return nil, err
-		}
-		what = at.ID
-		wanted = func(_ *fabric.VNet, n *fabric.NIC) bool { return n.ID == at.ID }
+// captureNICs are the interfaces of a place: the one that it is, or all of a subnet.
+func (w *world) captureNICs(ctx context.Context, p region.PlaceParams) ([]fabric.NIC, error) {
+	title, at, err := w.where(ctx, p, false)
+	if err != nil {
+		return nil, err
+	}
+	wanted := func(n *fabric.NIC) bool { return n.ID == at.ID }
+	if p.Subnet != "" {
+		subnet := strings.TrimSuffix(at.ID, execSuffix)
+		wanted = func(n *fabric.NIC) bool { return strings.EqualFold(n.Subnet, subnet) }
 	}
 	var out []fabric.NIC
 	t := w.sync.current.Load().topology
 	for i := range t.VNets {
 		for _, n := range t.VNets[i].NICs {
-			if n.Kind == fabric.Guest && wanted(&t.VNets[i], &n) {
+			if n.Kind == fabric.Guest && wanted(&n) {
 				out = append(out, n)
 			}
 		}
 	}
 	switch {
 	case len(out) == 0:
-		return nil, notFound("there is no interface to capture at %s", what)
-	case p.NIC != "" && len(out) > 1:
-		return nil, notFound("%d interfaces are called %q: write the resource id", len(out), p.NIC)
+		return nil, notFound("%s has no interface to capture", title)
 	case len(out) > maxCaptured:
-		return nil, badRequest("%s has %d interfaces, and %d can be captured at a time", what, len(out), maxCaptured)
+		return nil, badRequest("%s has %d interfaces, and %d can be captured at a time", title, len(out), maxCaptured)
 	}
 	return out, nil
 }

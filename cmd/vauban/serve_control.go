@@ -28,7 +28,7 @@ const (
 	methodDoctor   = "dns doctor" // doctorParams → doctor.Report
 	methodExplain  = "explain"    // explainParams → explain.Answer
 	methodProbe    = "probe"      // probeParams → reach.Result
-	methodCapture  = "capture"    // captureParams → []captured, and a packet socket for each
+	methodCapture  = "capture"    // region.PlaceParams → []captured, and a packet socket for each
 	methodAudit    = "audit"      // auditParams → []audit.Report
 	methodCounters = "counters"   // → []ruleCounter
 	methodNodes    = "nodes"      // → []machinelearning.NodeInfo

@@ -48,21 +48,21 @@ func effectiveGroups(w explain.World, s standing) any {
 		}
 		out = append(out, map[string]any{
 			"networkSecurityGroup": map[string]any{"id": g.ID}, "association": association,
-			"effectiveSecurityRules": effectiveRules(w.Topology, s.vnet, g), "tagMap": tagMap(w.Topology, s.vnet, g),
+			"effectiveSecurityRules": effectiveRules(w.Topology, s, g), "tagMap": tagMap(w.Topology, s, g),
 		})
 	}
 	return map[string]any{"value": out}
 }
 
 // tagMap is the prefixes of each service tag that a group names, VirtualNetwork always.
-func tagMap(t *fabric.Topology, vnet string, g *fabric.NSG) map[string][]string {
+func tagMap(t *fabric.Topology, s standing, g *fabric.NSG) map[string][]string {
 	out := map[string][]string{}
 	add := func(tags ...string) {
 		for _, tag := range tags {
 			if strings.EqualFold(tag, fabric.TagInternet) || strings.EqualFold(tag, fabric.TagLoadBalancer) {
 				continue
 			}
-			for _, p := range TagPrefixes(t, vnet, tag) {
+			for _, p := range tagPrefixes(t, s, tag) {
 				out[tag] = append(out[tag], p.String())
 			}
 		}

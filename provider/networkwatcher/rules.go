@@ -39,7 +39,7 @@ func (p *Provider) securityView(_ context.Context, w explain.World, q *viewQuest
 	for _, gate := range s.gates(fabric.Outbound) {
 		g := w.Topology.NSGs[gate.nsg]
 		assoc["defaultSecurityRules"] = defaultRules(g)
-		effective = append(effective, effectiveRules(w.Topology, s.vnet, g)...)
+		effective = append(effective, effectiveRules(w.Topology, s, g)...)
 	}
 	if effective != nil {
 		assoc["effectiveSecurityRules"] = effective
@@ -90,7 +90,7 @@ func access(allow bool) string {
 
 // effectiveRules are a group's rules in the order of their priorities, tags and lists spelled out
 // (Network REST: EffectiveNetworkSecurityRule). The platform's addresses are not shown.
-func effectiveRules(t *fabric.Topology, vnet string, g *fabric.NSG) []any {
+func effectiveRules(t *fabric.Topology, s standing, g *fabric.NSG) []any {
 	var out []any
 	rules := slices.Concat(g.Rules, fabric.DefaultRules())
 	slices.SortStableFunc(rules, func(a, b fabric.Rule) int { return a.Priority - b.Priority })
@@ -100,7 +100,7 @@ func effectiveRules(t *fabric.Topology, vnet string, g *fabric.NSG) []any {
 			"direction": r.Direction.String(), "priority": r.Priority, "protocol": effectiveProtocol(r.Protocol),
 		}
 		peers := func(side string, texts, groups []string) {
-			prefixes, expanded := effectivePeers(t, vnet, texts, groups)
+			prefixes, expanded := effectivePeers(t, s, texts, groups)
 			if len(prefixes) > 0 {
 				e[side+"AddressPrefix"] = prefixes[0]
 			}
@@ -147,7 +147,7 @@ func effectivePorts(texts []string) []string {
 
 // effectivePeers spells out what a side of a rule names; expanded are the prefixes of its tags and groups,
 // nil where nothing is to be spelled out.
-func effectivePeers(t *fabric.Topology, vnet string, texts, groups []string) (prefixes, expanded []string) {
+func effectivePeers(t *fabric.Topology, at standing, texts, groups []string) (prefixes, expanded []string) {
 	prefixes = []string{}
 	for _, s := range texts {
 		if s == "*" {
@@ -159,13 +159,13 @@ func effectivePeers(t *fabric.Topology, vnet string, texts, groups []string) (pr
 			continue
 		}
 		prefixes = append(prefixes, s)
-		for _, p := range TagPrefixes(t, vnet, s) {
+		for _, p := range tagPrefixes(t, at, s) {
 			expanded = append(expanded, p.String())
 		}
 	}
 	for _, v := range t.VNets {
 		for _, n := range v.NICs {
-			if v.ID == vnet && slices.ContainsFunc(n.ASGs, func(g string) bool { return slices.Contains(groups, g) }) {
+			if v.ID == at.vnet && slices.ContainsFunc(n.ASGs, func(g string) bool { return slices.Contains(groups, g) }) {
 				for _, a := range n.Addrs {
 					prefixes = append(prefixes, netip.PrefixFrom(a, 32).String())
 				}
@@ -175,26 +175,15 @@ func effectivePeers(t *fabric.Topology, vnet string, texts, groups []string) (pr
 	return prefixes, expanded
 }
 
-// TagPrefixes are the prefixes of a service tag in a VNet; nil for what is no tag.
-func TagPrefixes(t *fabric.Topology, vnet, tag string) []netip.Prefix {
-	i := slices.IndexFunc(t.VNets, func(v fabric.VNet) bool { return v.ID == vnet })
+// tagPrefixes are the prefixes of a service tag in the rules of an interface; nil for what is no tag.
+func tagPrefixes(t *fabric.Topology, at standing, tag string) []netip.Prefix {
 	switch {
-	case i < 0:
 	case strings.EqualFold(tag, fabric.TagVirtualNetwork):
-		out := slices.Clone(t.VNets[i].Prefixes)
-		for _, p := range t.VNets[i].Peerings {
-			if p.Access {
-				out = append(out, p.Prefixes...)
-			}
-		}
-		for _, g := range t.VNets[i].GatewayRoutes {
-			out = append(out, g.Prefix)
-		}
-		return append(out, netip.PrefixFrom(fabric.WireServer, 32))
+		return append(t.VirtualNetworkAt(at.subnet.ID), netip.PrefixFrom(fabric.WireServer, 32))
 	case strings.EqualFold(tag, fabric.TagLoadBalancer):
 		return []netip.Prefix{netip.PrefixFrom(fabric.WireServer, 32)}
 	case strings.EqualFold(tag, fabric.TagInternet):
-		return without(netip.MustParsePrefix("0.0.0.0/0"), slices.Concat(notInternet, t.VNets[i].Prefixes))
+		return without(netip.MustParsePrefix("0.0.0.0/0"), slices.Concat(notInternet, t.VirtualNetworkAt(at.subnet.ID)))
 	case t.Tags != nil:
 		p, _ := t.Tags.Prefixes(tag)
 		return slices.DeleteFunc(slices.Clone(p), func(p netip.Prefix) bool { return !p.Addr().Is4() })

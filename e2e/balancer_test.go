@@ -87,3 +87,43 @@ func TestLoadBalancer(t *testing.T) {
 		t.Errorf("explain says %+v", e)
 	}
 }
+
+// TestPublicFrontend: a public frontend is closed until a group opens the backend's own port, and the backend sees
+// the client itself.
+func TestPublicFrontend(t *testing.T) {
+	g := newGround(t, nil)
+	g.up()
+	w := g.network()
+	backend := g.serve("hub/jumpbox")
+	host, text, err := net.SplitHostPort(backend.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	net0 := w.group + "/providers/Microsoft.Network/"
+	lb, standard := net0+"loadBalancers/public", obj{"name": "Standard", "tier": "Regional"}
+	ip := w.put(net0+"publicIPAddresses/front", vNetwork, obj{"location": location, "sku": standard, "properties": obj{"publicIPAllocationMethod": "Static"}})
+	frontend := w.text(ip, "properties.ipAddress") + ":80"
+	ref := func(kind, name string) obj { return obj{"id": lb + "/" + kind + "/" + name} }
+	w.put(lb, vNetwork, obj{"location": location, "sku": standard, "properties": obj{
+		"frontendIPConfigurations": []obj{{"name": "front", "properties": obj{"publicIPAddress": obj{"id": net0 + "publicIPAddresses/front"}}}},
+		"backendAddressPools": []obj{{"name": "pool", "properties": obj{"virtualNetwork": obj{"id": w.vnet},
+			"loadBalancerBackendAddresses": []obj{{"name": "one", "properties": obj{"ipAddress": host}}}}}},
+		"loadBalancingRules": []obj{{"name": "rule", "properties": obj{"protocol": "Tcp", "frontendPort": 80, "backendPort": port, "disableOutboundSnat": true,
+			"frontendIPConfiguration": ref("frontendIPConfigurations", "front"), "backendAddressPool": ref("backendAddressPools", "pool")}}},
+	}})
+	if e := g.explain("internet", "tcp", frontend); e.Allowed || e.Rule == nil || e.Rule.Rule != "DenyAllInBound" {
+		t.Errorf("closed, explain says %+v", e)
+	}
+	g.reaches("internet", "tcp", frontend, "dropped")
+	allow := net0 + "networkSecurityGroups/jumpbox/securityRules/public"
+	// The frontend's port says nothing to the group, nor another address than the client's own.
+	w.put(allow, vNetwork, obj{"properties": rule("public", 100, "Inbound", "Allow", "Tcp", "Internet", "*", "80")["properties"]})
+	g.reaches("internet", "tcp", frontend, "dropped")
+	w.put(allow, vNetwork, obj{"properties": rule("public", 100, "Inbound", "Allow", "Tcp", "203.0.113.10", host, text)["properties"]})
+	g.reaches("internet", "tcp", frontend, "answered")
+	g.reaches("other/default", "tcp", frontend, "dropped") // another client
+}

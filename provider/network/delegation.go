@@ -222,6 +222,20 @@ func serviceLinks(tx *rp.Tx, subnet arm.ID) ([]serviceLink, error) {
 	return links, nil
 }
 
+// shownLinks are the service association links of a subnet as answers show them.
+func shownLinks(tx *rp.Tx, s *rp.Resource[Subnet]) ([]map[string]any, error) {
+	vnet, err := rp.Get[VNet](tx, s.ID.Parent())
+	if err != nil {
+		return nil, err
+	}
+	links, err := serviceLinks(tx, s.ID)
+	var list []map[string]any
+	for _, l := range links {
+		list = append(list, l.show(s.ETag, vnet.Location))
+	}
+	return list, err
+}
+
 // networkPolicies is what a service asks for in its subnet before it puts something there, and after it took
 // the last away (Network REST: Subnets, Prepare and Unprepare Network Policies). Beyond its delegation there is
 // nothing to prepare: services here make no intent policies.

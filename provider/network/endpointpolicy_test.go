@@ -124,6 +124,7 @@ func TestDelegation(t *testing.T) {
 	links := r.get(vnet + "/subnets/a/ServiceAssociationLinks")
 	r.want(links, "value.0.name", "acisal")
 	r.want(links, "value.0.properties.linkedResourceType", aci)
+	r.want(r.get(vnet), "properties.subnets.0.properties.serviceAssociationLinks.0.id", vnet+"/subnets/a/serviceAssociationLinks/acisal")
 	r.want(r.get(vnet+"/subnets/b/serviceAssociationLinks"), "value.0", nil)
 	r.refused(http.MethodPut, vnet+"/subnets/a", subnetBody("a", "10.0.0.0/24", ""), "SubnetMissingRequiredDelegation")
 	if err := r.update(func(tx *rp.Tx) error { return r.ReleaseNIC(tx, "group1") }); err != nil {

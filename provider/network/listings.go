@@ -108,14 +108,6 @@ func listServiceLinks(_ context.Context, tx *rp.Tx, path, _ map[string]string, _
 	if err != nil {
 		return nil, err
 	}
-	vnet, err := rp.Get[VNet](tx, s.ID.Parent())
-	if err != nil {
-		return nil, err
-	}
-	links, err := serviceLinks(tx, s.ID)
-	value := []any{}
-	for _, l := range links {
-		value = append(value, l.show(s.ETag, vnet.Location))
-	}
-	return list(value), err
+	links, err := shownLinks(tx, s)
+	return list(links), err
 }

@@ -362,6 +362,9 @@ func admitPeeredSpace(tx *rp.Tx, new, old *rp.Resource[VNet]) error {
 		if err != nil || remote == nil {
 			return err
 		}
+		if common, err := overlapping(new, *p.Properties.RemoteSpace); err != nil || common != "" { // though the other may have given it up
+			return refuseOr(err, bad("VnetAddressSpacesOverlap", "Address space of virtual network %s overlaps with that which peering %s has of %s. Overlapping address prefixes: %s. Synchronise the peering first if the other has changed.", new.ID, p.ID, remote.ID, common))
+		}
 		s := sides{own: new, remote: remote}
 		if s.theirs, err = rp.List[Peering](tx, PeeringType, remote.ID); err != nil {
 			return err

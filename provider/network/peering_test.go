@@ -173,6 +173,9 @@ func TestPeeringRefusals(t *testing.T) {
 	}
 	r.refused(http.MethodPut, hub+"/virtualNetworkPeerings/p", peeringBody(third, ""), "VnetAddressSpaceOverlapsWithAlreadyPeeredVnet")
 	r.refused(http.MethodPut, hub, `{"location":"westeurope","properties":{"addressSpace":{"addressPrefixes":["10.0.0.0/16","10.1.0.0/24"]}}}`, "VnetAddressSpacesOverlap")
+	r.delete(spoke + "/subnets/a") // what the other gave up is this one's only after a synchronisation
+	r.put(spoke, `{"location":"northeurope","properties":{"addressSpace":{"addressPrefixes":["10.8.0.0/16"]}}}`)
+	r.refused(http.MethodPut, hub, `{"location":"westeurope","properties":{"addressSpace":{"addressPrefixes":["10.0.0.0/16","10.1.0.0/24"]}}}`, "VnetAddressSpacesOverlap")
 	r.denied = "Microsoft.Network/virtualNetworks/peer/action"
 	e = r.refused(http.MethodPut, back, peeringBody(hub, ""), "LinkedAuthorizationFailed")
 	if e.Status != 403 || !strings.Contains(e.Message, hub) {

@@ -27,6 +27,8 @@ type Subnet struct {
 
 	IPConfigurations []Ref `json:"ipConfigurations,omitempty" rp:"readonly"`
 	PrivateEndpoints []Ref `json:"privateEndpoints,omitempty" rp:"readonly"`
+	// ServiceLinks are the service association links: a service's resources stand in the subnet.
+	ServiceLinks []map[string]any `json:"serviceAssociationLinks,omitempty" rp:"readonly"`
 }
 
 // prefixes are the subnet's prefixes, whichever property has them.
@@ -311,7 +313,12 @@ func presentSubnet(_ context.Context, tx *rp.Tx, r *rp.Resource[Subnet]) error {
 			r.Properties.PrivateEndpoints = append(r.Properties.PrivateEndpoints, ref)
 		}
 	}
-	return nil
+	r.Properties.ServiceLinks = nil
+	if r.Properties.delegatedTo() == "" {
+		return nil
+	}
+	r.Properties.ServiceLinks, err = shownLinks(tx, r)
+	return err
 }
 
 func (p *Provider) releaseSubnet(_ context.Context, tx *rp.Tx, r *rp.Resource[Subnet]) error {

@@ -2,6 +2,7 @@ package fabric
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -94,21 +95,40 @@ func (w *walk) balance(v *VNet, b *LoadBalancer, f *Frontend) bool {
 		return w.toBackend(v, f, rule, up[0])
 	}
 	w.step(rule, fmt.Sprintf("chooses one of %d backends", len(up)), RuleRef{}, Allowed)
-	var refused *Explanation
-	for _, t := range up {
-		way := *w
-		way.e.Steps = slices.Clone(w.e.Steps)
-		way.toBackend(v, f, rule, t)
-		way.e.Source = way.p.Source
-		w.e.Either = append(w.e.Either, way.e)
-		if way.e.Verdict == Denied && refused == nil {
-			refused = &w.e.Either[len(w.e.Either)-1]
+	return w.choose(len(up), func(way *walk, i int) { way.toBackend(v, f, rule, up[i]) })
+}
+
+// balancedHop is the way to one of the appliances behind an internal load balancer that is the next hop.
+func (w *walk) balancedHop(v *VNet, r *EffectiveRoute) bool {
+	u := w.t.vnet(r.VNet)
+	w.step(r.Appliance.String(), fmt.Sprintf("the load balancer's frontend stands for %d appliances", len(r.Balanced)), RuleRef{}, Allowed)
+	return w.choose(len(r.Balanced), func(way *walk, i int) {
+		if u.ID != v.ID {
+			way.toPeer(v, u.ID, u.nic(r.Balanced[i]))
+			return
 		}
+		way.hand(v, u.nic(r.Balanced[i]))
+	})
+}
+
+// choose follows the flow on each of several ways; it is allowed only if all of them allow it.
+func (w *walk) choose(n int, on func(way *walk, i int)) bool {
+	if n == 1 {
+		on(w, 0)
+		return false
 	}
-	one := w.e.Either[0]
-	if refused != nil {
-		one = *refused
+	for i := range n {
+		way := *w
+		way.e.Steps, way.e.Either = slices.Clone(w.e.Steps), nil
+		way.passed, way.crossed = maps.Clone(w.passed), maps.Clone(w.crossed)
+		on(&way, i)
+		way.e.Source = way.p.Source
+		if way.e.Either == nil {
+			way.e.Either = []Explanation{way.e}
+		}
+		w.e.Either = append(w.e.Either, way.e.Either...)
 	}
+	one := &w.e.Either[max(0, slices.IndexFunc(w.e.Either, func(e Explanation) bool { return e.Verdict == Denied }))]
 	w.e.Verdict, w.e.By, w.e.Namespace, w.e.Destination, w.e.Steps = one.Verdict, one.By, one.Namespace, one.Destination, one.Steps
 	return false
 }

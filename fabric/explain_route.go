@@ -32,6 +32,8 @@ func (w *walk) route(v *VNet, n *NIC) bool {
 		return w.leave(v, n)
 	case r.Source == DefaultRoute:
 		return w.deny(v.ID, "the system route for this address is None", FabricRule(RuleNoRoute))
+	case len(r.Balanced) > 0:
+		return w.balancedHop(v, &r)
 	case r.NIC != "" && r.VNet != v.ID:
 		return w.toPeer(v, r.VNet, w.t.vnet(r.VNet).nic(r.NIC))
 	case r.NIC != "":
@@ -155,6 +157,9 @@ func (t *Topology) candidates(v *VNet, s *Subnet, dst netip.Addr) (out []Effecti
 				}
 			}
 			r.passTo(at, func(n *NIC) bool { return slices.Contains(n.Addrs, u.Appliance) })
+			if at.nicAt(u.Appliance) == nil {
+				r.balanceAmong(t, at)
+			}
 		case HopGateway:
 			at := v
 			for _, side := range slices.Backward(t.sides(v)) {
@@ -188,6 +193,25 @@ func (r *EffectiveRoute) passTo(v *VNet, is func(*NIC) bool) {
 			}
 		}
 	}
+}
+
+// balanceAmong makes the backends of an internal load balancer the next hop, if the appliance's address is a
+// frontend with a rule for all ports.
+func (r *EffectiveRoute) balanceAmong(t *Topology, at *VNet) {
+	for i := range at.NICs {
+		n := &at.NICs[i]
+		behind := slices.ContainsFunc(t.LoadBalancers, func(b LoadBalancer) bool {
+			return b.VNet == at.ID && slices.ContainsFunc(b.Rules, func(x BalancingRule) bool {
+				return x.Port == 0 &&
+					slices.ContainsFunc(b.Frontends, func(f Frontend) bool { return f.ID == x.Frontend && f.Subnet != "" && f.Addr == r.Appliance }) &&
+					slices.ContainsFunc(x.Backends, func(m Backend) bool { return m.NIC == n.ID && !m.Down })
+			})
+		})
+		if behind && n.Forwarding && n.Kind == Guest {
+			r.VNet, r.Balanced = at.ID, append(r.Balanced, n.ID)
+		}
+	}
+	slices.Sort(r.Balanced)
 }
 
 // gatewayID is the NIC of the VNet's gateway: of several the one with the first id.

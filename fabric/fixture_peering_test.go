@@ -37,7 +37,7 @@ func (c *chance) link(t *Topology) {
 				prefix := pick(c, "10.0.0.0/9", "192.168.0.0/16", "172.16.5.0/24", "0.0.0.0/0", "10.21.3.0/24", "20.1.0.0/16")
 				n := v.nic(pick(c, f...).ID)
 				v.GatewayRoutes = append(v.GatewayRoutes, GatewayRoute{Prefix: netip.MustParsePrefix(prefix), NIC: n.ID})
-				if n.Tunnels == nil && c.IntN(3) > 0 {
+				if n.Tunnels == nil && prefix != "0.0.0.0/0" && c.IntN(3) > 0 {
 					n.Tunnels = []Tunnel{{Name: n.ID + "-tunnel", Prefixes: prefixes(prefix)}}
 				}
 			}

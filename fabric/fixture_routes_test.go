@@ -80,6 +80,10 @@ func (c *chance) userRoute(name string, of, v *VNet) UserRoute {
 			n = pick(c, f...)
 		}
 		u.Appliance = pick(c, n.Addrs...)
+		if c.IntN(5) == 0 { // the first frontend of the VNet's load balancer
+			b := n.Addrs[0].As4()
+			u.Appliance = netip.AddrFrom4([4]byte{b[0], b[1], 0, 99})
+		}
 	}
 	return u
 }

@@ -291,7 +291,7 @@ func (n *table_) line(line string, f *frame) (r result) {
 				return result{}
 			}
 		case "meta":
-			if t.peek() == "mark" && t.left[1] != "vmap" && t.left[2] != "iifname" {
+			if t.peek() == "mark" && t.left[1] != "vmap" && t.left[2] != "iifname" && t.left[2] != "symhash" {
 				t.next()
 				if !t.mark(&f.mark, f.conn) {
 					return result{}
@@ -520,9 +520,26 @@ func (t *tokens) number() uint64 {
 	return n
 }
 
+// symmetric is a hash of the packet's flow, the same for both directions.
+func (f *frame) symmetric() uint64 {
+	ends := []string{fmt.Sprint(f.Source, f.SourcePort), fmt.Sprint(f.Destination, f.DestinationPort)}
+	slices.Sort(ends)
+	hash := fnv.New64a()
+	fmt.Fprint(hash, ends, f.Protocol)
+	return hash.Sum64() >> 7
+}
+
 // setMark is `meta mark set FIELD map @name`; it ends the rule where the map has no such element.
 func (t *tokens) setMark(f *frame, n *table_) bool {
 	t.skip("mark", "set")
+	if t.peek() == "symhash" {
+		t.skip("symhash", "mod")
+		of := t.number()
+		t.skip("map")
+		to, _ := n.lookup(t.operand(), fmt.Sprint(f.symmetric()%of))
+		f.mark = (&tokens{[]string{to}}).number()
+		return true
+	}
 	value, ok := f.value(t.next(), n)
 	t.skip("map")
 	to, found := n.element(t.next(), value)

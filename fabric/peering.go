@@ -136,8 +136,13 @@ func (t *Topology) remoteHops(v *VNet) []remoteHop {
 			continue
 		}
 		for _, r := range table.Routes {
-			if u, n := t.hopAt(v, peers, r.Appliance); r.Hop == HopAppliance && u.ID != v.ID {
-				add(u, n)
+			u, n := t.hopAt(v, peers, r.Appliance)
+			if r.Hop != HopAppliance || u.ID == v.ID {
+				continue
+			}
+			add(u, n)
+			for _, m := range t.balancedHops(u, r.Appliance) {
+				add(u, m)
 			}
 		}
 	}
@@ -159,6 +164,30 @@ func (t *Topology) hopAt(v *VNet, peers []peer, a netip.Addr) (*VNet, *NIC) {
 		}
 	}
 	return v, nil
+}
+
+// balancedHops are the forwarding NICs behind a private frontend of a VNet's load balancers: the healthy
+// backends of its rule for all ports, by id.
+// https://learn.microsoft.com/azure/load-balancer/load-balancer-ha-ports-overview
+func (t *Topology) balancedHops(v *VNet, frontend netip.Addr) (out []*NIC) {
+	for i := range t.LoadBalancers {
+		b := &t.LoadBalancers[i]
+		for _, f := range b.Frontends {
+			for j := range b.Rules {
+				x := &b.Rules[j]
+				if b.VNet != v.ID || f.Addr != frontend || f.Subnet == "" || x.Frontend != f.ID || x.Port != 0 {
+					continue
+				}
+				for _, m := range x.healthy() {
+					if n := v.nic(m.NIC); n != nil && n.forwards() && !slices.Contains(out, n) {
+						out = append(out, n)
+					}
+				}
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b *NIC) int { return compareText(a.ID, b.ID) })
+	return out
 }
 
 // peerings adds what leads to other VNets, and from them to this one's forwarding NICs.

@@ -37,6 +37,9 @@ type EffectiveRoute struct {
 	// forward, and packets are dropped (HopAppliance, HopGateway). NIC of a HopEndpoint is the endpoint.
 	Appliance netip.Addr
 	NIC       string
+	// Balanced are the NICs that share what comes to Appliance where that is the frontend of an internal load
+	// balancer with a rule for all ports: its healthy backends that may forward.
+	Balanced []string
 	// Active: no other route takes precedence for the whole prefix. Packets follow the active route
 	// with the longest prefix.
 	Active bool
@@ -188,6 +191,9 @@ func (f *routeFinder) user() {
 			r.Appliance = u.Appliance
 			at, n := f.t.hopAt(f.v, f.peers, u.Appliance)
 			f.via(&r, at, n)
+			for _, m := range f.t.balancedHops(at, u.Appliance) {
+				r.VNet, r.Balanced = at.ID, append(r.Balanced, m.ID)
+			}
 		case HopGateway:
 			at, n := f.nextGateway()
 			f.via(&r, at, n)

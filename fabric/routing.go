@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"vauban.dev/fabric/internal/interval"
 )
@@ -32,6 +33,9 @@ type routed struct {
 	routes  []Route
 	refused []refusal
 	ifaces  []string // whose packets take it
+	// A subnet with a load balancer as next hop has several tables, which differ in the backend. Packets
+	// take one by a hash of their flow that is the same for both directions.
+	of, among int
 }
 
 // refusal are addresses that routes lead nowhere, and the rule that counts their packets.
@@ -44,14 +48,22 @@ type refusal struct {
 func (r *router) routes() {
 	names := map[string]*routed{}
 	for _, s := range r.subnets {
-		table := r.subnetTable(s)
+		var ifaces []string
 		for i := range r.v.NICs {
 			if n := &r.v.NICs[i]; n.Kind == Guest && n.Subnet == s.ID {
-				table.ifaces = append(table.ifaces, NICNS(n.ID))
+				ifaces = append(ifaces, NICNS(n.ID))
 			}
 		}
-		if len(table.routes) > 0 && len(table.ifaces) > 0 {
-			names[s.ID] = table
+		if ifaces == nil {
+			continue
+		}
+		active := activeRoutes(r.t, r.v, s)
+		among := variants(active)
+		for i := range among {
+			if table := r.subnetTable(active, i); len(table.routes) > 0 {
+				table.ifaces, table.of, table.among = ifaces, i, among
+				names[fmt.Sprintf("%s\x00%d", s.ID, i)] = table
+			}
 		}
 	}
 	r.arrivals(names)
@@ -65,9 +77,28 @@ func (r *router) routes() {
 	}
 }
 
-// subnetTable writes a subnet's effective routes, as far as they differ from what the router does anyway.
-func (r *router) subnetTable(s *Subnet) *routed {
-	active := activeRoutes(r.t, r.v, s)
+// maxVariants bounds the tables of a subnet.
+const maxVariants = 60
+
+// variants is how many tables the routes need, so that each load balancer's backends have equal shares: as far
+// as that is possible.
+func variants(active []EffectiveRoute) int {
+	n := 1
+	for i := range active {
+		if m := len(active[i].Balanced); m > 0 {
+			a, b := n, m
+			for b != 0 {
+				a, b = b, a%b
+			}
+			n = min(n/a*m, maxVariants)
+		}
+	}
+	return n
+}
+
+// subnetTable writes a subnet's routes, as far as they differ from what the router does anyway, for one of
+// its variants.
+func (r *router) subnetTable(active []EffectiveRoute, variant int) *routed {
 	out := &routed{}
 	var own []netip.Prefix // prefixes that the table decides about
 	refused := map[netip.Prefix]RuleRef{}
@@ -76,7 +107,7 @@ func (r *router) subnetTable(s *Subnet) *routed {
 		if slices.ContainsFunc(platformPrefixes(), func(p netip.Prefix) bool { return covers(p, e.Prefix) }) {
 			continue
 		}
-		if route, ok := r.hop(e); ok {
+		if route, ok := r.hop(e, variant); ok {
 			out.routes = append(out.routes, route)
 			own = append(own, e.Prefix)
 			if route.Dev == loopback {
@@ -118,8 +149,13 @@ func platformPrefixes() []netip.Prefix { return prefixes("168.63.129.16/32", "16
 
 // hop is the route of a subnet's table for an effective route; ok is false where the router's own routes
 // do the same.
-func (r *router) hop(e *EffectiveRoute) (route Route, ok bool) {
+func (r *router) hop(e *EffectiveRoute, variant int) (route Route, ok bool) {
 	route = Route{Type: "unicast", Dst: e.Prefix, Dev: loopback}
+	nic, via := e.NIC, e.Appliance
+	if n := len(e.Balanced); n > 0 {
+		nic = e.Balanced[variant%n]
+		via = r.t.vnet(e.VNet).nic(nic).Addrs[0]
+	}
 	switch {
 	case e.Source == DefaultRoute:
 		return Route{}, false
@@ -127,10 +163,10 @@ func (r *router) hop(e *EffectiveRoute) (route Route, ok bool) {
 		return Route{}, false
 	case e.Hop == HopInternet && interval.Of(e.Prefix).SubsetOf(neverPublic().Union(r.scope.space)):
 		return route, true // nothing there: not on the internet
-	case (e.Hop == HopAppliance || e.Hop == HopGateway) && e.NIC != "":
-		route.Via, route.Dev = e.Appliance, NICNS(e.NIC)
+	case (e.Hop == HopAppliance || e.Hop == HopGateway) && nic != "":
+		route.Via, route.Dev = via, NICNS(nic)
 		if e.VNet != r.v.ID {
-			route.Dev = ApplianceInterface(r.v.ID, e.NIC)
+			route.Dev = ApplianceInterface(r.v.ID, nic)
 			route.Via = r.plan.links[route.Dev].to
 		}
 	case e.Hop == HopInternet:
@@ -204,8 +240,13 @@ func (r *router) routeMarking() string {
 		return "accept"
 	}
 	var marks, refusals []string
+	spread := map[string][]string{} // marks of the variants, by interface
 	for _, t := range r.routed {
 		for _, name := range t.ifaces {
+			if t.among > 1 {
+				spread[name] = append(spread[name], fmt.Sprintf("%d : %#x", t.of, t.mark))
+				continue
+			}
 			marks = append(marks, fmt.Sprintf("%q : %#x", name, t.mark))
 		}
 		if chain := r.refusals(t); chain != "" {
@@ -215,8 +256,24 @@ func (r *router) routeMarking() string {
 	slices.Sort(marks)
 	r.mapping("routed", "ifname : mark", marks)
 	r.mapping("refused", "mark : verdict", refusals)
-	r.chain("admit", "meta mark set iifname map @routed", "accept")
+	lines := []string{"meta mark set iifname map @routed"}
+	if len(spread) > 0 {
+		r.mapping("balanced", "ifname : verdict", r.spreads(spread))
+		lines = append(lines, "iifname vmap @balanced")
+	}
+	r.chain("admit", append(lines, "accept")...)
 	return "goto admit"
+}
+
+// spreads writes the choice among the tables of subnets that have several.
+func (r *router) spreads(marks map[string][]string) (elements []string) {
+	for _, name := range slices.Sorted(maps.Keys(marks)) {
+		of := marks[name]
+		slices.Sort(of)
+		chain := r.list("n", []string{fmt.Sprintf("meta mark set symhash mod %d map { %s } accept", len(of), strings.Join(of, ", "))})
+		elements = append(elements, fmt.Sprintf("%q : goto %s", name, chain))
+	}
+	return elements
 }
 
 // refusals writes the chain that drops what a table routes to lo, each route with its counter.

@@ -54,6 +54,10 @@ func (g *generator) route(name string, of, v *fabric.VNet) fabric.UserRoute {
 			}
 		}
 		u.Appliance = pick(g, n.Addrs...)
+		if g.chance(20) { // a frontend for all ports
+			b := n.Addrs[0].As4()
+			u.Appliance = netip.AddrFrom4([4]byte{b[0], b[1], 0, 100})
+		}
 	}
 	return u
 }
@@ -173,5 +177,69 @@ func TestAppliance(t *testing.T) {
 			}
 			running.Close()
 		})
+	}
+}
+
+// Two stateful appliances behind an internal load balancer share connections, each with both directions of its
+// own; when one is not healthy, the other has all new ones.
+func TestBalancedAppliances(t *testing.T) {
+	topology := func(down bool) *fabric.Topology {
+		topo := testTopology()
+		v := &topo.VNets[0]
+		rule := fabric.BalancingRule{ID: "ha", Frontend: "in", Protocol: fabric.AnyProtocol}
+		for i, id := range []string{"appliance-1", "appliance-2"} {
+			a := addr(fmt.Sprintf("10.0.5.%d", 11+i))
+			v.NICs = append(v.NICs, fabric.NIC{ID: id, Subnet: "public", Addrs: []netip.Addr{a}, Forwarding: true})
+			rule.Backends = append(rule.Backends, fabric.Backend{NIC: id, Addr: a, Down: down && i == 0})
+		}
+		v.Subnets[4].NSG = ""
+		topo.LoadBalancers = []fabric.LoadBalancer{{ID: "lb", VNet: vnet1, Frontends: []fabric.Frontend{{ID: "in", Subnet: "public", Addr: addr("10.0.5.10")}},
+			Rules: []fabric.BalancingRule{rule}}}
+		topo.RouteTables = map[string]*fabric.RouteTable{}
+		for i, prefix := range map[int]string{0: "10.0.4.0/24", 3: "10.0.1.0/24"} {
+			id := fmt.Sprint("table-", i)
+			topo.RouteTables[id] = &fabric.RouteTable{ID: id, Routes: []fabric.UserRoute{{Name: "ha", Prefix: prefix, Hop: fabric.HopAppliance, Appliance: addr("10.0.5.10")}}}
+			v.Subnets[i].RouteTable = id
+		}
+		return topo
+	}
+	d := newTestDriver(t, Config{})
+	apply(t, d, compile(t, topology(false)))
+	const stateful = "table inet stateful {\ncounter new { }\nchain forward { type filter hook forward priority 0; policy drop; ct state established accept; tcp flags & (syn | ack) == syn counter name new accept; }\n}\n"
+	seen := func(id string) string {
+		out, err := d.runNFT(t.Context(), d.space(fabric.NICNS(id)), "", "list", "counter", "inet", "stateful", "new")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	for _, id := range []string{"appliance-1", "appliance-2"} {
+		if _, err := d.runNFT(t.Context(), d.space(fabric.NICNS(id)), stateful, "-f", "-"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	echo(t, listen(t, d, nic(lone1), "10.0.4.4:80"))
+	connect := func(n int) {
+		t.Helper()
+		for range n {
+			c, err := patient(t, d, nic(web1), "10.0.4.4:80")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := say(c, "hello"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	none := seen("appliance-1")
+	connect(24)
+	if seen("appliance-1") == none || seen("appliance-2") == none {
+		t.Errorf("one appliance has seen all connections: %s %s", seen("appliance-1"), seen("appliance-2"))
+	}
+	apply(t, d, compile(t, topology(true)))
+	before := seen("appliance-1")
+	connect(12)
+	if now := seen("appliance-1"); now != before {
+		t.Errorf("new connections came to an appliance that is down: %s", now)
 	}
 }

@@ -65,7 +65,7 @@ func TestReadBack(t *testing.T) {
 		set(fabric.MapObject, "marks", "type ifname : mark", `"n1" : 0x101`, `"n2" : 258`),
 		chain("forms",
 			"ct state established,related accept", "ct state { new, untracked } accept", "ct state invalid drop", "ct state new accept",
-			"ct mark 0x1 accept", "ct mark set meta mark", "meta mark set 0x101", "meta mark set iifname map @marks", "ct mark set ct mark | 0x10000", "ct mark set ct mark or 0x1 accept", "ct mark and 0x1 == 0x1 accept", "meta l4proto 6 ip saddr 10.0.0.1 ip daddr 10.0.0.0/24 th sport 1-2 th dport { 3, 4-6 } accept", "meta l4proto 6 ip saddr 10.0.0.1 ip daddr 10.0.0.2 th sport 1 th dport 3 accept", "meta l4proto 1 ip saddr 10.0.0.1 ip daddr 10.0.0.2 accept",
+			"ct mark 0x1 accept", "ct mark set meta mark", "meta mark set 0x101", "meta mark set iifname map @marks", "meta mark set symhash mod 2 map { 0 : 0x12, 1 : 0x13 } accept", "ip ttl < 4 drop", "ct state new iifname vmap @gotos", "ct mark set ct mark | 0x10000", "ct mark set ct mark or 0x1 accept", "ct mark and 0x1 == 0x1 accept", "meta l4proto 6 ip saddr 10.0.0.1 ip daddr 10.0.0.0/24 th sport 1-2 th dport { 3, 4-6 } accept", "meta l4proto 6 ip saddr 10.0.0.1 ip daddr 10.0.0.2 th sport 1 th dport 3 accept", "meta l4proto 1 ip saddr 10.0.0.1 ip daddr 10.0.0.2 accept",
 			"ip saddr 10.0.0.0/24 ip daddr 10.0.1.0/24 accept", "ip saddr 10.0.0.0-10.0.0.255 ip daddr 10.0.1.0-10.0.1.255 accept", "ip saddr 0.0.0.0-127.255.255.255 accept", `counter name "k" log prefix "k" group 5 snaplen 128 drop`, `iifname "lo" accept`, `oifname "lo" fib daddr type != local accept`,
 			"meta mark & 0xff == 0x1 accept", "ct direction reply accept", "ct status dnat accept",
 			"iifname . ip saddr @pairs accept", `iifname . ip saddr != @pairs counter name "k" drop`,

@@ -91,7 +91,7 @@ type Finding struct {
 	Code  Code     `json:"code"`
 	What  string   `json:"what"`
 	Where string   `json:"where"`              // id of the resource to change, or that lacks something
-	VNet  string   `json:"vnet,omitempty"`     // the network that suffers from it
+	VNets []string `json:"vnets,omitempty"`    // the networks that suffer from it
 	Name  string   `json:"name,omitempty"`     // a name that it concerns
 	Today string   `json:"today,omitempty"`    // what that name resolves to there now
 	Why   string   `json:"why"`                // what comes of it
@@ -115,7 +115,7 @@ type Report struct {
 
 // Examine looks at everything. Findings are in the order of their codes' meaning, then of their places.
 func Examine(r Region) Report {
-	x := &examination{Region: r, vnets: map[string]*fabric.VNet{}, zones: map[string]dns.Zone{}, seen: map[string]bool{}}
+	x := &examination{Region: r, vnets: map[string]*fabric.VNet{}, zones: map[string]dns.Zone{}}
 	for i := range r.Topology.VNets {
 		x.vnets[r.Topology.VNets[i].ID] = &r.Topology.VNets[i]
 	}
@@ -128,7 +128,7 @@ func Examine(r Region) Report {
 	x.doubled()
 	x.traps()
 	slices.SortStableFunc(x.found, func(a, b Finding) int {
-		return cmp.Or(cmp.Compare(a.Code, b.Code), cmp.Compare(a.Where, b.Where), cmp.Compare(a.VNet, b.VNet), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(a.Code, b.Code), cmp.Compare(a.Where, b.Where), slices.Compare(a.VNets, b.VNets), cmp.Compare(a.Name, b.Name))
 	})
 	if x.found == nil {
 		x.found = []Finding{}
@@ -140,7 +140,7 @@ func Examine(r Region) Report {
 func (r Report) Of(vnet string) Report {
 	out := Report{Findings: []Finding{}, Forwarders: []Forwarder{}}
 	for _, f := range r.Findings {
-		if strings.EqualFold(f.VNet, vnet) {
+		if slices.ContainsFunc(f.VNets, func(v string) bool { return strings.EqualFold(v, vnet) }) {
 			out.Findings = append(out.Findings, f)
 		}
 	}
@@ -157,16 +157,29 @@ type examination struct {
 	vnets map[string]*fabric.VNet
 	zones map[string]dns.Zone // by id
 	found []Finding
-	seen  map[string]bool
 }
 
-// add notes a finding once for its code, place, network and name.
+// add notes a finding, once for its code, place and name where the name is the same today; the networks that
+// suffer from it gather.
 func (x *examination) add(f Finding) {
-	key := strings.Join([]string{string(f.Code), f.Where, f.VNet, f.Name}, "\n")
-	if !x.seen[key] {
-		x.seen[key] = true
-		x.found = append(x.found, f)
+	for i := range x.found {
+		o := &x.found[i]
+		if o.Code != f.Code || o.Where != f.Where || o.Name != f.Name || o.Today != f.Today {
+			continue
+		}
+		o.VNets, o.Do = union(o.VNets, f.VNets), union(o.Do, f.Do)
+		return
 	}
+	x.found = append(x.found, f)
+}
+
+func union(a, b []string) []string {
+	for _, s := range b {
+		if !slices.Contains(a, s) {
+			a = append(a, s)
+		}
+	}
+	return a
 }
 
 // linkOf is the link of a VNet to a zone of this name, nil if there is none.

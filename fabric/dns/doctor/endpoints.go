@@ -58,7 +58,7 @@ func (x *examination) addresses(vnet, target string, need Need) (list []netip.Ad
 // diagnose says why a name is not what it should be for the machines of a VNet, whose resolver is that of
 // another or of the same.
 func (x *examination) diagnose(vnet, resolver string, e Endpoint, need Need) {
-	f := Finding{VNet: vnet, Name: need.host(), Today: x.today(resolver, need.host())}
+	f := Finding{VNets: []string{vnet}, Name: need.host(), Today: x.today(resolver, need.host())}
 	link := x.linkOf(resolver, need.Zone)
 	if link == nil {
 		x.add(x.unlinked(f, resolver, e, need))
@@ -97,7 +97,7 @@ func (x *examination) diagnose(vnet, resolver string, e Endpoint, need Need) {
 	x.add(f)
 	if set == nil && link.Redirect {
 		x.add(Finding{
-			Code: FallbackHidesRecord, Where: link.ID, VNet: vnet, Name: need.host(), Today: f.Today,
+			Code: FallbackHidesRecord, Where: link.ID, VNets: f.VNets, Name: need.host(), Today: f.Today,
 			What: fmt.Sprintf("the link %s has the resolution policy NxDomainRedirect, so that nobody notices the missing record %s", link.ID, need.Name),
 			Why:  "connections leave by the public way instead of failing, as long as the service's firewall lets them",
 			Do:   []string{az(link.ID, "network private-dns link vnet update --resolution-policy Default", "zone-name", "name")},
@@ -112,8 +112,13 @@ func (x *examination) unlinked(f Finding, resolver string, e Endpoint, need Need
 	if len(zones) == 0 {
 		f.Code, f.Where = ZoneMissing, e.ID
 		f.What = fmt.Sprintf("private endpoint %s needs the private DNS zone %s, which does not exist", e.ID, need.Zone)
+		f.VNets, f.Today = []string{e.VNet}, x.today(e.VNet, need.host()) // once, for all networks that would be linked
 		zone := beside(e.ID, "privateDnsZones/"+need.Zone)
-		f.Do = []string{az(zone, "network private-dns zone create", "name"), linkVNet(zone, resolver), zoneGroup(e.ID, zone)}
+		f.Do = []string{az(zone, "network private-dns zone create", "name")}
+		for _, v := range x.resolvers(e.VNet) {
+			f.Do = append(f.Do, linkVNet(zone, v))
+		}
+		f.Do = append(f.Do, zoneGroup(e.ID, zone))
 		return f
 	}
 	zone := zones[0]
@@ -128,6 +133,16 @@ func (x *examination) unlinked(f Finding, resolver string, e Endpoint, need Need
 	}
 	f.Do = []string{linkVNet(zone, resolver)}
 	return f
+}
+
+// resolvers are the VNets whose names are seen in a VNet and those that it is peered with.
+func (x *examination) resolvers(vnet string) (list []string) {
+	for _, v := range x.near(vnet) {
+		if of, ok := x.resolver(v); ok && !slices.Contains(list, of) {
+			list = append(list, of)
+		}
+	}
+	return list
 }
 
 // groupsOf are the zones of a name in the endpoint's zone groups.

@@ -71,7 +71,7 @@ func (r Report) Print(w io.Writer, short func(string) string) error {
 	for i, f := range r.Findings {
 		fmt.Fprintf(&b, "%d. %s  %s\n   %s.\n", i+1, f.Code, short(f.Where), short(f.What))
 		if f.Today != "" {
-			fmt.Fprintf(&b, "   Today: %s is %s in %s.\n", f.Name, short(f.Today), short(f.VNet))
+			fmt.Fprintf(&b, "   Today: %s is %s in %s.\n", f.Name, short(f.Today), short(strings.Join(f.VNets, ", ")))
 		}
 		fmt.Fprintf(&b, "   So: %s.\n", short(f.Why))
 		for _, c := range f.Do {

@@ -31,7 +31,7 @@ func (x *examination) stale() {
 					continue // the endpoint that it should lead to has shown it
 				}
 				x.add(Finding{
-					Code: RecordStale, Where: recordID(z.ID, s.Name), VNet: x.readerOf(z.ID, vnet), Name: name, Today: d.Addr.String(),
+					Code: RecordStale, Where: recordID(z.ID, s.Name), VNets: []string{x.readerOf(z.ID, vnet)}, Name: name, Today: d.Addr.String(),
 					What: fmt.Sprintf("the record %s in zone %s leads to %s, which nobody has in %s", s.Name, z.ID, d.Addr, vnet),
 					Why:  name + " leads to an address that does not answer, until another machine gets it, which then answers instead",
 					Do:   []string{az(z.ID, "network private-dns record-set a remove-record", "zone-name", "record-set-name="+s.Name, "ipv4-address="+d.Addr.String())},
@@ -95,11 +95,13 @@ func (x *examination) doubled() {
 				continue
 			}
 			name := lacking + "." + dns.Canonical(za.Name)
-			if slices.ContainsFunc(x.found, func(f Finding) bool { return f.Code == ZoneDoubled && f.Where == missing.ID && f.VNet == in.VNet }) {
+			if slices.ContainsFunc(x.found, func(f Finding) bool {
+				return f.Code == ZoneDoubled && f.Where == missing.ID && slices.Contains(f.VNets, in.VNet)
+			}) {
 				continue // an endpoint's names have shown it
 			}
 			x.add(Finding{
-				Code: ZoneDoubled, Where: missing.ID, VNet: in.VNet, Name: name, Today: x.today(in.VNet, name),
+				Code: ZoneDoubled, Where: missing.ID, VNets: []string{in.VNet}, Name: name, Today: x.today(in.VNet, name),
 				What: fmt.Sprintf("the zone %s exists twice: %s is linked to %s, %s to %s, which are peered; the record %s stands in the first only", missing.Name, from.Zone, from.VNet, in.Zone, in.VNet, lacking),
 				Why:  "each network sees the records of its own zone only",
 				Do:   []string{az(in.ID, "network private-dns link vnet delete --yes", "zone-name", "name"), linkVNet(from.Zone, in.VNet)},
@@ -133,7 +135,7 @@ func (x *examination) traps() {
 					continue
 				}
 				x.add(Finding{
-					Code: NXDomainTrap, Where: link.ID, VNet: vnet, Name: need.host(), Today: x.today(of, need.host()),
+					Code: NXDomainTrap, Where: link.ID, VNets: []string{vnet}, Name: need.host(), Today: x.today(of, need.host()),
 					What: fmt.Sprintf("%s has a private endpoint in %s, so its name leads into zone %s, which is linked to %s and lacks it", e.Target, e.VNet, need.Zone, of),
 					Why:  need.host() + " does not exist there, though its public address may be reached",
 					Do:   []string{az(link.ID, "network private-dns link vnet update --resolution-policy NxDomainRedirect", "zone-name", "name")},
@@ -159,7 +161,7 @@ func (x *examination) servers() {
 				switch {
 				case e.Verdict == fabric.Denied:
 					x.add(Finding{
-						Code: CustomServerUnreachable, Where: v.ID, VNet: v.ID, Name: server.String(),
+						Code: CustomServerUnreachable, Where: v.ID, VNets: []string{v.ID}, Name: server.String(),
 						What: fmt.Sprintf("%s cannot ask the custom DNS server %s of virtual network %s: %s", n.ID, server, v.ID, denial(e)),
 						Why:  "no name resolves there that another server does not answer",
 						Do:   []string{az(v.ID, "network vnet update --dns-servers ''", "name")},
@@ -179,7 +181,7 @@ func (x *examination) forwards(vnet, server string) {
 		return
 	}
 	x.add(Finding{
-		Code: CustomServerCutOff, Where: server, VNet: vnet, Name: fabric.WireServer.String(),
+		Code: CustomServerCutOff, Where: server, VNets: []string{vnet}, Name: fabric.WireServer.String(),
 		What: fmt.Sprintf("the custom DNS server %s of virtual network %s cannot ask 168.63.129.16: %s", server, vnet, denial(e)),
 		Why:  "it cannot answer for private zones or for Azure's names",
 	})

@@ -59,6 +59,11 @@ func TestServiceEndpoints(t *testing.T) {
 			ask("internet", blob, "AuthorizationFailure")
 		})
 	}
+	// A server that begins again finds its listeners in the network, and who calls.
+	endpoints("Microsoft.Storage")
+	g.kill()
+	g.up()
+	ask("other/default", blob, "")
 	// Rules that are closed to all say which subnet they saw.
 	acls["virtualNetworkRules"] = []obj{}
 	w.put(w.account, vStorage, account)

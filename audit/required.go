@@ -17,11 +17,9 @@ import (
 // Subject is a subnet that nodes of a workspace stand in.
 type Subject struct {
 	Place
-	Subnet    string
-	PublicIP  bool
-	Workspace string
-	Region    string // the workspace's location
-	HBI       bool
+	PublicIP bool
+	Region   string // the workspace's location
+	HBI      bool
 }
 
 // Required checks the traffic that a profile asks for against the rules, routes and addresses of a subnet.

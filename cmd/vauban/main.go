@@ -74,6 +74,7 @@ func commands(a *app) []*cobra.Command {
 		newExplainCmd(a),
 		newAuditCmd(a),
 		newCheckCmd(a),
+		newRulesCmd(a),
 		newCaptureCmd(a),
 		newDNSCmd(a),
 		newReachCmd(a),

@@ -13,6 +13,7 @@ import (
 	"vauban.dev/provider/machinelearning"
 	"vauban.dev/provider/storage"
 	"vauban.dev/region"
+	"vauban.dev/rulegen"
 )
 
 // auditParams ask for an audit by the control socket.
@@ -23,6 +24,8 @@ type auditParams struct {
 	AsOf      string   `json:"asOf,omitempty"`
 	PublicIP  bool     `json:"publicIP,omitempty"` // of nodes in Subnet, where no cluster says
 	Without   []string `json:"without,omitempty"`  // kinds of items to leave out
+	// Situational: rules for what only some features require as well.
+	Situational bool `json:"situational,omitempty"`
 }
 
 // audit answers from the model; the command confirms by packets.
@@ -127,32 +130,65 @@ func (w *world) dataPlanes(ctx context.Context) (hosts []string, uses map[string
 
 // auditRequired checks each subnet that the workspace's clusters stand in, or the one that is named.
 func (w *world) auditRequired(ctx context.Context, v *netView, p auditParams) ([]*audit.Report, error) {
+	var out []*audit.Report
+	err := w.eachSubject(ctx, v, p, func(world *audit.World, s audit.Subject, profile *audit.Profile) error {
+		report, err := audit.Required(ctx, world, s, profile)
+		out = append(out, report)
+		return err
+	})
+	return out, err
+}
+
+// generated are rules for a subnet of a workspace's nodes.
+type generated struct {
+	Subject  string         `json:"subject"`
+	Location string         `json:"location"`
+	PublicIP bool           `json:"publicIP"`
+	Profile  string         `json:"profile"`
+	Rules    []rulegen.Rule `json:"rules"`
+}
+
+// rules generates the least security rules of each subnet that the workspace's clusters stand in, proved on the model.
+func (w *world) rules(ctx context.Context, r region.Request) (region.Reply, error) {
+	var p auditParams
+	if err := r.Decode(&p); err != nil {
+		return region.Reply{}, err
+	}
+	var out []generated
+	err := w.eachSubject(ctx, w.sync.current.Load(), p, func(world *audit.World, s audit.Subject, profile *audit.Profile) error {
+		rules := rulegen.Generate(profile, rulegen.Options{Region: s.Region, PublicIP: s.PublicIP, HBI: s.HBI, Situational: p.Situational})
+		rules, err := rulegen.Prove(ctx, world, s, profile, rules)
+		out = append(out, generated{Subject: s.Title, Location: s.Region, PublicIP: s.PublicIP, Profile: profile.Name, Rules: rules})
+		return err
+	})
+	return region.Reply{Result: out}, err
+}
+
+// eachSubject calls f for each subnet that the workspace's clusters stand in, or for the one that is named.
+func (w *world) eachSubject(ctx context.Context, v *netView, p auditParams, f func(*audit.World, audit.Subject, *audit.Profile) error) error {
 	profile, err := audit.ProfileAsOf(p.AsOf)
 	if err != nil {
-		return nil, badRequest("--as-of: %v", err)
+		return badRequest("--as-of: %v", err)
 	}
 	ws, nets, err := w.workspaceNets(ctx, p)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var out []*audit.Report
 	for _, n := range nets {
 		place, v, err := w.auditPlace(ctx, v, n.subnet)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		world, err := w.audited(ctx, v)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		place.Title = fmt.Sprintf("%s for workspace %s", place.Title, ws.ID)
-		report, err := audit.Required(ctx, world, audit.Subject{Place: place, PublicIP: n.publicIP, Region: ws.Location, HBI: ws.Properties.HBI}, profile)
-		if err != nil {
-			return nil, err
+		if err := f(world, audit.Subject{Place: place, PublicIP: n.publicIP, Region: ws.Location, HBI: ws.Properties.HBI}, profile); err != nil {
+			return err
 		}
-		out = append(out, report)
 	}
-	return out, nil
+	return nil
 }
 
 type nodeNet struct {

@@ -28,6 +28,7 @@ const (
 	methodDoctor   = "dns doctor" // doctorParams → doctor.Report
 	methodExplain  = "explain"    // explainParams → explain.Answer
 	methodProbe    = "probe"      // probeParams → reach.Result
+	methodRules    = "rules"      // auditParams → []generated
 	methodCapture  = "capture"    // region.PlaceParams → []captured, and a packet socket for each
 	methodAudit    = "audit"      // auditParams → []audit.Report
 	methodCounters = "counters"   // → []ruleCounter
@@ -49,6 +50,7 @@ func (w *world) handle(c *region.Control) {
 	c.Handle(methodProbe, w.probe)
 	c.Handle(methodAudit, w.audit)
 	c.Handle(methodCapture, w.capture)
+	c.Handle(methodRules, w.rules)
 	c.Handle(methodCounters, w.counters)
 	c.Handle(methodVPN, w.vpnCall)
 	c.Handle(methodTags, w.updateTags)

@@ -1,0 +1,38 @@
+package e2e
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// TestRulesGenerate: the rules that are written are enough for real packets, and leave nothing behind.
+func TestRulesGenerate(t *testing.T) {
+	g := newGround(t, nil)
+	g.up()
+	w := g.secured()
+	cmd := g.command("rules", "generate", "--workspace", w.workspace, "--subnet", "hub/training", "--format", "json", "--prove")
+	out, err := g.output(cmd)
+	if err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	var rules []struct {
+		Name   string
+		Breaks []string `json:"breaksWithout"`
+	}
+	if err := json.Unmarshal([]byte(out), &rules); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, r := range rules {
+		if len(r.Breaks) == 0 || r.Name == "DenyInternetOutBound" && !strings.Contains(strings.Join(r.Breaks, ";"), "any host of the internet") {
+			t.Errorf("%s: %q", r.Name, r.Breaks)
+		}
+	}
+	if len(rules) < 8 {
+		t.Errorf("%d rules: %s", len(rules), out)
+	}
+	a, err := w.do(t.Context(), request{Method: "GET", URL: strings.Replace(w.group, w.group[strings.LastIndexByte(w.group, '/')+1:], "vauban-rules-proof", 1) + "?api-version=2024-03-01"})
+	if err != nil || a.Status != 404 {
+		t.Errorf("what the proof has made is still there: %v %v", a, err)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ func TestFirewallModelIsKernel(t *testing.T) {
 	for seed := range uint64(5) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			g := &generator{Rand: rand.New(rand.NewPCG(seed, 11))}
-			topo := firewalled()
+			topo := hubAndSpoke()
 			topo.Names = func(_, name string) []netip.Addr { return firewallNames[name] }
 			d := newTestDriver(t, Config{})
 			var p *prober
@@ -62,8 +63,8 @@ func (g *generator) firewall(topo *fabric.Topology) {
 				c.Deny = g.chance(40)
 				for k := range 1 + g.IntN(4) {
 					r := g.networkRule(fmt.Sprint("r", k))
-					for i := range r.Destinations {
-						if c.Deny && len(r.Destinations[i]) < len("10.0.1.4") || c.Deny && r.Destinations[i] == "10.0.0.0/16" { // else nothing arrives
+					for i, to := range r.Destinations {
+						if c.Deny && slices.Contains([]string{"*", "10.0.0.0/16", "20.60.0.0/16", "Storage"}, to) { // else nothing arrives
 							r.Destinations[i] = "20.60.1.1"
 						}
 					}
@@ -103,7 +104,7 @@ func (g *generator) networkRule(name string) azurefirewall.NetworkRule {
 
 func (g *generator) peers() (out []string) {
 	for range 1 + g.IntN(3) {
-		out = append(out, pick(g, "*", "10.0.1.0/24", "10.0.1.4", "10.0.2.0/24", "10.0.2.1-10.0.2.9", "20.60.0.0/16", "20.60.1.1", "20.60.1.0-20.60.1.1", "198.51.100.0/24", "10.0.0.0/16"))
+		out = append(out, pick(g, "*", "10.0.1.0/24", "10.0.1.4", "10.0.2.0/24", "10.0.2.1-10.0.2.9", "10.1.0.0/16", "20.60.0.0/16", "20.60.1.1", "20.60.1.0-20.60.1.1", "198.51.100.0/24", "10.0.0.0/16"))
 	}
 	return out
 }
@@ -126,6 +127,8 @@ func (g *generator) firewallProbes(n int, first bool) (out []probe) {
 			pr.from, pr.src, pr.dst = host, addr("198.51.100.7"), addr("20.50.0.9")
 		case 1:
 			pr.from, pr.src, pr.dst = nic(spokeNIC), addr("10.0.2.4"), addr("10.0.1.4")
+		case 2: // of a peered VNet
+			pr.from, pr.src = nic(spokeWork), addr("10.1.1.4")
 		}
 		if pr.proto == fabric.ESP && (!first || pr.from != nic(workNIC)) { // without ports, one direction would answer the other
 			pr.proto = fabric.TCP

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
@@ -31,6 +32,7 @@ func unanswered() time.Duration {
 //	probe tcp HOST:PORT          answered, refused, dropped
 //	probe udp HOST:PORT          the same; the other side is `probe serve`
 //	probe serve                  answers TCP and UDP on a port each, which it prints; ends with its stdin
+//	probe whence                 answers each TCP connection with who it is from and what it sent, in hex
 //	probe hold HOST:PORT         prints the answer to each line of stdin over one connection
 //	probe tls HOST:PORT SNI      sends stdin through TLS, prints what comes back
 //	probe spoof SRC DST:PORT     sends a UDP packet from an address that is not its own
@@ -50,6 +52,8 @@ func probeProgram(args []string) int {
 		said, err = reach(args[0], args[1])
 	case "serve":
 		err = serveEcho()
+	case "whence":
+		err = serveWhence()
 	case "hold":
 		err = hold(args[1])
 	case "tls":
@@ -113,6 +117,40 @@ func reach(network, addr string) (string, error) {
 		}
 	}
 	return outcome(err)
+}
+
+// serveWhence prints its address, and is there until it is killed.
+func serveWhence() error {
+	l, err := net.Listen("tcp4", "0.0.0.0:0")
+	if err != nil {
+		return err
+	}
+	a, err := ownAddress()
+	if err != nil {
+		return err
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	fmt.Println(net.JoinHostPort(a.String(), port))
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer c.Close()
+			var got []byte
+			for !bytes.HasSuffix(got, []byte("hello\n")) {
+				b := make([]byte, 512)
+				n, err := c.Read(b)
+				if err != nil {
+					return
+				}
+				got = append(got, b[:n]...)
+			}
+			from, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+			fmt.Fprintf(c, "%s %x\n", from, got)
+		}()
+	}
 }
 
 // serveEcho answers lines with lines and packets with packets.

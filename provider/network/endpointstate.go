@@ -21,7 +21,11 @@ func connectionState(tx *rp.Tx, v *Endpoint) (privatelink.State, error) {
 	if err != nil {
 		return privatelink.State{}, err
 	}
-	return c.Properties.State, nil
+	state := c.Properties.State
+	if state.Status == "Pending" {
+		state.Description = "Awaiting Approval" // the message is for the target's owner
+	}
+	return state, nil
 }
 
 // reconcileEndpoint follows the connection's state: only an approved one has DNS records and answers.

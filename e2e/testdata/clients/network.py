@@ -38,6 +38,26 @@ assert peering.peering_state == "Connected" and peering.peering_sync_level == "F
 assert [p.name for p in client.virtual_network_peerings.list(group, "sdk")] == ["p"]
 nat = client.nat_gateways.begin_create_or_update(group, "sdk", {"location": "westeurope", "sku": {"name": "Standard"}, "properties": {}}).result()
 assert nat.idle_timeout_in_minutes == 4, nat
+b = client.subnets.begin_create_or_update(group, "sdk", "b", {"properties": {"addressPrefix": "10.50.1.0/24", "privateLinkServiceNetworkPolicies": "Disabled"}}).result()
+lb_id = v.id.replace("virtualNetworks/sdk", "loadBalancers/sdk")
+frontend, pool = {"id": lb_id + "/frontendIPConfigurations/f"}, {"id": lb_id + "/backendAddressPools/p"}
+lb = client.load_balancers.begin_create_or_update(group, "sdk", {
+    "location": "westeurope", "sku": {"name": "Standard"}, "properties": {
+        "frontendIPConfigurations": [{"name": "f", "properties": {"subnet": {"id": b.id}}}], "backendAddressPools": [{"name": "p"}],
+        "loadBalancingRules": [{"name": "r", "properties": {"protocol": "Tcp", "frontendPort": 80, "backendPort": 8080,
+                                                            "frontendIPConfiguration": frontend, "backendAddressPool": pool}}]}}).result()
+assert lb.frontend_ip_configurations[0].load_balancing_rules[0].id == lb_id + "/loadBalancingRules/r", lb
+members = client.load_balancer_backend_address_pools.begin_create_or_update(group, "sdk", "p", {"properties": {"loadBalancerBackendAddresses": [
+    {"name": "a", "properties": {"virtualNetwork": {"id": v.id}, "ipAddress": "10.50.0.99"}}]}}).result()
+assert members.load_balancer_backend_addresses[0].ip_address == "10.50.0.99", members
+link = client.private_link_services.begin_create_or_update(group, "sdk", {"location": "westeurope", "properties": {
+    "loadBalancerFrontendIpConfigurations": [frontend],
+    "ipConfigurations": [{"name": "n", "properties": {"primary": True, "subnet": {"id": b.id}}}]}}).result()
+assert link.alias.startswith("sdk."), link
+endpoint = client.private_endpoints.begin_create_or_update(group, "sdk", {"location": "westeurope", "properties": {
+    "subnet": {"id": b.id}, "manualPrivateLinkServiceConnections": [{"name": "c", "properties": {"privateLinkServiceId": link.alias}}]}}).result()
+assert endpoint.manual_private_link_service_connections[0].private_link_service_connection_state.status == "Pending", endpoint
+refused("InUseSubnetCannotBeDeleted", lambda: client.subnets.begin_delete(group, "sdk", "b").result())
 assert client.service_tags.list("westeurope").change_number == "72"
 assert {u.name.value for u in client.usages.list("westeurope")} >= {"VirtualNetworks", "RouteTables"}
 usage = next(client.virtual_networks.list_usage(group, "sdk"))

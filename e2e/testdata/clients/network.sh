@@ -72,6 +72,31 @@ no SecurityRuleInvalidAddressPrefix network nsg rule create --nsg-name nsg -n ta
 no InUseApplicationSecurityGroupCannotBeDeleted network asg delete -n web
 is 6 network nsg show -n nsg --query 'length(defaultSecurityRules)'
 
+# load balancers (az draws a new one by a template), private link services and endpoints
+do_ network vnet subnet create --vnet-name hub -n front --address-prefixes 10.0.2.0/24 --private-link-service-network-policies Disabled
+net=$(az group show -n net --query id -o tsv)/providers/Microsoft.Network
+do_ rest --method put --url "$net/loadBalancers/lb?api-version=2024-05-01" --body '{"location":"westeurope","sku":{"name":"Standard"},"properties":{"frontendIPConfigurations":[{"name":"f","properties":{"subnet":{"id":"'"$net"'/virtualNetworks/hub/subnets/front"}}}]}}'
+do_ network lb wait -n lb --created
+is 10.0.2.9 network lb frontend-ip create --lb-name lb -n g --vnet-name hub --subnet front --private-ip-address 10.0.2.9 --query privateIPAddress
+is 10.0.2.77 network lb address-pool create --lb-name lb -n p --vnet hub --backend-addresses '[{name:x,ip-address:10.0.2.77}]' --query 'loadBalancerBackendAddresses[0].ipAddress'
+is 10.0.2.78 network lb address-pool address add --lb-name lb --pool-name p -n y --ip-address 10.0.2.78 --vnet hub --query 'loadBalancerBackendAddresses[1].ipAddress'
+is 1 network lb probe create --lb-name lb -n h --protocol Tcp --port 80 --query probeThreshold
+is Tcp network lb rule create --lb-name lb -n r --protocol Tcp --frontend-ip f --frontend-port 80 --backend-port 80 --backend-pool-name p --probe h --query protocol
+is SourceIP network lb rule update --lb-name lb -n r --load-distribution SourceIP --query loadDistribution
+no RulesUseSameBackendPortProtocolAndPool network lb rule create --lb-name lb -n s --protocol Tcp --frontend-ip g --frontend-port 80 --backend-port 80 --backend-pool-name p
+is 2222 network lb inbound-nat-rule create --lb-name lb -n ssh --protocol Tcp --frontend-ip g --frontend-port 2222 --backend-port 22 --query frontendPort
+do_ network nic create -n machine --vnet-name hub --subnet front
+do_ network lb address-pool create --lb-name lb -n q
+do_ network nic ip-config address-pool add --nic-name machine --ip-config-name ipconfig1 --lb-name lb --address-pool q
+is machine network lb list-nic --name lb --query '[0].name'
+is true network private-link-service create -n pls --vnet-name hub --subnet front --lb-name lb --lb-frontend-ip-configs f -l westeurope --enable-proxy-protocol true --query enableProxyProtocol
+is Approved network private-endpoint create -n pe --vnet-name hub --subnet front --private-connection-resource-id "$net/privateLinkServices/pls" --connection-name c --query 'privateLinkServiceConnections[0].privateLinkServiceConnectionState.status'
+connection=$(az network private-endpoint-connection list --id "$net/privateLinkServices/pls" --query '[0].name' -o tsv)
+is Rejected network private-link-service connection update --service-name pls -n "$connection" --connection-status Rejected --query privateLinkServiceConnectionState.status
+is Rejected network private-endpoint show -n pe --query 'privateLinkServiceConnections[0].privateLinkServiceConnectionState.status'
+no PrivateLinkServiceWithPrivateEndpointConnectionsCannotBeDeleted network private-link-service delete -n pls
+do_ network private-endpoint delete -n pe
+
 # service endpoint policies, lists, usages
 do_ network service-endpoint policy create -n sep
 is Microsoft.Storage network service-endpoint policy-definition create --policy-name sep -n d --service Microsoft.Storage --service-resources "$(az group show -n net --query id -o tsv)" --query service

@@ -90,6 +90,9 @@ func (b *balancer) checkReferences() error {
 		if err := part(b.frontends, v.Frontend, "frontendIPConfiguration", r.ID); err != nil {
 			return err
 		}
+		if err := b.inbound(v.Frontend, r.ID); err != nil {
+			return err
+		}
 		if err := part(b.pools, v.Pool, "backendAddressPool", r.ID); err != nil {
 			return err
 		}
@@ -107,6 +110,9 @@ func (b *balancer) checkReferences() error {
 		if err := part(b.frontends, r.Properties.Frontend, "frontendIPConfiguration", r.ID); err != nil {
 			return err
 		}
+		if err := b.inbound(r.Properties.Frontend, r.ID); err != nil {
+			return err
+		}
 		if err := part(b.pools, r.Properties.Pool, "backendAddressPool", r.ID); err != nil {
 			return err
 		}
@@ -120,6 +126,33 @@ func (b *balancer) checkReferences() error {
 				return err
 			}
 		}
+		if err := b.outboundPorts(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inbound refuses a frontend that a public IP prefix makes: it is for outbound rules only.
+// https://learn.microsoft.com/azure/load-balancer/outbound-rules
+func (b *balancer) inbound(ref *Ref, of arm.ID) error {
+	if f := byRef(b.frontends, ref); f != nil && f.Properties.Prefix != nil {
+		return bad("InvalidRequestFormat", "%s references frontend IP configuration %s, which has a public IP prefix and is for outbound rules only.", of, f.ID)
+	}
+	return nil
+}
+
+// outboundPorts refuses an outbound rule that wants more ports than its frontends' addresses have.
+func (b *balancer) outboundPorts(r *rp.Resource[OutboundRule]) error {
+	addresses := 0
+	for i := range r.Properties.Frontends {
+		addresses++
+		if f := byRef(b.frontends, &r.Properties.Frontends[i]); f != nil && f.Properties.Prefix != nil {
+			addresses += 1<<(32-shortestPublicPrefix) - 1
+		}
+	}
+	if ports := r.Properties.Ports; ports > portsPerFrontend*addresses {
+		return bad("SpecifiedAllocatedOutboundPortsForOutboundRuleExceedsTotalNumberOfAllowedPortsPerRule", "allocatedOutboundPorts of outbound rule %s is %d; its %d frontend IP configurations have %d ports.", r.ID, ports, len(r.Properties.Frontends), portsPerFrontend*addresses)
 	}
 	return nil
 }

@@ -62,8 +62,11 @@ func validateFrontend(_ rp.Op, new, _ *rp.Resource[Frontend]) error {
 		return bad("FrontendIPConfigHasBothSubnetAndPublicIP", "Frontend IP Configuration %s must not reference both a Subnet and a Public IP Address.", new.ID)
 	case v.Subnet == nil && v.PublicIP == nil && v.Prefix == nil:
 		return bad("FrontendIPConfigHasNoSubnetOrPublicIP", "Frontend IP Configuration %s must reference either a Subnet or a Public IP Address.", new.ID)
+	case v.PublicIP != nil && v.Prefix != nil:
+		return bad("InvalidRequestFormat", "Frontend IP configuration %s must not reference both a public IP address and a public IP prefix.", new.ID)
 	case v.Prefix != nil:
-		return arm.NotImplemented("Frontend IP configuration %s: publicIPPrefix is not implemented, use publicIPAddress.", new.ID)
+		_, err := parseRef(v.Prefix, PublicIPPrefixType, "publicIPPrefix", new.ID)
+		return err
 	case v.PublicIP != nil:
 		_, err := parseRef(v.PublicIP, PublicIPType, "publicIPAddress", new.ID)
 		return err
@@ -91,7 +94,7 @@ func frontendLinks(r *rp.Resource[Frontend]) (links []rp.Link) {
 	for _, use := range []struct {
 		ref    *Ref
 		action string
-	}{{r.Properties.Subnet, SubnetType + "/join/action"}, {r.Properties.PublicIP, PublicIPType + "/join/action"}} {
+	}{{r.Properties.Subnet, SubnetType + "/join/action"}, {r.Properties.PublicIP, PublicIPType + "/join/action"}, {r.Properties.Prefix, PublicIPPrefixType + "/join/action"}} {
 		if use.ref == nil {
 			continue
 		}
@@ -114,8 +117,11 @@ func (p *Provider) admitFrontend(_ context.Context, tx *rp.Tx, op rp.Op, new, ol
 			return err
 		}
 	}
-	if new.Properties.PublicIP != nil {
+	switch {
+	case new.Properties.PublicIP != nil:
 		return p.publicFrontend(tx, lb, new)
+	case new.Properties.Prefix != nil:
+		return prefixFrontend(tx, lb, new)
 	}
 	return privateFrontend(tx, lb, new, old)
 }
@@ -138,6 +144,41 @@ func (p *Provider) publicFrontend(tx *rp.Tx, lb *rp.Resource[LoadBalancer], r *r
 		return bad("PublicIPAndLBSkuDoNotMatch", "%s sku load balancer %s cannot reference %s sku publicIP %s.", want, lb.ID, sku.Name, ip.ID)
 	}
 	return p.associate(tx, v.PublicIP, r.ID.String(), r.ID)
+}
+
+// prefixFrontend gives the frontend a whole prefix, for outbound rules.
+func prefixFrontend(tx *rp.Tx, lb *rp.Resource[LoadBalancer], r *rp.Resource[Frontend]) error {
+	v := &r.Properties
+	v.Address = ""
+	if err := inRegion[PublicIPPrefix](tx, v.Prefix, lb.Location, lb.ID); err != nil {
+		return err
+	}
+	pre, err := live[PublicIPPrefix](tx, v.Prefix, lb.ID)
+	if err != nil {
+		return err
+	}
+	if sku := skuOf(lb.SKU).Name; !strings.EqualFold(sku, "Standard") {
+		return bad("PublicIPAndLBSkuDoNotMatch", "%s sku load balancer %s cannot reference Standard sku publicIPPrefix %s.", sku, lb.ID, pre.ID)
+	}
+	if err := prefixFree(tx, pre, r.ID); err != nil {
+		return err
+	}
+	pre.Properties.Frontend = &Ref{ID: r.ID.String()}
+	return rp.Save(tx, pre)
+}
+
+// givePrefix returns the prefix that a frontend has.
+func givePrefix(tx *rp.Tx, ref *Ref) error {
+	id, err := arm.ParseID(ref.ID)
+	if err != nil {
+		return err
+	}
+	pre, err := rp.Get[PublicIPPrefix](tx, id)
+	if err != nil {
+		return err
+	}
+	pre.Properties.Frontend = nil
+	return rp.Save(tx, pre)
 }
 
 func privateFrontend(tx *rp.Tx, lb *rp.Resource[LoadBalancer], new, old *rp.Resource[Frontend]) error {
@@ -169,8 +210,11 @@ func privateFrontend(tx *rp.Tx, lb *rp.Resource[LoadBalancer], new, old *rp.Reso
 
 // giveFrontend returns the address that a frontend has.
 func giveFrontend(tx *rp.Tx, v *Frontend) error {
-	if v.PublicIP != nil {
+	switch {
+	case v.PublicIP != nil:
 		return dissociate(tx, v.PublicIP)
+	case v.Prefix != nil:
+		return givePrefix(tx, v.Prefix)
 	}
 	subnet, err := arm.ParseID(v.Subnet.ID)
 	if err != nil {

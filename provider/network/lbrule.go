@@ -244,8 +244,8 @@ func validateOutboundRule(_ rp.Op, new, _ *rp.Resource[OutboundRule]) error {
 	switch {
 	case v.Ports%8 != 0:
 		return bad("SpecifiedAllocatedOutboundPortsForOutboundRuleIsNotAMultipleOfEight", "allocatedOutboundPorts of outbound rule %s is %d; it must be a multiple of 8.", new.ID, v.Ports)
-	case v.Ports < 0 || v.Ports > portsPerFrontend*max(len(v.Frontends), 1):
-		return bad("SpecifiedAllocatedOutboundPortsForOutboundRuleExceedsTotalNumberOfAllowedPortsPerRule", "allocatedOutboundPorts of outbound rule %s is %d; %d frontend IP configurations have %d ports.", new.ID, v.Ports, len(v.Frontends), portsPerFrontend*len(v.Frontends))
+	case v.Ports < 0:
+		return bad("InvalidRequestFormat", "allocatedOutboundPorts of outbound rule %s is %d.", new.ID, v.Ports)
 	case len(v.Frontends) == 0:
 		return bad("InvalidRequestFormat", "Outbound rule %s needs frontendIPConfigurations.", new.ID)
 	case v.Pool == nil:

@@ -3,9 +3,11 @@ package network
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"vauban.dev/arm"
+	"vauban.dev/arm/rp"
 	"vauban.dev/fabric"
 )
 
@@ -59,6 +61,12 @@ func (t *lbTranslation) frontends() error {
 	for _, f := range t.parts.frontends {
 		out := fabric.Frontend{ID: f.ID.String()}
 		var err error
+		if f.Properties.Prefix != nil {
+			if err := t.prefixFrontend(f); err != nil {
+				return err
+			}
+			continue
+		}
 		if f.Properties.PublicIP != nil {
 			out.Addr, err = t.b.public(f.Properties.PublicIP.ID)
 		} else {
@@ -75,6 +83,26 @@ func (t *lbTranslation) frontends() error {
 		t.out.Frontends = append(t.out.Frontends, out)
 	}
 	return nil
+}
+
+// prefixFrontend is a frontend for each address of the prefix.
+func (t *lbTranslation) prefixFrontend(f *rp.Resource[Frontend]) error {
+	list, err := prefixAddresses(t.b.tx, f.Properties.Prefix)
+	for _, a := range list {
+		t.out.Frontends = append(t.out.Frontends, fabric.Frontend{ID: f.ID.String() + "/" + a.String(), Addr: a})
+	}
+	return err
+}
+
+// outboundFrontends are the ids of a referenced frontend as the topology has it: of each address of a prefix.
+func (t *lbTranslation) outboundFrontends(ref *Ref) (list []string) {
+	id := t.frontend(ref)
+	for _, f := range t.out.Frontends {
+		if f.ID == id || strings.HasPrefix(f.ID, id+"/") {
+			list = append(list, f.ID)
+		}
+	}
+	return list
 }
 
 var probeProtocols = map[string]fabric.ProbeProtocol{"Http": fabric.ProbeHTTP, "Https": fabric.ProbeHTTPS}
@@ -205,7 +233,7 @@ func (t *lbTranslation) outbound() error {
 		}
 		out := fabric.OutboundRule{ID: r.ID.String(), Protocol: lbProtocol[r.Properties.Protocol], Backends: backends}
 		for i := range r.Properties.Frontends {
-			out.Frontends = append(out.Frontends, t.frontend(&r.Properties.Frontends[i]))
+			out.Frontends = append(out.Frontends, t.outboundFrontends(&r.Properties.Frontends[i])...)
 		}
 		t.out.Outbound = append(t.out.Outbound, out)
 	}

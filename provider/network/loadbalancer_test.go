@@ -147,7 +147,9 @@ func TestLoadBalancerRefusals(t *testing.T) {
 	r, body := balanced(t)
 	r.put(lbAddress, `{"location":"westeurope","sku":{"name":"Standard"},"properties":{"publicIPAllocationMethod":"Static"}}`)
 	r.put(net0+"publicIPAddresses/basic", `{"location":"westeurope","properties":{}}`)
+	r.put(prefix, `{"location":"westeurope","properties":{"prefixLength":31}}`)
 	front, pools := body[0], body[1]
+	prefixFront := parts("frontendIPConfigurations", part("f", `"publicIPPrefix":`+ref(prefix)))
 	publicFront := parts("frontendIPConfigurations", part("f", `"publicIPAddress":`+ref(lbAddress)))
 	outbound := func(name, protocol, more string) string {
 		return part(name, `"frontendIPConfigurations":[`+ref(lb+"/frontendIPConfigurations/f")+`],`+own("backendAddressPool", "backendAddressPools", "p")+`,"protocol":"`+protocol+`"`+more)
@@ -162,7 +164,12 @@ func TestLoadBalancerRefusals(t *testing.T) {
 		"unknown sku":        {strings.Replace(lbBody(front), "Standard", "Premium", 1), "InvalidRequestFormat"},
 		"global tier":        {strings.Replace(lbBody(front), `"Standard"`, `"Standard","tier":"Global"`, 1), "NotImplemented"},
 		"nat pools":          {lbBody(front, parts("inboundNatPools", part("n", ""))), "NotImplemented"},
-		"prefix":             {lbBody(parts("frontendIPConfigurations", part("f", `"publicIPPrefix":`+ref(net0+"publicIPPrefixes/p")))), "NotImplemented"},
+		"no prefix":          {lbBody(parts("frontendIPConfigurations", part("f", `"publicIPPrefix":`+ref(net0+"publicIPPrefixes/none")))), "InvalidResourceReference"},
+		"address and prefix": {lbBody(parts("frontendIPConfigurations", part("f", `"publicIPAddress":`+ref(lbAddress)+`,"publicIPPrefix":`+ref(prefix)))), "InvalidRequestFormat"},
+		"basic and prefix":   {strings.Replace(lbBody(prefixFront), "Standard", "Basic", 1), "PublicIPAndLBSkuDoNotMatch"},
+		"rule of a prefix":   {lbBody(prefixFront, pools, parts("loadBalancingRules", lbRule("r", "f", "p", 80, 80, ""))), "InvalidRequestFormat"},
+		"NAT of a prefix":    {lbBody(prefixFront, parts("inboundNatRules", natRule("n", "f", 80, 22, ""))), "InvalidRequestFormat"},
+		"prefix ports":       {lbBody(prefixFront, pools, parts("outboundRules", outbound("o", "All", `,"allocatedOutboundPorts":1024008`))), "SpecifiedAllocatedOutboundPortsForOutboundRuleExceedsTotalNumberOfAllowedPortsPerRule"},
 		"static without":     {lbBody(parts("frontendIPConfigurations", privateFrontend("f", "front", `,"privateIPAllocationMethod":"Static"`))), "InvalidIPAddressFormat"},
 		"static elsewhere":   {lbBody(parts("frontendIPConfigurations", privateFrontend("f", "front", `,"privateIPAllocationMethod":"Static","privateIPAddress":"10.20.2.9"`))), "PrivateIPAddressNotInSubnet"},
 		"unknown pool":       {lbBody(front, parts("loadBalancingRules", lbRule("r", "f", "none", 80, 80, ""))), "InvalidResourceReference"},
@@ -276,4 +283,40 @@ func TestPublicLoadBalancer(t *testing.T) {
 	}
 	r.delete(lb)
 	r.delete(lbAddress)
+}
+
+// A frontend of a prefix is all of its addresses, and nobody else has one of them.
+func TestLoadBalancerPrefix(t *testing.T) {
+	r, _ := balanced(t)
+	r.put(prefix, `{"location":"westeurope","properties":{"prefixLength":31}}`)
+	r.put(net0+"networkInterfaces/a", member("", ""))
+	of := func(name string) string {
+		return lbBody(parts("frontendIPConfigurations", part(name, `"publicIPPrefix":`+ref(prefix))),
+			parts("backendAddressPools", part("p", `"loadBalancerBackendAddresses":[`+part("x", `"ipAddress":"10.20.2.4","virtualNetwork":`+ref(vnet))+"]")),
+			parts("outboundRules", part("o", `"frontendIPConfigurations":[`+ref(lb+"/frontendIPConfigurations/"+name)+`],`+own("backendAddressPool", "backendAddressPools", "p")+`,"protocol":"All","allocatedOutboundPorts":64008`)))
+	}
+	address := `{"location":"westeurope","sku":{"name":"Standard"},"properties":{"publicIPAllocationMethod":"Static","publicIPPrefix":` + ref(prefix) + `}}`
+	r.put(lbAddress, address)
+	r.refused(http.MethodPut, lb, of("f"), "PublicIpPrefixInUse")
+	r.delete(lbAddress)
+	r.denied = "Microsoft.Network/publicIPPrefixes/join/action"
+	r.refused(http.MethodPut, lb, of("f"), "LinkedAuthorizationFailed")
+	r.denied = ""
+	r.put(lb, of("f"))
+	r.put(lb, of("f"))
+	r.want(r.get(prefix), "properties.loadBalancerFrontendIpConfiguration.id", lb+"/frontendIPConfigurations/f")
+	r.refused(http.MethodPut, lbAddress, address, "PublicIpPrefixInUse")
+	r.refused(http.MethodPut, net0+"natGateways/g", `{"location":"westeurope","sku":{"name":"Standard"},"properties":{"publicIpPrefixes":[`+ref(prefix)+`]}}`, "PublicIpPrefixInUse")
+	r.refused(http.MethodDelete, prefix, "", "InUsePublicIpPrefixCannotBeDeleted")
+
+	b := r.topology().LoadBalancers[0]
+	if len(b.Frontends) != 2 || len(b.Outbound) != 1 || len(b.Outbound[0].Frontends) != 2 || b.Frontends[0].Addr == b.Frontends[1].Addr {
+		t.Errorf("translated to %+v", b)
+	}
+	if _, err := fabric.Compile(r.topology()); err != nil {
+		t.Error(err)
+	}
+	r.delete(lb)
+	r.want(r.get(prefix), "properties.loadBalancerFrontendIpConfiguration", nil)
+	r.delete(prefix)
 }

@@ -155,18 +155,28 @@ func joinNATPrefix(tx *rp.Tx, gateway *rp.Resource[NATGateway], ref *Ref) (int, 
 	if err != nil {
 		return 0, err
 	}
-	users, err := prefixUsers(tx, pre.ID)
-	if err != nil {
+	if err := prefixFree(tx, pre, gateway.ID); err != nil {
 		return 0, err
-	}
-	if g := pre.Properties.NATGateway; g != nil && !g.is(gateway.ID) {
-		users = append(users, *g)
-	}
-	if len(users) > 0 {
-		return 0, bad("PublicIpPrefixInUse", "NAT gateway %s references public IP prefix %s, which is in use by %s.", gateway.ID, pre.ID, inUse(ids(users)))
 	}
 	pre.Properties.NATGateway = &Ref{ID: gateway.ID.String()}
 	return pre.Properties.Length, rp.Save(tx, pre)
+}
+
+// prefixFree refuses a prefix that anything but by has, or has addresses of.
+func prefixFree(tx *rp.Tx, pre *rp.Resource[PublicIPPrefix], by arm.ID) error {
+	users, err := prefixUsers(tx, pre.ID)
+	if err != nil {
+		return err
+	}
+	for _, ref := range pre.Properties.holders() {
+		if !ref.is(by) {
+			users = append(users, ref)
+		}
+	}
+	if len(users) > 0 {
+		return bad("PublicIpPrefixInUse", "%s references public IP prefix %s, which is in use by %s.", by, pre.ID, inUse(ids(users)))
+	}
+	return nil
 }
 
 // leaveNAT gives addresses and ranges back; those that no longer exist are no error.
@@ -283,9 +293,11 @@ func (b *builder) natGateways() error {
 			out.Addresses = append(out.Addresses, a)
 		}
 		for _, ref := range g.Properties.PublicIPPrefixes {
-			if err := b.prefixAddresses(out, &ref); err != nil {
+			list, err := prefixAddresses(b.tx, &ref)
+			if err != nil {
 				return err
 			}
+			out.Addresses = append(out.Addresses, list...)
 		}
 		if len(out.Addresses) > 0 {
 			b.gateways[g.ID.Key()] = out
@@ -294,23 +306,24 @@ func (b *builder) natGateways() error {
 	return nil
 }
 
-func (b *builder) prefixAddresses(out *fabric.NATGateway, ref *Ref) error {
+// prefixAddresses are the addresses of a public IP prefix.
+func prefixAddresses(tx *rp.Tx, ref *Ref) (list []netip.Addr, err error) {
 	id, err := arm.ParseID(ref.ID)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	r, err := rp.Get[PublicIPPrefix](b.tx, id)
+	r, err := rp.Get[PublicIPPrefix](tx, id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	pre, err := netip.ParsePrefix(r.Properties.IPPrefix)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for a := pre.Addr(); pre.Contains(a); a = a.Next() {
-		out.Addresses = append(out.Addresses, a)
+		list = append(list, a)
 	}
-	return nil
+	return list, nil
 }
 
 // gateway is the id of a referenced NAT gateway as the topology has it, "" for one without addresses.

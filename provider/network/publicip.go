@@ -151,8 +151,8 @@ func (p *Provider) takeAddress(tx *rp.Tx, r *rp.Resource[PublicIP]) (netip.Addr,
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	if g := pre.Properties.NATGateway; g != nil {
-		return netip.Addr{}, bad("PublicIpPrefixInUse", "Public IP address %s references public IP prefix %s, which is in use by %s.", r.ID, pre.ID, g.ID)
+	if users := pre.Properties.holders(); len(users) > 0 {
+		return netip.Addr{}, bad("PublicIpPrefixInUse", "Public IP address %s references public IP prefix %s, which is in use by %s.", r.ID, pre.ID, users[0].ID)
 	}
 	return takeOfPrefix(tx, pre, r.ID.Key())
 }

@@ -24,6 +24,7 @@ type PublicIPPrefix struct {
 	IPPrefix     string `json:"ipPrefix,omitempty" rp:"readonly"`
 	Addresses    []Ref  `json:"publicIPAddresses,omitempty" rp:"readonly"`
 	NATGateway   *Ref   `json:"natGateway,omitempty" rp:"readonly"`
+	Frontend     *Ref   `json:"loadBalancerFrontendIpConfiguration,omitempty" rp:"readonly"`
 	CustomPrefix *Ref   `json:"customIPPrefix,omitempty"`
 }
 
@@ -116,6 +117,16 @@ func presentPublicPrefix(_ context.Context, tx *rp.Tx, r *rp.Resource[PublicIPPr
 	return err
 }
 
+// holders are what has the whole prefix.
+func (v *PublicIPPrefix) holders() (list []Ref) {
+	for _, ref := range []*Ref{v.NATGateway, v.Frontend} {
+		if ref != nil {
+			list = append(list, *ref)
+		}
+	}
+	return list
+}
+
 // prefixUsers are the public addresses that were made from a prefix.
 func prefixUsers(tx *rp.Tx, prefix arm.ID) ([]Ref, error) {
 	ips, err := rp.List[PublicIP](tx, PublicIPType, root)
@@ -136,9 +147,7 @@ func releasePublicPrefix(_ context.Context, tx *rp.Tx, r *rp.Resource[PublicIPPr
 	if err != nil {
 		return err
 	}
-	if g := r.Properties.NATGateway; g != nil {
-		users = append(users, *g)
-	}
+	users = append(users, r.Properties.holders()...)
 	if len(users) > 0 {
 		return bad("InUsePublicIpPrefixCannotBeDeleted", "Public IP prefix %s is in use by %s and cannot be deleted.", r.ID, inUse(ids(users)))
 	}

@@ -221,6 +221,9 @@ func (v *network) addHosts(n Network, zone string) {
 		label := Canonical(h.Name)
 		short := label + "." + InternalDomain
 		for _, a := range h.Addrs {
+			if !a.Is4() {
+				continue // Azure registers IPv4 only
+			}
 			if n.Suffix != "" {
 				add(label+"."+Canonical(n.Suffix), mdns.TypeA, Data{Addr: a})
 			}

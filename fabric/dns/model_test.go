@@ -80,7 +80,7 @@ func testModel(t testing.TB) *Model {
 			{VNet: "named", Zone: "z4", Registration: true}, {VNet: "named", Zone: "z5"}, {VNet: "named", Zone: "z6"}, {VNet: "named", Zone: "z2"},
 		},
 		Networks: []Network{
-			{ID: "named", Suffix: "abc.ax.internal.cloudapp.net", Hosts: []Host{{Name: "VM1", Addrs: []netip.Addr{addr("10.2.0.4")}}}},
+			{ID: "named", Suffix: "abc.ax.internal.cloudapp.net", Hosts: []Host{{Name: "VM1", Addrs: []netip.Addr{addr("10.2.0.4"), addr("fd00::4"), {}}}}},
 			{ID: "spoke", Suffix: "def.ax.internal.cloudapp.net", Hosts: []Host{{Name: "vm1", Addrs: []netip.Addr{addr("10.3.0.4")}}}},
 		},
 		Rulesets: []Ruleset{{ID: "rs", VNets: []string{"named"}, Endpoints: []string{"out"}, Rules: []Rule{

@@ -75,7 +75,7 @@ func (p *Provider) Names(tx *rp.Tx) (Names, error) {
 		out.Resolvers[n.ID] = machine{}.resolver(&v.Properties)
 		for _, m := range machines[v.ID.Key()] {
 			out.Resolvers[m.nic] = m.resolver(&v.Properties)
-			if m.name != "" {
+			if m.registered() {
 				n.Hosts = append(n.Hosts, dns.Host{Name: m.name, Addrs: []netip.Addr{m.addr}})
 			}
 		}
@@ -91,6 +91,9 @@ type machine struct {
 	addr    netip.Addr
 	servers []string // of the interface itself
 }
+
+// registered tells whether Azure gives the machine a name.
+func (m machine) registered() bool { return m.name != "" && m.addr.Is4() }
 
 // machines are those behind all interfaces, also the hidden ones, by their virtual network's lower-case id. Azure
 // names a machine by its interface's internalDnsNameLabel, or by the virtual machine's name; here an interface
@@ -229,7 +232,7 @@ func (p *Provider) TendZones(ctx context.Context, zones *privatedns.Provider) er
 		return zones.Register(tx, func(vnet arm.ID) map[string][]netip.Addr {
 			hosts := map[string][]netip.Addr{}
 			for _, m := range all[vnet.Key()] {
-				if m.name != "" {
+				if m.registered() {
 					hosts[m.name] = append(hosts[m.name], m.addr)
 				}
 			}

@@ -208,7 +208,7 @@ func TestCommands(t *testing.T) {
 // What a server on-premises must forward: public domains, to the inbound endpoints of the network.
 func TestForwarders(t *testing.T) {
 	r := healthy()
-	for _, n := range []string{"privatelink.vaultcore.azure.net", "privatelink.api.azureml.ms", "corp.test"} {
+	for _, n := range []string{"privatelink.vaultcore.azure.net", "privatelink.api.azureml.ms", "privatelink.notebooks.azure.net", "corp.test"} {
 		r.Zones = append(r.Zones, dns.Zone{ID: "/z/" + n, Name: n})
 		r.Links = append(r.Links, Link{ID: "/l/" + n, Zone: "/z/" + n, VNet: hub})
 	}
@@ -221,7 +221,7 @@ func TestForwarders(t *testing.T) {
 		}
 		return out
 	}
-	want := []string{"api.azureml.ms", "blob.core.windows.net", "corp.test", "inference.ml.azure.com", "instances.azureml.ms", "vault.azure.net", "vaultcore.azure.net"}
+	want := []string{"api.azureml.ms", "aznbcontent.net", "blob.core.windows.net", "corp.test", "inference.ml.azure.com", "instances.azureml.ms", "notebooks.azure.net", "vault.azure.net", "vaultcore.azure.net"}
 	r.Topology.VNets[0].GatewayRoutes = []fabric.GatewayRoute{{Prefix: prefix("192.168.0.0/16"), NIC: "server"}}
 	var closed, open []string
 	for _, d := range want {

@@ -45,6 +45,8 @@ func domains(zone string) []string {
 	switch zone {
 	case "privatelink.api.azureml.ms":
 		return []string{"api.azureml.ms", "inference.ml.azure.com", "instances.azureml.ms"}
+	case "privatelink.notebooks.azure.net":
+		return []string{"aznbcontent.net", "notebooks.azure.net"}
 	case "privatelink.vaultcore.azure.net":
 		return []string{"vault.azure.net", "vaultcore.azure.net"}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -296,6 +297,8 @@ func (s *netSync) listen(ctx context.Context, view *netView) error {
 	for _, id := range s.front.Listeners() {
 		if !fronts[id] && id != loopbackID {
 			s.front.Remove(id)
+			// Else a pass after a failed one would take it for served.
+			maps.DeleteFunc(s.sockets, func(sock linux.Socket, _ bool) bool { return fmt.Sprint(sock) == id })
 		}
 	}
 	s.stopServers(func(id string) bool { return !names[id] })

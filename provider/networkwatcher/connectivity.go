@@ -149,28 +149,57 @@ func (p *Provider) measure(ctx context.Context, nic string, kind reach.Kind, to 
 	}
 }
 
-// hops are the source and the destination, with what the model holds against the way.
+// hops are the source, the appliances that routes lead through, and the destination, with what the model holds
+// against the way.
 func hops(t *fabric.Topology, s standing, a *explain.Answer) []any {
-	from, to := uuid.NewString(), uuid.NewString()
-	source := map[string]any{"id": from, "type": "Source", "address": s.nic.Addrs[0].String(), "resourceId": s.nic.ID, "nextHopIds": []string{to}, "issues": []any{}}
-	target := map[string]any{"id": to, "type": "Internet", "address": a.Address, "nextHopIds": []string{}, "issues": []any{}}
+	list := []map[string]any{hop("Source", s.nic.Addrs[0].String(), s.nic.ID)}
+	for _, step := range a.Steps {
+		if r := step.Route; r != nil && r.Hop == fabric.HopAppliance.String() && r.Next != "" {
+			list = append(list, hop("VirtualAppliance", r.Next, holder(t, r.Next)))
+		}
+	}
+	kind, id := "Internet", holder(t, a.Address)
+	if id != "" {
+		kind = "VirtualNetwork"
+	}
+	list = append(list, hop(kind, a.Address, id))
+	if issue, inbound := issueOf(a); issue != nil {
+		at := list[0]
+		if inbound {
+			at = list[len(list)-1]
+		}
+		at["issues"] = []any{issue}
+	}
+	out := make([]any, len(list))
+	for i := range list {
+		if i+1 < len(list) {
+			list[i]["nextHopIds"] = []any{list[i+1]["id"]}
+		}
+		out[i] = list[i]
+	}
+	return out
+}
+
+func hop(kind, address, resource string) map[string]any {
+	h := map[string]any{"id": uuid.NewString(), "type": kind, "address": address, "nextHopIds": []any{}, "issues": []any{}}
+	if resource != "" {
+		h["resourceId"] = resource
+	}
+	return h
+}
+
+// holder is the interface that has an address, "" for none.
+func holder(t *fabric.Topology, address string) string {
 	for _, v := range t.VNets {
 		for _, n := range v.NICs {
-			for _, x := range n.Addrs {
-				if x.String() == a.Address {
-					target["type"], target["resourceId"] = "VirtualNetwork", n.ID
+			for _, a := range n.Addrs {
+				if a.String() == address {
+					return n.ID
 				}
 			}
 		}
 	}
-	if issue, inbound := issueOf(a); issue != nil {
-		at := source
-		if inbound {
-			at = target
-		}
-		at["issues"] = []any{issue}
-	}
-	return []any{source, target}
+	return ""
 }
 
 // issueOf is what keeps the connection from arriving (Network REST: ConnectivityIssue), and whether it is met

@@ -1,6 +1,7 @@
 package networkwatcher
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -29,6 +30,8 @@ type FlowLog struct {
 	Format     Format          `json:"format"`
 	Filter     string          `json:"enabledFilteringCriteria,omitempty"`
 	Analytics  json.RawMessage `json:"flowAnalyticsConfiguration,omitempty"`
+
+	GUID string `json:"resourceGuid,omitempty" rp:"private"` // of the log itself, which records name
 }
 
 // Retention says how long records are kept; 0 days is for ever.
@@ -121,7 +124,7 @@ func admitFlowLog(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[Fl
 	if err != nil {
 		return err
 	}
-	location, err := locationOf(tx, target)
+	location, guid, err := standingOf(tx, target)
 	if err != nil {
 		return err
 	}
@@ -142,7 +145,7 @@ func admitFlowLog(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[Fl
 	if op != rp.Create {
 		return nil
 	}
-	f.TargetGUID = uuid.NewString()
+	f.TargetGUID, f.GUID = cmp.Or(guid, uuid.NewString()), uuid.NewString() // a subnet has none of its own
 	others, err := rp.List[FlowLog](tx, FlowLogType, new.ID.Parent())
 	for _, o := range others {
 		if o.ID.Key() != new.ID.Key() && strings.EqualFold(o.Properties.TargetID, f.TargetID) {
@@ -152,25 +155,30 @@ func admitFlowLog(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[Fl
 	return err
 }
 
-func locationOf(tx *rp.Tx, id arm.ID) (string, error) {
+// standingOf is the location and the resourceGuid of a target; a subnet has no GUID.
+func standingOf(tx *rp.Tx, id arm.ID) (location, guid string, err error) {
 	if strings.EqualFold(id.Type().String(), network.NICType) {
 		n, err := rp.Get[network.Interface](tx, id)
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
-		return n.Location, nil
+		return n.Location, n.Properties.ResourceGUID, nil
 	}
-	if strings.EqualFold(id.Type().String(), network.SubnetType) {
+	subnet := strings.EqualFold(id.Type().String(), network.SubnetType)
+	if subnet {
 		if _, err := rp.Get[network.Subnet](tx, id); err != nil {
-			return "", err
+			return "", "", err
 		}
 		id = id.Parent()
 	}
 	v, err := rp.Get[network.VNet](tx, id)
-	if err != nil {
-		return "", err
+	if err != nil || subnet {
+		if v != nil {
+			location = v.Location
+		}
+		return location, "", err
 	}
-	return v.Location, nil
+	return v.Location, v.Properties.ResourceGUID, nil
 }
 
 // FlowLogs are the flow logs that are switched on.
@@ -186,7 +194,7 @@ func FlowLogs(tx *rp.Tx) ([]flowlog.Log, error) {
 		if f.Retention.Enabled {
 			days = f.Retention.Days
 		}
-		out = append(out, flowlog.Log{ID: l.ID.String(), GUID: f.TargetGUID, Target: f.TargetID, Storage: f.StorageID, Days: days})
+		out = append(out, flowlog.Log{ID: l.ID.String(), GUID: f.GUID, Target: f.TargetID, Storage: f.StorageID, Days: days})
 	}
 	return out, err
 }

@@ -45,8 +45,10 @@ func TestFlowLogType(t *testing.T) {
 		t.Errorf("an account whose keys the caller may not read: %d %s", a.Status, a.Text)
 	}
 	r.put(auto+"/flowLogs/l", body(vnet, account, `,"enabled":true,"retentionPolicy":{"enabled":true,"days":7}`))
-	a := r.Request("GET", auto+"/flowLogs/l"+v, "")
-	if a.String("properties", "targetResourceGuid") == "" || a.At("properties", "enabled") != true || a.String("properties", "format", "type") != "JSON" || a.String("location") != "westeurope" {
+	a := r.Request("GET", vnet+v, "")
+	guid := a.String("properties", "resourceGuid")
+	a = r.Request("GET", auto+"/flowLogs/l"+v, "")
+	if a.String("properties", "targetResourceGuid") != guid || guid == "" || a.At("properties", "enabled") != true || a.String("properties", "format", "type") != "JSON" || a.String("location") != "westeurope" {
 		t.Errorf("%s", a.Text)
 	}
 	if a := r.Request("PUT", auto+"/flowLogs/second"+v, body(vnet, account, "")); a.Status != 409 {
@@ -58,7 +60,7 @@ func TestFlowLogType(t *testing.T) {
 	r.put(auto+"/flowLogs/nic", body(nic, account, ""))
 	if err := r.Engine.View(t.Context(), func(tx *rp.Tx) error {
 		on, err := networkwatcher.FlowLogs(tx)
-		if len(on) != 1 || on[0].Target != vnet || on[0].Days != 7 || on[0].GUID == "" {
+		if len(on) != 1 || on[0].Target != vnet || on[0].Days != 7 || on[0].GUID == "" || on[0].GUID == guid {
 			t.Errorf("%+v", on)
 		}
 		return err

@@ -359,6 +359,15 @@ func TestConnectivity(t *testing.T) {
 	if got := text(a.At("hops").([]any)[0].(map[string]any)["issues"]); got != want {
 		t.Errorf("its issue: %s, want %s", got, want)
 	}
+	// by an appliance that forwards nothing
+	r.table = &fabric.RouteTable{ID: "rt", Routes: []fabric.UserRoute{{Name: "all", Prefix: "0.0.0.0/0", Hop: fabric.HopAppliance, Appliance: netip.MustParseAddr("10.0.1.5")}}}
+	a = check(`{"address":"198.51.100.80","port":22}`, "Tcp")
+	via := a.At("hops").([]any)
+	if len(via) != 3 || via[1].(map[string]any)["type"] != "VirtualAppliance" || via[1].(map[string]any)["resourceId"] != other ||
+		text(via[0].(map[string]any)["nextHopIds"]) != text([]any{via[1].(map[string]any)["id"]}) {
+		t.Errorf("by an appliance: %s", a.Text)
+	}
+	r.table = nil
 	if a := check(`{"address":"nobody.invalid","port":1}`, "Tcp"); a.String("connectionStatus") != "Unreachable" || !strings.Contains(a.Text, "DnsResolution") {
 		t.Errorf("no name: %s", a.Text)
 	}

@@ -31,9 +31,10 @@ type Log struct {
 type State string
 
 const (
-	Begin State = "B"
-	End   State = "E"
-	Deny  State = "D"
+	Begin    State = "B"
+	Continue State = "C" // it goes on: what passed since its last tuple
+	End      State = "E"
+	Deny     State = "D"
 )
 
 // Event is what happened to a flow in a virtual network's router.
@@ -89,7 +90,17 @@ type Collector struct {
 	pending map[key][]tuple
 	tuples  int
 	dropped uint64
+	told    map[flowKey]counts // of flows that go on: what their tuples have told
 }
+
+// flowKey is a flow in a router.
+type flowKey struct {
+	router   string
+	protocol fabric.Protocol
+	src, dst netip.AddrPort
+}
+
+type counts struct{ sentPackets, sentBytes, receivedPackets, receivedBytes uint64 }
 
 type key struct{ log, mac string }
 
@@ -102,6 +113,9 @@ type tuple struct {
 // Add notes an event in every log that is switched on for an interface of it: the sender's and the taker's sides
 // are noted by themselves, as Azure does.
 func (c *Collector) Add(n *Network, e Event) {
+	if !c.since(&e) {
+		return
+	}
 	for i := range n.Topology.VNets {
 		v := &n.Topology.VNets[i]
 		if fabric.RouterNS(v.ID) != e.Router || platform(e.Dst.Addr()) || platform(e.Src.Addr()) {
@@ -125,6 +139,60 @@ func (c *Collector) Add(n *Network, e Event) {
 		}
 		if to != nil {
 			c.side(n, v, to, fabric.Inbound, e, taker)
+		}
+	}
+}
+
+// since makes an event's counts what passed since the flow's last tuple; false if there is nothing to tell.
+func (c *Collector) since(e *Event) bool {
+	if e.State == Deny {
+		return true
+	}
+	k := flowKey{e.Router, e.Protocol, e.Src, e.Dst}
+	now := counts{e.SentPackets, e.SentBytes, e.ReceivedPackets, e.ReceivedBytes}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last, known := c.told[k]
+	switch {
+	case e.State == End:
+		delete(c.told, k)
+	case len(c.told) >= maxTuples && !known:
+		return e.State == Begin
+	default:
+		if c.told == nil {
+			c.told = map[flowKey]counts{}
+		}
+		c.told[k] = now
+	}
+	if e.State == Continue && (!known || now == last) { // it began before the log, or is idle
+		return false
+	}
+	e.SentPackets, e.SentBytes = less(now.sentPackets, last.sentPackets), less(now.sentBytes, last.sentBytes)
+	e.ReceivedPackets, e.ReceivedBytes = less(now.receivedPackets, last.receivedPackets), less(now.receivedBytes, last.receivedBytes)
+	return true
+}
+
+// less is a difference that is not below 0: a flow whose end was lost may have a successor of the same ports.
+func less(now, last uint64) uint64 {
+	if now < last {
+		return now
+	}
+	return now - last
+}
+
+// Continuing tells of the flows that a router tracks now, and forgets those that it does not.
+func (c *Collector) Continuing(n *Network, router string, all []Event) {
+	here := map[flowKey]bool{}
+	for _, e := range all {
+		e.Router, e.State = router, Continue
+		here[flowKey{router, e.Protocol, e.Src, e.Dst}] = true
+		c.Add(n, e)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for k := range c.told {
+		if k.router == router && !here[k] {
+			delete(c.told, k)
 		}
 	}
 }

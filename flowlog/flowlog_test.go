@@ -113,6 +113,40 @@ func TestTuples(t *testing.T) {
 	}
 }
 
+// Every tuple tells what passed since the one before it.
+func TestContinuing(t *testing.T) {
+	var c Collector
+	n := network(vnet)
+	at := func(s State, sent uint64) Event {
+		e := event(s, "10.0.1.4:1000", "8.8.8.8:53")
+		e.SentPackets, e.SentBytes, e.ReceivedPackets, e.ReceivedBytes = sent, 100*sent, 2*sent, 200*sent
+		return e
+	}
+	older := event(Continue, "10.0.1.5:7", "8.8.8.8:53") // it began before the log
+	older.SentPackets = 50
+	router := fabric.RouterNS(vnet)
+	c.Add(n, at(Begin, 0))
+	c.Continuing(n, router, []Event{at(Continue, 3), older})
+	c.Continuing(n, router, []Event{at(Continue, 3), older}) // idle
+	older.SentPackets = 51
+	c.Continuing(n, router, []Event{at(Continue, 10), older})
+	c.Add(n, at(End, 12))
+	var got []string
+	for _, s := range taken(t, &c) {
+		f := strings.Split(s, ",")
+		got = append(got, strings.Join(append([]string{f[3], f[7]}, f[9:]...), " "))
+	}
+	want := []string{"1000 B 0 0 0 0", "1000 C 3 300 6 600", "1000 C 7 700 14 1400", "1000 E 2 200 4 400", "7 C 1 0 0 0"}
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	c.Continuing(n, router, nil)
+	if len(c.told) != 0 {
+		t.Errorf("flows that are gone are kept: %v", c.told)
+	}
+}
+
 // The log of the interface goes before that of its subnet, and that before its virtual network's.
 func TestMostSpecificLog(t *testing.T) {
 	var c Collector

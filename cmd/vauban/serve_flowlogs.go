@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -26,6 +27,8 @@ import (
 type flowLogs struct {
 	w         *world
 	collector flowlog.Collector
+	routers   []string                        // that are followed; run's alone
+	continued time.Time                       // when flows that go on were told last; run's alone
 	network   atomic.Pointer[flowlog.Network] // what events are read by; nil while no log is on
 	wake      chan struct{}
 }
@@ -56,6 +59,7 @@ func (f *flowLogs) run(ctx context.Context) error {
 		}
 		drops.set(ctx, f.w.driver, on)
 		f.gather(ctx, tick.C, &drops)
+		f.goOn(ctx)
 		f.flush(ctx)
 	}
 	return nil
@@ -106,6 +110,42 @@ func (f *flowLogs) gather(ctx context.Context, tick <-chan time.Time, drops *dro
 	}
 }
 
+// continueInterval is how often Azure tells of flows that go on.
+const continueInterval = 5 * time.Minute
+
+// goOn tells of flows that go on, when it is time.
+func (f *flowLogs) goOn(ctx context.Context) {
+	n := f.network.Load()
+	if n == nil || ctx.Err() != nil || time.Since(f.continued) < continueInterval {
+		return
+	}
+	f.continued = time.Now()
+	now := *n
+	now.Topology = f.w.sync.current.Load().topology
+	for _, router := range f.routers {
+		flows, err := f.w.driver.Flows(ctx, router)
+		if err != nil {
+			f.w.log.Error("flow logs", "error", err)
+			continue
+		}
+		events := make([]flowlog.Event, len(flows))
+		for i, c := range flows {
+			events[i] = flowEvent(c)
+		}
+		f.collector.Continuing(&now, router, events)
+	}
+}
+
+// flowEvent is what the kernel told of a connection as flow logs take it.
+func flowEvent(c linux.Flow) flowlog.Event {
+	e := flowlog.Event{Time: c.Time, Router: c.Namespace, State: flowlog.Begin, Protocol: c.Protocol, Src: c.Src, Dst: c.Dst, Answers: c.ReplySrc,
+		SentPackets: c.SentPackets, SentBytes: c.SentBytes, ReceivedPackets: c.ReceivedPackets, ReceivedBytes: c.ReceivedBytes}
+	if c.End {
+		e.State = flowlog.End
+	}
+	return e
+}
+
 // add notes an event by the network as it is now.
 func (f *flowLogs) add(e flowlog.Event) {
 	if n := f.network.Load(); n != nil {
@@ -142,14 +182,8 @@ func (f *flowLogs) follow(ctx context.Context) (on bool, err error) {
 			routers[fabric.RouterNS(net.ID)] = true
 		}
 	}
-	return true, f.w.driver.FollowFlows(ctx, routers, func(c linux.Flow) {
-		e := flowlog.Event{Time: c.Time, Router: c.Namespace, State: flowlog.Begin, Protocol: c.Protocol, Src: c.Src, Dst: c.Dst, Answers: c.ReplySrc,
-			SentPackets: c.SentPackets, SentBytes: c.SentBytes, ReceivedPackets: c.ReceivedPackets, ReceivedBytes: c.ReceivedBytes}
-		if c.End {
-			e.State = flowlog.End
-		}
-		f.add(e)
-	})
+	f.routers = slices.Sorted(maps.Keys(routers))
+	return true, f.w.driver.FollowFlows(ctx, routers, func(c linux.Flow) { f.add(flowEvent(c)) })
 }
 
 // concerns reports whether a log's target is a virtual network, or in it.

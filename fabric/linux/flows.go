@@ -25,13 +25,14 @@ type Flow struct {
 	Src, Dst netip.AddrPort
 	// ReplySrc is who answers: Dst after its translation. ReplyDst is to whom: Src after its translation.
 	ReplySrc, ReplyDst netip.AddrPort
-	// Packets and bytes in both directions, of an End.
+	// Packets and bytes in both directions, of an End and of a listing.
 	SentPackets, SentBytes, ReceivedPackets, ReceivedBytes uint64
 }
 
 // The protocol of conntrack's events (linux/netfilter/nfnetlink_conntrack.h), which x/sys does not have.
 const (
 	ctnlMsgNew    = 0
+	ctnlMsgGet    = 1
 	ctnlMsgDelete = 2
 
 	nfnlGroupNew     = 1
@@ -135,6 +136,40 @@ func (f *flowReaders) close() {
 	}
 	f.readers = nil
 	stop(all)
+}
+
+// Flows are the connections that a router tracks now, with their counts so far, if FollowFlows counts there.
+// ErrNoNamespace.
+func (d *Driver) Flows(ctx context.Context, router string) (out []Flow, err error) {
+	ns, err := d.open(router)
+	if err != nil {
+		return nil, err
+	}
+	defer ns.Close()
+	var c *netlink.Conn
+	if err := d.enter(ns, func() (err error) {
+		c, err = netlink.Dial(unix.NETLINK_NETFILTER, nil)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })()
+	msgs, err := c.Execute(netlink.Message{
+		Header: netlink.Header{Type: netlink.HeaderType(unix.NFNL_SUBSYS_CTNETLINK<<8 | ctnlMsgGet), Flags: netlink.Request | netlink.Dump},
+		Data:   []byte{unix.AF_INET, unix.NFNETLINK_V0, 0, 0},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connections of %s: %w", router, err)
+	}
+	now := d.taps.clock.Now()
+	for _, m := range msgs {
+		if f, ok := parseFlow(m); ok {
+			f.Time, f.Namespace = now, router
+			out = append(out, f)
+		}
+	}
+	return out, nil
 }
 
 // closeOne ends the reader of a namespace that goes.

@@ -31,6 +31,10 @@ func TestFollowFlows(t *testing.T) {
 	if f.End || f.Namespace != router || f.Protocol != fabric.TCP || f.Src.String() != c.LocalAddr().String() || f.Dst.String() != "10.0.1.5:80" || f.ReplySrc != f.Dst || f.ReplyDst != f.Src {
 		t.Errorf("the beginning: %+v", f)
 	}
+	listed, err := d.Flows(t.Context(), router)
+	if err != nil || len(listed) != 1 || listed[0].Src != f.Src || listed[0].SentPackets < 2 || listed[0].ReceivedBytes == 0 || listed[0].End {
+		t.Errorf("the list: %+v %v", listed, err)
+	}
 	// taking the namespace's connections away ends them: nobody waits for TCP's time outs
 	c.Close()
 	flush(t, d, router)

@@ -11,12 +11,16 @@ import (
 // the NIC has passed it on, carried: twice in one entry of connection tracking. So each end's gates and each
 // forwarding NIC's have a bit of their own in the connection's mark, which says that they let the flow pass.
 // A packet of an established flow, or an answer, is not judged by the ends again; but a forwarding NIC that
-// has not seen the flow yet judges it, so that routing may differ by direction as it may on Azure.
+// has not seen the flow yet judges it, so that routing may differ by direction as it may on Azure. What it has
+// let in, it may answer in the receiver's name: as a transparent proxy.
 
 // Bits of the connection mark beside judged, which stands for direct ways.
 const (
 	judgedLeaving  = "0x2" // by the sender's gates, on the way to a forwarding NIC or a peered VNet
 	judgedEntering = "0x4" // by the receiver's gates, on the way from one
+	// answersEnter: answers come to a forwarding NIC that was not on the way there. It has not taken the
+	// connection itself, so it is judged when it passes them on.
+	answersEnter = "0x8000"
 )
 
 // applianceBits are for the gates of forwarding NICs: a pair for each. Bits 16 to 25 are for others; bit 31 alone
@@ -41,11 +45,14 @@ func (r *router) forwarders() {
 		in, out := fmt.Sprintf("%#x", applianceBits[slot]), fmt.Sprintf("%#x", applianceBits[slot]<<1)
 		hand = append(hand, fmt.Sprintf("%q : jump %s", name, r.list("t", []string{
 			"ct mark and " + in + " == " + in + " return",
+			"ct direction reply ct mark and " + out + " == " + out + " return",
 			"oifname vmap @ingress_subnet",
 			"oifname vmap @ingress_nic",
+			"ct direction reply ct mark set ct mark or " + answersEnter,
 			"ct mark set ct mark or " + in})))
 		carry = append(carry, fmt.Sprintf("%q : jump %s", name, r.list("t", []string{
 			"ct mark and " + out + " == " + out + " return",
+			"ct direction reply ct mark and " + in + " == " + in + " ct mark and " + answersEnter + " == 0x0 return",
 			"iifname vmap @egress_nic",
 			"iifname vmap @egress_subnet",
 			"ct mark set ct mark or " + out})))

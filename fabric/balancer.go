@@ -192,7 +192,7 @@ func (r *router) elsewhere() (out []string) {
 		if s.RouteTable == "" && len(r.v.GatewayRoutes) == 0 {
 			continue
 		}
-		active := activeRoutes(r.t, r.v, s)
+		active := r.active(s)
 		here := decided(active, func(e *EffectiveRoute) bool { return e.Hop == HopVNet })
 		for i := range r.v.NICs {
 			for _, f := range r.lb.frontends {

@@ -22,13 +22,14 @@ type router struct {
 	roots      map[rootKey]string
 	scopes     map[string]*scope // by subnet
 	peers      []peer
-	toPeers    []string  // interfaces to peered VNets, quoted
-	inbound    bool      // public addresses of NICs
-	ways       []string  // kinds of protocol that some NIC leaves by
-	endpointed bool      // some NIC's subnet has a service endpoint
-	routed     []*routed // subnets with other routes than Azure's own
-	passing    bool      // some NIC passes on the packets of others
-	arriving   bool      // links lead to NICs of this VNet, whatever the destination
+	toPeers    []string                    // interfaces to peered VNets, quoted
+	inbound    bool                        // public addresses of NICs
+	ways       []string                    // kinds of protocol that some NIC leaves by
+	endpointed bool                        // some NIC's subnet has a service endpoint
+	effective  map[string][]EffectiveRoute // by subnet, once asked for
+	routed     []*routed                   // subnets with other routes than Azure's own
+	passing    bool                        // some NIC passes on the packets of others
+	arriving   bool                        // links lead to NICs of this VNet, whatever the destination
 	lb         balancer
 	limited    bool // the set of connectionLimit is declared
 	linked     bool // some private link service sends here
@@ -363,7 +364,7 @@ func addrTexts(addrs []netip.Addr) (out []string) {
 func newRouter(t *Topology, v *VNet, p *plan, build func([]diagram.Rule) *diagram.Node) *router {
 	sorted := *v
 	sorted.NICs = slices.SortedFunc(slices.Values(v.NICs), func(a, b NIC) int { return compareText(a.ID, b.ID) })
-	r := &router{t: t, v: &sorted, plan: p, subnets: map[string]*Subnet{}, roots: map[rootKey]string{}, scopes: map[string]*scope{}, peers: t.peersOf(v)}
+	r := &router{t: t, v: &sorted, plan: p, subnets: map[string]*Subnet{}, roots: map[rootKey]string{}, scopes: map[string]*scope{}, effective: map[string][]EffectiveRoute{}, peers: t.peersOf(v)}
 	r.gate = gate{table: newTable(), scope: newScope(t, v), build: build}
 	for i := range v.Subnets {
 		r.subnets[v.Subnets[i].ID] = &v.Subnets[i]

@@ -57,7 +57,7 @@ func (r *router) routes() {
 		if ifaces == nil {
 			continue
 		}
-		active := activeRoutes(r.t, r.v, s)
+		active := r.active(s)
 		among := variants(active)
 		for i := range among {
 			if table := r.subnetTable(active, i); len(table.routes) > 0 {
@@ -133,10 +133,14 @@ func (r *router) subnetTable(active []EffectiveRoute, variant int) *routed {
 	return out
 }
 
-// activeRoutes are those that decide, the shortest prefixes first.
-func activeRoutes(t *Topology, v *VNet, s *Subnet) []EffectiveRoute {
-	active := slices.DeleteFunc(effectiveRoutes(t, v, s), func(e EffectiveRoute) bool { return !e.Active })
+// active are the subnet's routes that decide, the shortest prefixes first.
+func (r *router) active(s *Subnet) []EffectiveRoute {
+	if known, ok := r.effective[s.ID]; ok {
+		return known
+	}
+	active := slices.DeleteFunc(effectiveRoutes(r.t, r.v, s), func(e EffectiveRoute) bool { return !e.Active })
 	slices.SortStableFunc(active, func(a, b EffectiveRoute) int { return cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()) })
+	r.effective[s.ID] = active
 	return active
 }
 

@@ -68,7 +68,7 @@ func (r *router) services(s *Subnet) interval.Set {
 	if len(s.ServiceEndpoints) == 0 {
 		return nil
 	}
-	in := decided(activeRoutes(r.t, r.v, s), func(e *EffectiveRoute) bool { return e.Hop == HopService })
+	in := decided(r.active(s), func(e *EffectiveRoute) bool { return e.Hop == HopService })
 	return in.Minus(neverPublic()).Minus(r.scope.space)
 }
 

@@ -3,6 +3,7 @@ package fabric
 import (
 	"net/netip"
 	"strings"
+	"sync"
 
 	"vauban.dev/fabric/internal/interval"
 )
@@ -16,15 +17,15 @@ func prefixes(texts ...string) (out []netip.Prefix) {
 
 // systemNone are the ranges that Azure routes to None where they are not a VNet's own.
 // https://learn.microsoft.com/azure/virtual-network/virtual-networks-udr-overview#default
-func systemNone() interval.Set {
+var systemNone = sync.OnceValue(func() interval.Set {
 	return interval.Of(prefixes("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")...)
-}
+})
 
 // neverPublic are all addresses that no packet crosses the internet to or from.
-func neverPublic() interval.Set {
+var neverPublic = sync.OnceValue(func() interval.Set {
 	return systemNone().Union(interval.Of(prefixes("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3",
 		"168.63.129.16/32")...))
-}
+})
 
 // unsendable are sources that no packet has: not even one that a forwarding NIC passes on.
 func unsendable() []netip.Prefix {

@@ -243,3 +243,28 @@ func TestBalancedAppliances(t *testing.T) {
 		t.Errorf("new connections came to an appliance that is down: %s", now)
 	}
 }
+
+// An appliance that takes connections for others answers them, whatever its own outbound rules say.
+func TestTransparentProxy(t *testing.T) {
+	topo := testTopology()
+	v := &topo.VNets[0]
+	topo.NSGs["nsg-proxy"] = &fabric.NSG{ID: "nsg-proxy", Rules: []fabric.Rule{rule("no", 100, fabric.Outbound, false, fabric.AnyProtocol, "*", "*", "*")}}
+	v.NICs = append(v.NICs, fabric.NIC{ID: "proxy", Subnet: "lone", NSG: "nsg-proxy", Addrs: []netip.Addr{addr("10.0.4.9")}, Forwarding: true})
+	topo.RouteTables = map[string]*fabric.RouteTable{"table": {ID: "table", Routes: []fabric.UserRoute{
+		{Name: "all", Prefix: "10.0.2.0/24", Hop: fabric.HopAppliance, Appliance: addr("10.0.4.9")}}}}
+	v.Subnets[0].RouteTable = "table"
+	d := newTestDriver(t, Config{})
+	apply(t, d, compile(t, topo))
+	const redirect = "table inet proxy {\nchain prerouting { type nat hook prerouting priority -100; policy accept; tcp dport 80 redirect to :8080; }\n}\n"
+	if _, err := d.runNFT(t.Context(), d.space(fabric.NICNS("proxy")), redirect, "-f", "-"); err != nil {
+		t.Fatal(err)
+	}
+	echo(t, listen(t, d, nic("proxy"), "10.0.4.9:8080"))
+	c, err := patient(t, d, nic(web1), "10.0.2.4:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := say(c, "in the server's name"); err != nil {
+		t.Error(err)
+	}
+}

@@ -14,6 +14,7 @@ var programs = map[string]func(args []string) int{
 	"probe":     probeProgram,
 	"escape":    escapeProgram,
 	"vpnclient": vpnClientProgram,
+	"office":    officeProgram,
 }
 
 // bin is the directory of the programs under test: vauban, and this binary under each of its names. It is

@@ -96,7 +96,7 @@ func (k *kernel) transmit(n *table_, f frame) outcome {
 			return outcome{n.Name, drop, f.Source, f.Destination}
 		}
 		to, ok := k.peers[End{n.Name, f.oif}]
-		if !ok && slices.Contains(n.Tunnels, f.oif) {
+		if !ok && slices.ContainsFunc(n.Tunnels, func(t TunnelDevice) bool { return t.Interface == f.oif }) {
 			return outcome{namespace: n.Name, src: f.Source, dst: f.Destination}
 		}
 		if !ok {

@@ -42,8 +42,8 @@ type Namespace struct {
 	Local  []netip.Prefix
 	Routes []Route
 	Rules  []PolicyRule
-	// Tunnels are TUN devices without an address; they stay when the process at their other end goes.
-	Tunnels []string
+	// Tunnels are TUN devices; they stay when the process at their other end goes.
+	Tunnels []TunnelDevice
 	// NFT is the complete ruleset of the table `table inet vauban` of this namespace, as `nft -f -`
 	// takes it; "" for none. Counters are declared by name (see RuleRef.Counter).
 	NFT string

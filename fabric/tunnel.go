@@ -7,6 +7,14 @@ import "net/netip"
 type Tunnel struct {
 	Name     string // unique in the region
 	Prefixes []netip.Prefix
+	// Addr is the gateway's own address on the device, with the network of both ends; zero for none.
+	Addr netip.Prefix
+}
+
+// TunnelDevice is the TUN device of a Tunnel.
+type TunnelDevice struct {
+	Interface string
+	Addrs     []netip.Prefix
 }
 
 // TunnelMTU is that of every tunnel: WireGuard's own, room for its headers over Ethernet and IPv6.
@@ -22,7 +30,11 @@ func (ns *Namespace) tunnels(n *NIC) {
 	}
 	for _, t := range n.Tunnels {
 		dev := TunnelInterface(t.Name)
-		ns.Tunnels = append(ns.Tunnels, dev)
+		d := TunnelDevice{Interface: dev}
+		if t.Addr.IsValid() {
+			d.Addrs = []netip.Prefix{t.Addr}
+		}
+		ns.Tunnels = append(ns.Tunnels, d)
 		for _, p := range t.Prefixes {
 			ns.Routes = append(ns.Routes, Route{Type: "unicast", Dst: p.Masked(), Dev: dev, Src: n.Addrs[0]})
 		}

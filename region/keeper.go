@@ -191,7 +191,7 @@ func keptName(r Request) (string, error) {
 
 func oneSocket(files []*os.File) error {
 	if len(files) != 1 {
-		return &CallError{Code: CodeBadRequest, Message: fmt.Sprintf("%d descriptors where one socket belongs", len(files))}
+		return &CallError{Code: CodeBadRequest, Message: fmt.Sprintf("%d descriptors where one socket or device belongs", len(files))}
 	}
 	var st unix.Stat_t
 	var statErr error
@@ -199,11 +199,15 @@ func oneSocket(files []*os.File) error {
 	if err = errors.Join(err, statErr); err != nil {
 		return err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
-		return &CallError{Code: CodeBadRequest, Message: "only sockets are kept"}
+	tun := st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == unix.Mkdev(tunMajor, tunMinor)
+	if st.Mode&unix.S_IFMT != unix.S_IFSOCK && !tun {
+		return &CallError{Code: CodeBadRequest, Message: "only sockets and TUN devices are kept"}
 	}
 	return nil
 }
+
+// The number of /dev/net/tun (admin-guide/devices.txt).
+const tunMajor, tunMinor = 10, 200
 
 func duplicate(f *os.File) (*os.File, error) {
 	n := -1

@@ -79,6 +79,7 @@ func commands(a *app) []*cobra.Command {
 		newDNSCmd(a),
 		newReachCmd(a),
 		newVPNCmd(a),
+		newExpressRouteCmd(a),
 		newFirewallCmd(a),
 		newDemoCmd(a),
 		newEnvCmd(a),

@@ -386,6 +386,7 @@ func (w *world) close() {
 		w.bastion.Close()
 	}
 	if w.vpn != nil {
+		w.sync.bgp.Close()
 		w.vpn.Close()
 	}
 	if w.driver != nil {

@@ -34,6 +34,7 @@ const (
 	methodCounters = "counters"   // → []ruleCounter
 	methodNodes    = "nodes"      // → []machinelearning.NodeInfo
 	methodVPN      = "vpn"        // vpnParams → vpnResult
+	methodCircuit  = "circuit"    // circuitParams → circuitResult
 )
 
 type ruleCounter struct {
@@ -53,6 +54,7 @@ func (w *world) handle(c *region.Control) {
 	c.Handle(methodRules, w.rules)
 	c.Handle(methodCounters, w.counters)
 	c.Handle(methodVPN, w.vpnCall)
+	c.Handle(methodCircuit, w.circuitCall)
 	c.Handle(methodTags, w.updateTags)
 	c.Handle(methodFirewallLog, w.firewallLog)
 	c.Handle(methodNodes, func(ctx context.Context, _ region.Request) (region.Reply, error) {

@@ -10,6 +10,7 @@ import (
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/fabric"
+	"vauban.dev/fabric/bgp"
 	"vauban.dev/fabric/linux"
 	"vauban.dev/fabric/vpn"
 	"vauban.dev/provider/gateway"
@@ -26,6 +27,7 @@ func (l lateWire) Restart(tunnel string) error                  { return l.w.vpn
 func (w *world) openVPN(ctx context.Context) error {
 	w.vpn = vpn.New(w.driver, w.log)
 	w.sync.vpn = w.vpn
+	w.sync.bgp = bgp.New(w.sync.poke, w.log)
 	c, err := w.region.Datagrams(ctx)
 	if err != nil {
 		return err
@@ -38,7 +40,7 @@ func (w *world) openVPN(ctx context.Context) error {
 // serveVPN opens each gateway's socket, on its own address, and makes the tunnels run.
 func (s *netSync) serveVPN(ctx context.Context, view *netView, want map[linux.Socket]bool) error {
 	gateways := map[string]bool{}
-	for _, t := range view.tunnels {
+	for _, t := range view.gateways.Tunnels {
 		gateways[t.NIC] = true
 	}
 	for _, v := range view.topology.VNets {
@@ -60,7 +62,7 @@ func (s *netSync) serveVPN(ctx context.Context, view *netView, want map[linux.So
 			s.sockets[sock] = true
 		}
 	}
-	return s.vpn.Set(view.tunnels)
+	return s.vpn.Set(view.gateways.Tunnels)
 }
 
 // What vpnCall is asked for.

@@ -16,6 +16,7 @@ import (
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/fabric"
+	"vauban.dev/fabric/bgp"
 	"vauban.dev/fabric/dns"
 	"vauban.dev/fabric/linux"
 	"vauban.dev/fabric/probe"
@@ -44,6 +45,7 @@ type netSync struct {
 	log      *slog.Logger
 	gateways *gateway.Provider
 	vpn      *vpn.Engine
+	bgp      *bgp.Speaker
 
 	firewalls *firewalls
 
@@ -73,7 +75,7 @@ type netView struct {
 	zones    []dns.Zone // of the model
 	// resolvers say whom the machines behind NICs ask for names: by NIC, and by VNet for all others.
 	resolvers map[string]network.Resolver
-	tunnels   []vpn.Tunnel
+	gateways  gateway.Plan
 	bastions  map[string]string // by the bastion\'s NIC: its DNS name
 }
 
@@ -153,7 +155,7 @@ func (s *netSync) apply(ctx context.Context) error {
 		if view.topology, err = s.network.Topology(tx); err != nil {
 			return err
 		}
-		if view.tunnels, err = s.gateways.Extend(tx, view.topology); err != nil {
+		if view.gateways, err = s.gateways.Extend(tx, view.topology); err != nil {
 			return err
 		}
 		if err := s.firewalls.provider.Extend(tx, view.topology); err != nil {
@@ -277,7 +279,7 @@ func (s *netSync) listen(ctx context.Context, view *netView) error {
 			}
 		}
 	}
-	errs = append(errs, s.serveVPN(ctx, view, want), s.serveFirewalls(ctx, view, want, names), s.serveBastions(ctx, view, want, fronts))
+	errs = append(errs, s.serveVPN(ctx, view, want), s.serveCircuits(ctx, view, want), s.serveFirewalls(ctx, view, want, names), s.serveBastions(ctx, view, want, fronts))
 	inet := fabric.Place{Kind: fabric.AtInternet}
 	errs = append(errs, s.serveDNS(ctx, inet, fabric.WireServer, "", want, names))
 	for _, e := range view.dns.Inbound {

@@ -247,11 +247,11 @@ func (d *Driver) brokenPairs(s *space, want *desired) ([]end, error) {
 		here := fabric.End{Namespace: s.name, Interface: name}
 		broken = append(broken, end{End: here, Peer: here})
 	}
-	for _, name := range want.Tunnels {
-		if l := have[name]; l == nil || !isTunnel(l) || !up(l) {
-			odd(name)
+	for _, t := range want.Tunnels {
+		if l := have[t.Interface]; l == nil || !isTunnel(l) || !up(l) {
+			odd(t.Interface)
 		}
-		delete(have, name)
+		delete(have, t.Interface)
 	}
 	for name := range have {
 		odd(name)

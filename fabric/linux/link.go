@@ -69,9 +69,9 @@ func (d *Driver) pruneLinks(s *space, want *desired) error {
 			delete(have, e.Interface)
 		}
 	}
-	for _, name := range want.Tunnels {
-		if l := have[name]; l != nil && isTunnel(l) {
-			delete(have, name)
+	for _, t := range want.Tunnels {
+		if l := have[t.Interface]; l != nil && isTunnel(l) {
+			delete(have, t.Interface)
 		}
 	}
 	if len(have) == 0 {
@@ -205,6 +205,9 @@ func addresses(h *netlink.Handle, want *desired) error {
 	byName := map[string][]netip.Prefix{loopback: want.Addrs}
 	for _, e := range want.Ends {
 		byName[e.Interface] = e.Addrs
+	}
+	for _, t := range want.Tunnels {
+		byName[t.Interface] = t.Addrs
 	}
 	for name, addrs := range byName {
 		l, err := h.LinkByName(name)

@@ -31,7 +31,8 @@ func (d *Driver) makeTunnels(s *space, want *desired) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.name, err)
 	}
-	for _, name := range want.Tunnels {
+	for _, t := range want.Tunnels {
+		name := t.Interface
 		if have[name] == nil {
 			if err := d.enter(s.fd, func() error { return makeTunnel(name) }); err != nil {
 				return fmt.Errorf("create tunnel %s of %s: %w", name, s.name, err)

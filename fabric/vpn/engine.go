@@ -29,11 +29,12 @@ type Engine struct {
 
 	mu      sync.Mutex
 	tunnels map[string]*running
+	wires   map[string]*wire
 }
 
 // New makes an engine without tunnels and sockets.
 func New(k Kernel, log *slog.Logger) *Engine {
-	return &Engine{kernel: k, log: log, mux: newMux(), tunnels: map[string]*running{}}
+	return &Engine{kernel: k, log: log, mux: newMux(), tunnels: map[string]*running{}, wires: map[string]*wire{}}
 }
 
 // Serve takes a UDP socket for the tunnels of a gateway's interface; nic "" is one on the machine's own
@@ -122,6 +123,10 @@ func (e *Engine) Close() {
 	for name, r := range e.tunnels {
 		r.close(e.mux)
 		delete(e.tunnels, name)
+	}
+	for name, w := range e.wires {
+		w.close()
+		delete(e.wires, name)
 	}
 	e.mux.close()
 }

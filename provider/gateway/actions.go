@@ -5,10 +5,14 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
+	"vauban.dev/fabric/bgp"
 	"vauban.dev/provider/network"
 )
 
@@ -29,10 +33,10 @@ func (p *Provider) routes() rp.Registration {
 				return do(tx, r, query)
 			}}
 	}
-	return rp.Routes(append(p.sharedKeyRoutes(),
+	return rp.Routes(append(slices.Concat(p.sharedKeyRoutes(), p.circuitRoutes()),
 		gateway(http.MethodGet, "connections", "Microsoft.Network/virtualNetworkGateways/connections/read", p.listConnections),
-		gateway(http.MethodPost, "getAdvertisedRoutes", Type+"/getadvertisedroutes/action", advertisedRoutes),
-		gateway(http.MethodPost, "getBgpPeerStatus", Type+"/getbgppeerstatus/action", bgpPeerStatus),
+		gateway(http.MethodPost, "getAdvertisedRoutes", Type+"/getadvertisedroutes/action", p.advertisedRoutes),
+		gateway(http.MethodPost, "getBgpPeerStatus", Type+"/getbgppeerstatus/action", p.bgpPeerStatus),
 	)...)
 }
 
@@ -49,7 +53,7 @@ func (p *Provider) gatewayActions() map[string]rp.Action[Gateway] {
 		"generatevpnprofile":       {Do: do(noPackage)},
 		"getvpnprofilepackageurl":  {Do: do(noPackage)},
 		"getLearnedRoutes": {Do: func(_ context.Context, tx *rp.Tx, r *rp.Resource[Gateway], _ []byte) (any, error) {
-			return learnedRoutes(tx, r)
+			return p.learnedRoutes(tx, r)
 		}},
 		"getVpnClientConnectionHealth": {Do: func(_ context.Context, tx *rp.Tx, r *rp.Resource[Gateway], _ []byte) (any, error) {
 			return p.clientHealth(tx, r)
@@ -132,7 +136,7 @@ type gatewayRoute struct {
 // ownWeight is that of routes that the gateway was given, not told.
 const ownWeight = 32768
 
-func learnedRoutes(tx *rp.Tx, r *rp.Resource[Gateway]) (any, error) {
+func (p *Provider) learnedRoutes(tx *rp.Tx, r *rp.Resource[Gateway]) (any, error) {
 	out := values[gatewayRoute]{Value: []gatewayRoute{}}
 	own := r.Properties.Address.String()
 	add := func(pre netip.Prefix, hop string) {
@@ -167,7 +171,13 @@ func learnedRoutes(tx *rp.Tx, r *rp.Resource[Gateway]) (any, error) {
 		return nil, err
 	}
 	for _, c := range list {
-		if !is(c.Properties.Gateway1, r.ID) || c.Properties.Kind == kindCircuit {
+		if !is(c.Properties.Gateway1, r.ID) {
+			continue
+		}
+		if c.Properties.Kind == kindCircuit {
+			for _, x := range p.cfg.Wire.Session(tunnelName(c.ID)).Routes {
+				out.Value = append(out.Value, gatewayRoute{LocalAddress: own, Network: x.Prefix.String(), NextHop: own, SourcePeer: own, Origin: "EBgp", ASPath: asPath(append([]uint32{microsoftASN}, x.ASPath...)), Weight: ownWeight})
+			}
 			continue
 		}
 		far, err := c.Properties.farEnd(tx, c.ID)
@@ -181,16 +191,73 @@ func learnedRoutes(tx *rp.Tx, r *rp.Resource[Gateway]) (any, error) {
 	return out, nil
 }
 
-// Without BGP there is nobody to advertise to, and no peer.
-func advertisedRoutes(_ *rp.Tx, r *rp.Resource[Gateway], query map[string]string) (any, error) {
-	if _, err := netip.ParseAddr(query["peer"]); err != nil {
-		return nil, bad("InvalidRequestFormat", "The query parameter peer must be the address of a BGP peer of %s, not '%s'.", r.ID, clip(query["peer"]))
+func asPath(list []uint32) string {
+	out := make([]string, len(list))
+	for i, n := range list {
+		out[i] = strconv.FormatUint(uint64(n), 10)
 	}
-	return values[gatewayRoute]{Value: []gatewayRoute{}}, nil
+	return strings.Join(out, "-")
 }
 
-func bgpPeerStatus(*rp.Tx, *rp.Resource[Gateway], map[string]string) (any, error) {
-	return values[any]{Value: []any{}}, nil
+// sessions are the BGP sessions of the gateway's circuits.
+func (p *Provider) sessions(tx *rp.Tx, r *rp.Resource[Gateway]) ([]bgp.State, error) {
+	list, err := connectionsOf(tx, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	var out []bgp.State
+	for _, c := range list {
+		if c.Properties.Kind != kindCircuit {
+			continue
+		}
+		if s := p.cfg.Wire.Session(tunnelName(c.ID)); s.Peer.Remote.IsValid() {
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+func (p *Provider) advertisedRoutes(tx *rp.Tx, r *rp.Resource[Gateway], query map[string]string) (any, error) {
+	peer, err := netip.ParseAddr(query["peer"])
+	if err != nil {
+		return nil, bad("InvalidRequestFormat", "The query parameter peer must be the address of a BGP peer of %s, not '%s'.", r.ID, clip(query["peer"]))
+	}
+	out := values[gatewayRoute]{Value: []gatewayRoute{}}
+	list, err := p.sessions(tx, r)
+	for _, s := range list {
+		if s.Peer.Remote != peer || !s.Established {
+			continue
+		}
+		for _, pre := range s.Peer.Advertise {
+			out.Value = append(out.Value, gatewayRoute{LocalAddress: s.Peer.Local.String(), Network: pre.String(), NextHop: s.Peer.Local.String(), SourcePeer: peer.String(), Origin: "Igp", ASPath: asPath([]uint32{s.Peer.LocalASN})})
+		}
+	}
+	return out, err
+}
+
+// bgpPeer is one session (Network REST: BgpPeerStatus).
+type bgpPeer struct {
+	Local    string `json:"localAddress"`
+	Neighbor string `json:"neighbor"`
+	ASN      uint32 `json:"asn"`
+	State    string `json:"state"`
+	Duration string `json:"connectedDuration"`
+	Routes   int    `json:"routesReceived"`
+	Sent     int    `json:"messagesSent"`
+	Received int    `json:"messagesReceived"`
+}
+
+func (p *Provider) bgpPeerStatus(tx *rp.Tx, r *rp.Resource[Gateway], _ map[string]string) (any, error) {
+	out := values[bgpPeer]{Value: []bgpPeer{}}
+	list, err := p.sessions(tx, r)
+	for _, s := range list {
+		x := bgpPeer{Local: s.Peer.Local.String(), Neighbor: s.Peer.Remote.String(), ASN: s.Peer.RemoteASN, State: "Connecting", Routes: len(s.Routes)}
+		if s.Established {
+			x.State, x.Duration = "Connected", time.Since(s.Since).Round(time.Second).String()
+		}
+		out.Value = append(out.Value, x)
+	}
+	return out, err
 }
 
 // clientHealth is one connected client (Network REST: VpnClientConnectionHealthDetail).

@@ -109,7 +109,7 @@ func validateConnection(_ rp.Op, new, _ *rp.Resource[Connection]) error {
 			err = bad("InvalidRequestFormat", "Connection %s leads from %s to itself.", new.ID, other)
 		}
 	case kindCircuit:
-		err = arm.NotImplemented("Connections to ExpressRoute circuits are not implemented (%s).", new.ID)
+		_, err = parseRef(v.Peer, CircuitType, "peer", new.ID)
 	default:
 		err = bad("InvalidRequestFormat", "connectionType of %s is '%s'; it must be IPsec, Vnet2Vnet or ExpressRoute.", new.ID, clip(v.Kind))
 	}
@@ -136,7 +136,10 @@ func (p *Provider) admitConnection(_ context.Context, tx *rp.Tx, op rp.Op, new, 
 	if (v.Kind == kindCircuit) != (g.Properties.GatewayType == "ExpressRoute") {
 		return bad("InvalidRequestFormat", "Connection %s of type %s cannot use %s, which is of type %s.", new.ID, v.Kind, g.ID, g.Properties.GatewayType)
 	}
-	if v.Kind != kindCircuit && v.SharedKey == "" {
+	if v.Kind == kindCircuit {
+		return v.admitCircuit(tx, new.ID)
+	}
+	if v.SharedKey == "" {
 		v.SharedKey = rand.Text()
 	}
 	far, err := v.farEnd(tx, new.ID)
@@ -229,10 +232,20 @@ func connectionsOf(tx *rp.Tx, id arm.ID) ([]*rp.Resource[Connection], error) {
 	return list, nil
 }
 
-// presentConnection tells how the tunnel stands: Connected while its session lives.
+// presentConnection tells how the tunnel stands: Connected while its session lives, that of a circuit while its
+// wire is there and BGP speaks over it.
 func (p *Provider) presentConnection(_ context.Context, _ *rp.Tx, r *rp.Resource[Connection]) error {
 	v := &r.Properties
 	v.Status, v.Ingress, v.Egress = "Unknown", 0, 0
+	if v.Kind == kindCircuit {
+		name := tunnelName(r.ID)
+		wire := p.cfg.Wire.Circuit(name)
+		v.Status, v.Ingress, v.Egress = "NotConnected", wire.In, wire.Out
+		if wire.Up && p.cfg.Wire.Session(name).Established {
+			v.Status = "Connected"
+		}
+		return nil
+	}
 	peers, err := p.cfg.Wire.Peers(tunnelName(r.ID))
 	if err != nil || len(peers) == 0 {
 		return err

@@ -8,11 +8,13 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
+	"vauban.dev/fabric/bgp"
 	"vauban.dev/fabric/vpn"
 	"vauban.dev/provider/network"
 )
@@ -39,6 +41,11 @@ type Wire interface {
 	Peers(tunnel string) ([]vpn.PeerState, error)
 	// Restart ends the sessions of a tunnel.
 	Restart(tunnel string) error
+	// Circuit is the state of a circuit's wire, Session that of its BGP; zero for what does not run.
+	Circuit(name string) vpn.CircuitState
+	Session(name string) bgp.State
+	// Far opens the device at the other end of a circuit.
+	Far(circuit arm.ID) (*os.File, error)
 }
 
 // Config of a Provider.
@@ -66,7 +73,9 @@ func New(cfg Config) *Provider { return &Provider{cfg: cfg, keys: map[siteKey]vp
 
 // Types are the registrations of all types and operations of the provider.
 func (p *Provider) Types() []rp.Registration {
-	return []rp.Registration{p.gatewayType(), p.localType(), p.connectionType(), p.bastionType(), p.routes()}
+	return []rp.Registration{p.gatewayType(), p.localType(), p.connectionType(), p.bastionType(), p.routes(),
+		p.circuitType(), p.peeringType(), p.authorizationType(),
+	}
 }
 
 // Ref is a reference to another resource.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"vauban.dev/arm/rp"
 	"vauban.dev/arm/rp/rptest"
 	"vauban.dev/fabric"
+	"vauban.dev/fabric/bgp"
 	"vauban.dev/fabric/vpn"
 	"vauban.dev/internal/clock"
 	"vauban.dev/provider/gateway"
@@ -48,6 +50,8 @@ type wire struct {
 	mu        sync.Mutex
 	peers     map[string][]vpn.PeerState
 	restarted []string
+	circuits  map[string]vpn.CircuitState
+	sessions  map[string]bgp.State
 }
 
 func (w *wire) Peers(tunnel string) ([]vpn.PeerState, error) {
@@ -69,6 +73,20 @@ func (w *wire) set(tunnel string, peers ...vpn.PeerState) {
 	w.peers[tunnel] = peers
 }
 
+func (w *wire) Circuit(name string) vpn.CircuitState {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.circuits[name]
+}
+
+func (w *wire) Session(name string) bgp.State {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sessions[name]
+}
+
+func (w *wire) Far(arm.ID) (*os.File, error) { return nil, os.ErrNotExist }
+
 type noSync struct{}
 
 func (noSync) Sync(context.Context) error { return nil }
@@ -80,7 +98,7 @@ func (noTags) Prefixes(tag string) ([]netip.Prefix, bool) {
 }
 
 func newRig(t *testing.T) *rig {
-	r := &rig{t: t, wire: &wire{peers: map[string][]vpn.PeerState{}}}
+	r := &rig{t: t, wire: &wire{peers: map[string][]vpn.PeerState{}, circuits: map[string]vpn.CircuitState{}, sessions: map[string]bgp.State{}}}
 	links := privatelink.New()
 	r.network = network.New(network.Config{Engine: lateEngine{r}, Targets: links, Sync: noSync{}, Tags: noTags{}, PublicPool: netip.MustParsePrefix("203.0.113.128/25")})
 	r.gateways = gateway.New(gateway.Config{Network: r.network, Sync: noSync{}, Wire: r.wire})
@@ -143,6 +161,12 @@ func (r *rig) update(f func(tx *rp.Tx) error) {
 
 // extended is the topology with what the gateways add, and their tunnels.
 func (r *rig) extended() (t *fabric.Topology, tunnels []vpn.Tunnel) {
+	r.t.Helper()
+	t, plan := r.planned()
+	return t, plan.Tunnels
+}
+
+func (r *rig) planned() (t *fabric.Topology, tunnels gateway.Plan) {
 	r.t.Helper()
 	err := r.engine.View(r.t.Context(), func(tx *rp.Tx) (err error) {
 		if t, err = r.network.Topology(tx); err == nil {

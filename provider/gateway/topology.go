@@ -4,12 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/fabric"
+	"vauban.dev/fabric/bgp"
 	"vauban.dev/fabric/vpn"
 	"vauban.dev/store"
 )
@@ -20,13 +23,32 @@ func tunnelName(id arm.ID) string { return id.Key() }
 // keepalive keeps a site's session alive, so that its state tells whether the other end is there.
 const keepalive = 10 * time.Second
 
-// Extend adds to a topology what its gateways are connected to, and says which tunnels are to run.
-func (p *Provider) Extend(tx *rp.Tx, t *fabric.Topology) ([]vpn.Tunnel, error) {
+// Plan is what runs for the gateways.
+type Plan struct {
+	Tunnels  []vpn.Tunnel
+	Circuits []vpn.Circuit
+	Sessions []Session
+}
+
+// Session is the BGP of a circuit, at an address in the namespace of a gateway's interface.
+type Session struct {
+	Name string
+	NIC  string
+	Peer bgp.Peer
+}
+
+// Extend adds to a topology what its gateways are connected to, and says what is to run for it. Where a circuit
+// and a VPN lead to the same prefix, the circuit is preferred while it has the route.
+// https://learn.microsoft.com/azure/expressroute/expressroute-howto-coexist-resource-manager
+func (p *Provider) Extend(tx *rp.Tx, t *fabric.Topology) (Plan, error) {
 	all, err := rp.List[Gateway](tx, Type, root)
 	if err != nil {
-		return nil, err
+		return Plan{}, err
 	}
-	var list []vpn.Tunnel
+	slices.SortStableFunc(all, func(a, b *rp.Resource[Gateway]) int { // ExpressRoute before Vpn
+		return strings.Compare(a.Properties.GatewayType, b.Properties.GatewayType)
+	})
+	var plan Plan
 	for _, g := range all {
 		if g.State == arm.Deleting {
 			continue
@@ -37,15 +59,70 @@ func (p *Provider) Extend(tx *rp.Tx, t *fabric.Topology) ([]vpn.Tunnel, error) {
 		}
 		tunnels, err := p.tunnels(tx, g, nic.ID)
 		if err != nil {
-			return nil, err
+			return Plan{}, err
+		}
+		circuits, err := p.circuits(tx, g, nic.ID, t, v.ID, &plan)
+		if err != nil {
+			return Plan{}, err
 		}
 		for _, x := range tunnels {
-			nic.Tunnels = append(nic.Tunnels, fabric.Tunnel{Name: x.Name, Prefixes: x.prefixes})
-			for _, pre := range x.prefixes {
-				v.GatewayRoutes = append(v.GatewayRoutes, fabric.GatewayRoute{Prefix: pre, NIC: nic.ID})
-			}
-			list = append(list, x.Tunnel)
+			plan.Tunnels = append(plan.Tunnels, x.Tunnel)
+			circuits = append(circuits, fabric.Tunnel{Name: x.Name, Prefixes: x.prefixes})
 		}
+		for _, x := range circuits {
+			nic.Tunnels = append(nic.Tunnels, x)
+			for _, pre := range x.Prefixes {
+				if !slices.ContainsFunc(v.GatewayRoutes, func(r fabric.GatewayRoute) bool { return r.Prefix == pre }) {
+					v.GatewayRoutes = append(v.GatewayRoutes, fabric.GatewayRoute{Prefix: pre, NIC: nic.ID})
+				}
+			}
+		}
+	}
+	return plan, nil
+}
+
+// circuits are the tunnels of a gateway's circuits that are attached: what BGP has learned lies behind them.
+func (p *Provider) circuits(tx *rp.Tx, g *rp.Resource[Gateway], nic string, t *fabric.Topology, vnet string, plan *Plan) ([]fabric.Tunnel, error) {
+	connections, err := connectionsOf(tx, g.ID)
+	if err != nil {
+		return nil, err
+	}
+	var list []fabric.Tunnel
+	taken := map[netip.Prefix]bool{}
+	for _, c := range connections {
+		if c.Properties.Kind != kindCircuit {
+			continue
+		}
+		circuit, err := arm.ParseID(c.Properties.Peer.ID)
+		if err != nil {
+			return nil, err
+		}
+		_, attached, err := Attached(tx, circuit)
+		if err != nil {
+			return nil, err
+		}
+		peering, err := privatePeeringOf(tx, circuit)
+		if err != nil {
+			return nil, err
+		}
+		if !attached || peering == nil {
+			continue
+		}
+		customer, microsoft, err := peering.ends()
+		if err != nil {
+			return nil, err
+		}
+		name := tunnelName(c.ID)
+		x := fabric.Tunnel{Name: name, Addr: microsoft}
+		for _, r := range p.cfg.Wire.Session(name).Routes {
+			if !taken[r.Prefix] && !microsoft.Contains(r.Prefix.Addr()) { // the link itself needs no route
+				x.Prefixes, taken[r.Prefix] = append(x.Prefixes, r.Prefix), true
+			}
+		}
+		list = append(list, x)
+		plan.Circuits = append(plan.Circuits, vpn.Circuit{Name: name, NIC: nic, Far: func() (*os.File, error) { return p.cfg.Wire.Far(circuit) }})
+		plan.Sessions = append(plan.Sessions, Session{Name: name, NIC: nic, Peer: bgp.Peer{
+			Local: microsoft.Addr(), Remote: customer.Addr(), LocalASN: microsoftASN, RemoteASN: peering.PeerASN, Advertise: Behind(t, vnet)}})
 	}
 	return list, nil
 }

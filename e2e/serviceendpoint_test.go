@@ -23,6 +23,18 @@ func TestServiceEndpoints(t *testing.T) {
 		}
 		w.put(subnet, vNetwork, obj{"properties": obj{"addressPrefix": "10.30.0.0/24", "defaultOutboundAccess": true, "serviceEndpoints": list}})
 	}
+	acl := obj{"defaultAction": "Deny", "bypass": "None", "virtualNetworkRules": []obj{{"id": subnet}}}
+	early := closedAccount()
+	early["properties"].(obj)["networkAcls"] = acl
+	if a := g.send(request{Method: "PUT", URL: w.account + "?api-version=" + vStorage, Body: jsonBody(early)}); a.Code != "NetworkAclsValidationFailure" ||
+		!strings.Contains(a.Message, "SubnetsHaveNoServiceEndpointsConfigured:Subnets default of virtual network") {
+		t.Errorf("a rule for a subnet without endpoint: %s", a)
+	}
+	early = obj{"location": location, "properties": obj{"tenantId": w.tenant, "sku": obj{"family": "A", "name": "standard"}, "accessPolicies": []any{}, "networkAcls": acl}}
+	if a := g.send(request{Method: "PUT", URL: w.vault + "?api-version=" + vVault, Body: jsonBody(early)}); a.Code != "VirtualNetworkNotValid" ||
+		!strings.Contains(a.Message, "Error Code: SubnetsHaveNoServiceEndpointsConfigured") {
+		t.Errorf("a rule for a subnet without endpoint: %s", a)
+	}
 	endpoints("Microsoft.Storage", "Microsoft.KeyVault") // Azure lets a rule name a subnet that has them
 	acls := obj{"defaultAction": "Deny", "bypass": "None", "virtualNetworkRules": []obj{{"id": subnet}}}
 	account := closedAccount()

@@ -222,6 +222,8 @@ func (w *world) openProviders(context.Context) (err error) {
 	targets.Links, w.sync.links = w.links, w.links
 	accounts.Use(w.links)
 	vaults.Use(w.links)
+	accounts.UseSubnets(network.HasServiceEndpoint)
+	vaults.UseSubnets(network.HasServiceEndpoint)
 	w.ml.Attach(w.engine, w.links)
 	for _, types := range [][]rp.Registration{
 		resources.New(resources.Tenant{ID: tenant.ID, DisplayName: tenant.Name, Domain: tenant.Domain}, resources.AzureLocations(), w.roles).Types(),

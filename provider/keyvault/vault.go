@@ -71,7 +71,8 @@ type IPRule struct {
 
 // VNetRule allows a subnet with a service endpoint.
 type VNetRule struct {
-	ID string `json:"id"`
+	ID            string `json:"id"`
+	IgnoreMissing bool   `json:"ignoreMissingVnetServiceEndpoint,omitempty"`
 }
 
 var versions = []string{
@@ -88,8 +89,9 @@ type Vaults interface {
 
 // Provider is Microsoft.KeyVault.
 type Provider struct {
-	data  Vaults
-	links *privatelink.Links
+	data    Vaults
+	links   *privatelink.Links
+	subnets Subnets
 }
 
 // New returns the provider.
@@ -113,7 +115,8 @@ func (p *Provider) Types() []rp.Registration {
 			SyncDelete: true,
 			Default:    defaults,
 			Validate:   validate,
-			Admit:      admit,
+			Admit:      p.admit,
+			Links:      links,
 			Present:    p.present,
 			Finalize:   p.finalize,
 			Erase:      erase,
@@ -250,7 +253,10 @@ func prefix(s string) (netip.Prefix, error) {
 
 const names globalname.Names = "keyvault.name"
 
-func admit(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource[Vault]) error {
+func (p *Provider) admit(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource[Vault]) error {
+	if err := p.admitSubnets(tx, new, old); err != nil {
+		return err
+	}
 	new.Properties.CreateMode = "" // it says how, not what: no answer shows it
 	if op == rp.Update {
 		if new.Properties.PurgeProtection == nil { // once enabled, it stays

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"vauban.dev/arm"
+	"vauban.dev/arm/rp"
 	"vauban.dev/provider/resources"
 )
 
@@ -102,4 +103,17 @@ func pairOf(location string) string {
 		}
 	}
 	return ""
+}
+
+// HasServiceEndpoint tells whether a subnet has the service endpoint of one of the services. Errors: 404 for the
+// subnet.
+func HasServiceEndpoint(tx *rp.Tx, subnet arm.ID, services ...string) (bool, error) {
+	s, err := rp.Get[Subnet](tx, subnet)
+	if err != nil {
+		return false, err
+	}
+	if s.State == arm.Deleting {
+		return false, arm.NotFound(subnet)
+	}
+	return slices.ContainsFunc(s.Properties.ServiceEndpoints, func(e ServiceEndpoint) bool { return slices.Contains(services, e.Service) }), nil
 }

@@ -111,6 +111,7 @@ const nameRule = "Storage account name must be between 3 and 24 characters in le
 type Provider struct {
 	containers Containers
 	links      *privatelink.Links
+	subnets    Subnets
 }
 
 // New returns the provider. containers is the data plane that keeps the blobs.
@@ -135,6 +136,7 @@ func (p *Provider) Types() []rp.Registration {
 			Default:    defaults,
 			Validate:   validate,
 			Admit:      p.admit,
+			Links:      links,
 			Present:    p.present,
 			Finalize:   p.finalize,
 			Erase:      erase,
@@ -304,6 +306,9 @@ func oneOf(field, value string, allowed ...string) error {
 }
 
 func (p *Provider) admit(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource[Account]) error {
+	if err := p.admitSubnets(tx, new, old); err != nil {
+		return err
+	}
 	a := &new.Properties
 	var was map[string]EncryptionService
 	if old != nil && old.Properties.Encryption != nil {

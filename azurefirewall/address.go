@@ -141,6 +141,7 @@ func parsePorts(texts []string) (p ports, err error) {
 		if err != nil {
 			return p, err
 		}
+		p.any = p.any || lo == 0 && hi == 65535
 		p.ranges = append(p.ranges, [2]uint16{lo, hi})
 	}
 	return p, nil

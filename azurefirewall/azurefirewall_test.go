@@ -180,6 +180,16 @@ func TestDenyInApplicationRules(t *testing.T) {
 	}
 }
 
+// The whole range of ports is any port, which packets without ports have too.
+func TestAnyPort(t *testing.T) {
+	for ports, want := range map[string]Verdict{"*": Allow, "0-65535": Allow, "1-65535": Deny} {
+		f := &Firewall{Groups: []Group{{Name: "g", Collections: []Collection{{Network: []NetworkRule{{Name: "r", Protocols: []Protocol{Any}, Sources: []string{"*"}, Destinations: []string{"*"}, Ports: []string{ports}}}}}}}}
+		if d := ruleset(t, f).Packet(Packet{addr("10.0.2.9"), addr("20.1.1.1"), ICMP, 0}, nil); d.Verdict != want {
+			t.Errorf("ICMP and ports %s: %v", ports, d.Verdict)
+		}
+	}
+}
+
 func TestTexts(t *testing.T) {
 	for _, ok := range []string{"*", "*.pytorch.org", "*pytorch.org", "a.b", "x-1.example.com", "_dmarc.example.com", "*."} {
 		if err := ParseFQDN(ok); err != nil {

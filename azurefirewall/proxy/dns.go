@@ -57,6 +57,8 @@ func (f *Firewall) ask(ctx context.Context, m *dns.Msg, network string, server n
 	conn := &dns.Conn{Conn: c, UDPSize: dns.MaxMsgSize}
 	deadline, _ := ctx.Deadline()
 	conn.SetDeadline(deadline)
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) }) // nobody waits for the answer any more
+	defer stop()
 	if err := conn.WriteMsg(m); err != nil {
 		return nil, err
 	}

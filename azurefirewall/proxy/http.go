@@ -23,7 +23,9 @@ const statusDenied = 470
 // http judges each request on a connection. server is the name of the handshake around it, "" for plain HTTP.
 func (s *session) http(ctx context.Context, c net.Conn, server string) {
 	quiet := slog.NewLogLogger(s.f.cfg.Log.Handler(), slog.LevelDebug)
-	transport := s.transport()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	transport := s.transport(ctx)
 	defer transport.CloseIdleConnections()
 	proxy := &httputil.ReverseProxy{
 		Transport: transport, FlushInterval: -1,
@@ -45,10 +47,13 @@ func (s *session) http(ctx context.Context, c net.Conn, server string) {
 	srv.Close()
 }
 
-// transport connects to the server that a request names.
-func (s *session) transport() *http.Transport {
+// transport connects to the server that a request names, as long as the session lasts.
+func (s *session) transport(session context.Context) *http.Transport {
 	return &http.Transport{
 		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			defer context.AfterFunc(session, cancel)()
 			host, _, err := net.SplitHostPort(addr)
 			if err != nil {
 				return nil, err

@@ -83,15 +83,8 @@ func newRig(t testing.TB) *rig {
 			return new(net.Dialer).DialContext(ctx, network, to)
 		},
 	})
-	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	pc, dl := listenBoth(t)
 	r.resolver = pc.LocalAddr().String()
-	dl, err := net.Listen("tcp4", r.resolver)
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -107,6 +100,23 @@ func newRig(t testing.TB) *rig {
 	wg.Go(func() { r.fw.Run(ctx) })
 	t.Cleanup(func() { cancel(); wg.Wait() })
 	return r
+}
+
+// listenBoth listens on one port by UDP and TCP.
+func listenBoth(t testing.TB) (net.PacketConn, net.Listener) {
+	t.Helper()
+	for range 100 {
+		pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l, err := net.Listen("tcp4", pc.LocalAddr().String()); err == nil {
+			return pc, l
+		}
+		pc.Close() // somebody has the port by TCP
+	}
+	t.Fatal("no port is free by UDP and TCP")
+	return nil, nil
 }
 
 // nameServer answers A questions from r.names, by UDP and TCP.

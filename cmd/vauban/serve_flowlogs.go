@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,15 +32,28 @@ type flowLogs struct {
 	continued time.Time                       // when flows that go on were told last; run's alone
 	network   atomic.Pointer[flowlog.Network] // what events are read by; nil while no log is on
 	wake      chan struct{}
+
+	mu      sync.Mutex
+	waiting []chan struct{} // who wants to know when its logs are followed
 }
 
 func newFlowLogs(w *world) *flowLogs { return &flowLogs{w: w, wake: make(chan struct{}, 1)} }
 
-// changed says that a flow log was written or is going.
-func (f *flowLogs) changed() {
+// changed returns when the flow logs are followed as they stood before the call.
+func (f *flowLogs) changed(ctx context.Context) error {
+	done := make(chan struct{})
+	f.mu.Lock()
+	f.waiting = append(f.waiting, done)
+	f.mu.Unlock()
 	select {
 	case f.wake <- struct{}{}:
 	default:
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -53,11 +67,18 @@ func (f *flowLogs) run(ctx context.Context) error {
 	var drops dropFeed
 	defer drops.close()
 	for ctx.Err() == nil {
+		f.mu.Lock()
+		waiting := f.waiting
+		f.waiting = nil
+		f.mu.Unlock()
 		on, err := f.follow(ctx)
 		if err != nil && ctx.Err() == nil {
 			f.w.log.Error("flow logs", "error", err)
 		}
 		drops.set(ctx, f.w.driver, on)
+		for _, w := range waiting {
+			close(w)
+		}
 		f.gather(ctx, tick.C, &drops)
 		f.goOn(ctx)
 		f.flush(ctx)
@@ -99,15 +120,29 @@ func (f *flowLogs) gather(ctx context.Context, tick <-chan time.Time, drops *dro
 				drops.c = nil
 				continue
 			}
-			f.add(flowlog.Event{Time: d.Time, Router: d.Namespace, State: flowlog.Deny, Protocol: d.Protocol, Src: d.Src, Dst: d.Dst, Denied: d.Rule})
+			f.refused(d)
+			continue
 		case <-f.wake:
-			return
 		case <-tick:
-			return
 		case <-ctx.Done():
-			return
 		}
+		break
 	}
+	for { // what has come already is not left for later: the log may be going
+		select {
+		case d, ok := <-drops.c:
+			if ok {
+				f.refused(d)
+				continue
+			}
+		default:
+		}
+		return
+	}
+}
+
+func (f *flowLogs) refused(d linux.Drop) {
+	f.add(flowlog.Event{Time: d.Time, Router: d.Namespace, State: flowlog.Deny, Protocol: d.Protocol, Src: d.Src, Dst: d.Dst, Denied: d.Rule})
 }
 
 // continueInterval is how often Azure tells of flows that go on.

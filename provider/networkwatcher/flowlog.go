@@ -47,11 +47,11 @@ type Format struct {
 }
 
 func (p *Provider) flowLogType() rp.Registration {
-	changed := func(context.Context, *rp.Resource[FlowLog]) (rp.Result, error) {
-		if p.cfg.FlowLogs != nil {
-			p.cfg.FlowLogs()
+	changed := func(ctx context.Context, _ *rp.Resource[FlowLog]) (rp.Result, error) {
+		if p.cfg.FlowLogs == nil {
+			return rp.Result{}, nil
 		}
-		return rp.Result{}, nil
+		return rp.Result{}, p.cfg.FlowLogs(ctx)
 	}
 	return rp.Of(rp.Type[FlowLog]{
 		Name: FlowLogType, Kind: rp.Tracked, Versions: rp.Versions[FlowLog](flowLogVersions()...), ShowETag: true,

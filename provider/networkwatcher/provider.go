@@ -35,8 +35,8 @@ type Config struct {
 	Model func() (w explain.World, ok bool)
 	// Connect makes one connection, or sends one echo request, from the namespace of an interface.
 	Connect func(ctx context.Context, nic string, kind reach.Kind, to netip.AddrPort) reach.Result
-	// FlowLogs is called when a flow log was written or is going; nil: nobody follows them.
-	FlowLogs func()
+	// FlowLogs returns when flow logs are followed as they are stored; nil: nobody follows them.
+	FlowLogs func(context.Context) error
 	// Captures run packet captures; nil: none runs.
 	Captures Captures
 }

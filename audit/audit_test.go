@@ -139,11 +139,11 @@ func TestExfil(t *testing.T) {
 		t.Errorf("%v", none.Items)
 	}
 	// a service endpoint, a private endpoint into another subscription
-	w = world(rule("NoDNS", 100, fabric.Outbound, false, fabric.AnyProtocol, "AzurePlatformDNS"), rule("Vnet", 110, fabric.Outbound, true, fabric.AnyProtocol, "VirtualNetwork"),
+	w = world(rule("NoDNS", 100, fabric.Outbound, false, fabric.AnyProtocol, "AzurePlatformDNS"), rule("NoMail", 105, fabric.Outbound, false, fabric.TCP, "*", "25"), rule("Vnet", 110, fabric.Outbound, true, fabric.AnyProtocol, "VirtualNetwork"),
 		rule("Rest", 120, fabric.Outbound, false, fabric.AnyProtocol, "*"))
 	w.Topology.VNets[0].Subnets[0].ServiceEndpoints = []fabric.ServiceEndpoint{{Service: "Microsoft.Storage", Prefixes: []netip.Prefix{netip.MustParsePrefix("20.150.1.0/24")}}}
 	w.Topology.VNets[0].NICs = append(w.Topology.VNets[0].NICs, fabric.NIC{ID: hub + "/pe", Kind: fabric.Endpoint, Subnet: subnet,
-		Addrs: []netip.Addr{netip.MustParseAddr("10.1.1.9")}, Service: &fabric.Service{Target: theirs, GroupID: "blob", Ports: []uint16{443}}})
+		Addrs: []netip.Addr{netip.MustParseAddr("10.1.1.9")}, Service: &fabric.Service{Target: theirs, GroupID: "blob", Ports: []uint16{25, 443}}})
 	w.Services = nil
 	if got := lines(run(w), Finding); len(got) != 2 || !strings.HasPrefix(got[0], "serviceEndpoint: ") || !strings.HasPrefix(got[1], "privateEndpoint: private endpoint ") {
 		t.Errorf("%q", got)

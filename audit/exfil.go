@@ -205,15 +205,18 @@ func (e *exfil) neighbours(ctx context.Context) error {
 func (e *exfil) privateEndpoints(ctx context.Context) error {
 	for _, v := range e.w.Topology.VNets {
 		for _, n := range v.NICs {
-			if n.Service == nil || len(n.Addrs) == 0 || subscription(n.Service.Target) == subscription(e.nic.Subnet) || len(n.Service.Ports) == 0 {
+			if n.Service == nil || len(n.Addrs) == 0 || subscription(n.Service.Target) == subscription(e.nic.Subnet) {
 				continue
 			}
-			a, err := e.w.ask(ctx, e.p, n.Addrs[0].String(), fabric.TCP, n.Service.Ports[0])
-			if err != nil {
-				return err
-			}
-			if a.Allowed {
-				e.found(KindPrivate, fmt.Sprintf("private endpoint %s leads to %s, which is of another subscription", n.ID, n.Service.Target), a)
+			for _, port := range n.Service.Ports { // a private link service has a port for each rule of its load balancer
+				a, err := e.w.ask(ctx, e.p, n.Addrs[0].String(), fabric.TCP, port)
+				if err != nil {
+					return err
+				}
+				if a.Allowed {
+					e.found(KindPrivate, fmt.Sprintf("private endpoint %s leads to %s, which is of another subscription", n.ID, n.Service.Target), a)
+					break
+				}
 			}
 		}
 	}

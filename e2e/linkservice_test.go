@@ -118,6 +118,13 @@ func TestPrivateLinkService(t *testing.T) {
 	if e := g.explain("hub/training", "tcp", target); !e.Allowed {
 		t.Errorf("explain says %+v", e)
 	}
+	leads := func() bool {
+		t.Helper()
+		return has(found(g.audit("exfil", "--subnet", "hub/training")), "privateEndpoint", service)
+	}
+	if !leads() {
+		t.Error("the audit does not find the way into another subscription")
+	}
 	g.reaches("other/default", "tcp", target, "dropped")
 	// The network behind is as far as it was: only the service is reached.
 	g.reaches("hub/training", "tcp", backend.Text(), "dropped")
@@ -133,6 +140,12 @@ func TestPrivateLinkService(t *testing.T) {
 	}
 	if e := g.explain("hub/training", "tcp", target); e.Allowed || e.Rule == nil || e.Rule.Rule != "no-service" {
 		t.Errorf("explain says %+v", e)
+	}
+	if leads() {
+		t.Error("the audit finds a way that the backend's group closes")
+	}
+	if a := g.explainLive("--from", "hub/training", "--to", target); !a.Live.Agrees {
+		t.Errorf("a packet and the model disagree: %+v", a.Live)
 	}
 	gate("Allow")
 	greeted("the backend answers again", plain)

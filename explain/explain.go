@@ -133,6 +133,7 @@ type Answer struct {
 	Counter     string      `json:"counter,omitempty"`
 	Steps       []Step      `json:"steps,omitempty"`
 	Destination string      `json:"destination,omitempty"`
+	Linked      bool        `json:"linked,omitempty"` // a private link service takes the connection before that
 	// Service is what the service's own firewall says, Resource the id of what it protects.
 	Service    string      `json:"service,omitempty"`
 	Resource   string      `json:"resource,omitempty"`
@@ -198,7 +199,7 @@ func (w World) answer(ctx context.Context, q Question, s situation) (Answer, err
 		flow.SrcPort = clientPort
 	}
 	e := fabric.Explain(s.topology, flow)
-	a.flow, a.Steps, a.Destination = e, steps(e), destination(e.Destination)
+	a.flow, a.Steps, a.Destination, a.Linked = e, steps(e), destination(e.Destination), e.Linked
 	if e.Source.IsValid() {
 		a.Source = e.Source.String()
 	}

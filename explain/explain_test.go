@@ -287,6 +287,8 @@ func TestCompare(t *testing.T) {
 		return reach.Result{Connect: reach.Connected, Status: 403, Code: "AuthorizationFailure", Message: message}
 	}
 	admitted := Answer{Allowed: true, Service: "all"}
+	linked := dropped
+	linked.Linked = true
 	for name, c := range map[string]struct {
 		a    Answer
 		r    reach.Result
@@ -297,6 +299,9 @@ func TestCompare(t *testing.T) {
 		"dropped by another":            {dropped, timeout, []reach.Rise{{Rule: reach.Rule{Owner: "fabric", Name: "x"}, Packets: 1}}, false},
 		"dropped by nobody":             {dropped, timeout, nil, false},
 		"arrived all the same":          {dropped, reach.Result{Connect: reach.Connected}, []reach.Rise{{Rule: rule, Packets: 1}}, false},
+		"taken, and dropped behind":     {linked, reach.Result{Connect: reach.Connected}, []reach.Rise{{Rule: rule, Packets: 1}}, true},
+		"taken, and dropped by nobody":  {linked, reach.Result{Connect: reach.Connected}, nil, false},
+		"taken, and answered":           {linked, reach.Result{Connect: reach.Connected, Status: 200}, []reach.Rise{{Rule: rule, Packets: 1}}, false},
 		"no name":                       {Answer{Refused: ByName}, reach.Result{Connect: reach.ConnectNoName}, nil, true},
 		"a name all the same":           {Answer{Refused: ByName}, reach.Result{Connect: reach.Connected}, nil, false},
 		"arrived":                       {Answer{Allowed: true}, reach.Result{Connect: reach.Connected}, nil, true},

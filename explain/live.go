@@ -46,6 +46,9 @@ func (a *Answer) compare(l *Live) (agrees bool, why string) {
 		// The proxy takes the connection, to read what it is for, and resets it.
 		return !slices.Contains([]reach.Outcome{reach.Answered, reach.Forbidden, reach.Banner}, l.Outcome),
 			fmt.Sprintf("%s, and %s is in the log of the firewall (vauban firewall log)", l.Outcome, a.Rule)
+	case a.Refused == ByNetwork && rule != nil && a.Linked:
+		return l.Outcome != reach.Answered && l.Outcome != reach.Forbidden && l.Outcome != reach.Banner,
+			fmt.Sprintf("%s by the private link service, and the counter of %s rose by %d packets on the way to its backend", l.Outcome, a.Rule, rule.Packets)
 	case a.Refused == ByNetwork && rule == nil:
 		return false, fmt.Sprintf("%s, but the counter of %s did not rise", l.Outcome, a.Rule)
 	case a.Refused == ByNetwork:

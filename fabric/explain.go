@@ -86,6 +86,8 @@ type Explanation struct {
 	Source      netip.Addr
 	Steps       []Step
 	Destination Destination
+	// Linked: a private link service takes the connection, and begins another one for what follows.
+	Linked bool
 	// Either is what becomes of the flow at each backend that a load balancer may choose, where there are
 	// several. The explanation itself is that of the first that refuses, else of the first.
 	Either []Explanation

@@ -72,7 +72,7 @@ func (r *rig) Sync(ctx context.Context) error {
 // asked again even when no other comes.
 func (r *rig) settled(cond func() bool) {
 	r.t.Helper()
-	late := time.After(20 * time.Second)
+	late := time.After(2 * time.Minute)
 	for again := time.Millisecond; !cond(); again = min(2*again, 100*time.Millisecond) {
 		select {
 		case <-r.synced:

@@ -226,6 +226,16 @@ func TestOrderDoesNotMatter(t *testing.T) {
 
 func shuffle[T any](c *chance, s []T) { c.Shuffle(len(s), func(i, j int) { s[i], s[j] = s[j], s[i] }) }
 
+func TestLinksHaveNoPlatformAddress(t *testing.T) {
+	for _, pool := range []netip.Prefix{transferPool(), peeringPool()} {
+		for _, a := range []netip.Addr{WireServer, IMDS, Gateway} {
+			if pool.Contains(a) || transferPool().Overlaps(peeringPool()) {
+				t.Errorf("%s has %s, or a part of the other pool", pool, a)
+			}
+		}
+	}
+}
+
 // A VNet more does not move the addresses of the others.
 func TestAddressesStay(t *testing.T) {
 	topology := scenario()

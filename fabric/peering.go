@@ -71,8 +71,8 @@ func PeeringInterface(vnetID, otherID string) string {
 // ApplianceInterface names both ends of the link from a VNet to a NIC of a peered one that is a next hop.
 func ApplianceInterface(vnetID, nicID string) string { return "a-" + digest(10, vnetID, nicID) }
 
-// peeringPool is cut into pairs for the links between routers.
-func peeringPool() netip.Prefix { return netip.MustParsePrefix("169.254.128.0/18") }
+// peeringPool is cut into pairs for the links between routers. It has none of the platform's addresses.
+func peeringPool() netip.Prefix { return netip.MustParsePrefix("169.254.192.0/18") }
 
 // ends are the two addresses of a link between routers: of the VNet with the lower id, or where packets to
 // an appliance come from, and the other.

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -27,6 +28,7 @@ const (
 	// maxConnections is how many connections a relay carries at a time; more wait in the listener's queue.
 	maxConnections = 4096
 	dialTimeout    = 15 * time.Second
+	acceptPause    = 100 * time.Millisecond
 )
 
 // Serve carries connections until ctx ends, then closes the listener and all connections and returns nil. It
@@ -52,6 +54,15 @@ func (r *Relay) Serve(ctx context.Context) error {
 			}
 			return nil
 		}
+		if isShortage(err) { // the connection waits in the queue
+			r.Log.Warn("relay: cannot accept now", "error", err)
+			<-slots
+			select {
+			case <-time.After(acceptPause):
+			case <-ctx.Done():
+			}
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -60,6 +71,16 @@ func (r *Relay) Serve(ctx context.Context) error {
 			r.carry(ctx, c)
 		})
 	}
+}
+
+// isShortage reports whether an error of Accept passes: the machine or the process lacks something now.
+func isShortage(err error) bool {
+	for _, e := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // carry is one connection from its acceptance to its end.

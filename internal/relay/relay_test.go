@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -53,7 +55,10 @@ func listen(t *testing.T) net.Listener {
 // serve runs a relay and returns its address and what stops it.
 func serve(t *testing.T, r *relay.Relay) (addr string, stop func()) {
 	t.Helper()
-	r.Listener, r.Log = listen(t), slog.New(slog.DiscardHandler)
+	if r.Listener == nil {
+		r.Listener = listen(t)
+	}
+	r.Log = slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- r.Serve(ctx) }()
@@ -88,6 +93,19 @@ func readAll(addr string) ([]byte, error) {
 	return io.ReadAll(c)
 }
 
+// poor is a listener whose process has no file descriptor left, for a while.
+type poor struct {
+	net.Listener
+	fails int
+}
+
+func (l *poor) Accept() (net.Conn, error) {
+	if l.fails--; l.fails >= 0 {
+		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+	}
+	return l.Listener.Accept()
+}
+
 func to(l net.Listener) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "tcp4", l.Addr().String())
@@ -109,6 +127,17 @@ func TestCarries(t *testing.T) {
 }
 
 // Who is refused behind the relay sees a reset, never an end.
+// A shortage passes, and those who waited meanwhile are served.
+func TestShortage(t *testing.T) {
+	addr, _ := serve(t, &relay.Relay{Listener: &poor{listen(t), 2}, Dial: to(echo(t))})
+	c := dial(t, addr)
+	c.Write([]byte("later"))
+	c.CloseWrite()
+	if b, err := io.ReadAll(c); string(b) != "LATER" || err != nil {
+		t.Errorf("%q %v", b, err)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	addr, _ := serve(t, &relay.Relay{Dial: func(context.Context) (net.Conn, error) { return nil, errors.New("no way") }})
 	if _, err := readAll(addr); err == nil {

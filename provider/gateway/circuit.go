@@ -358,7 +358,28 @@ func (p *Provider) circuitRoutes() []rp.Route {
 	}
 	versions := network.VersionsSince("2015-06-15")
 	return []rp.Route{
+		{Method: http.MethodGet, Pattern: "/subscriptions/{subscription}/providers/Microsoft.Network/expressRouteServiceProviders", Permission: "Microsoft.Network/expressRouteServiceProviders/read", Versions: versions, Do: serviceProviders},
 		{Method: http.MethodGet, Pattern: circuit + "/stats", Permission: CircuitType + "/stats/read", Versions: versions, Do: stats},
 		{Method: http.MethodGet, Pattern: circuit + "/peerings/{peering}/stats", Permission: PeeringType + "/stats/read", Versions: versions, Do: stats},
 	}
+}
+
+// bandwidths are those that circuits have, in Mbit/s.
+// https://learn.microsoft.com/azure/expressroute/expressroute-introduction
+var bandwidths = []struct {
+	name string
+	mbps int
+}{{"50Mbps", 50}, {"100Mbps", 100}, {"200Mbps", 200}, {"500Mbps", 500}, {"1Gbps", 1000}, {"2Gbps", 2000}, {"5Gbps", 5000}, {"10Gbps", 10000}}
+
+// serviceProviders lists who lays circuits here: this machine. Circuits may name any other.
+func serviceProviders(context.Context, *rp.Tx, map[string]string, map[string]string, []byte) (any, error) {
+	const name = "Vauban"
+	offered := []map[string]any{}
+	for _, b := range bandwidths {
+		offered = append(offered, map[string]any{"offerName": b.name, "valueInMbps": b.mbps})
+	}
+	return values[any]{Value: []any{map[string]any{
+		"name": name, "id": "/subscriptions//resourceGroups//providers/Microsoft.Network/expressRouteServiceProviders/", "type": "Microsoft.Network/expressRouteServiceProviders",
+		"properties": map[string]any{"peeringLocations": []string{"This machine"}, "bandwidthsOffered": offered, "provisioningState": string(arm.Succeeded)},
+	}}}, nil
 }

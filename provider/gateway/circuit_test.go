@@ -40,6 +40,9 @@ func TestCircuit(t *testing.T) {
 		}
 	}
 	state("NotProvisioned")
+	if got := r.Must(http.MethodGet, "/subscriptions/33333333-3333-3333-3333-333333333333/providers/Microsoft.Network/expressRouteServiceProviders"+version, ""); text(got, "value.0.name") == "" || text(got, "value.0.properties.bandwidthsOffered.0.offerName") != "50Mbps" {
+		t.Errorf("providers %s", got.Text)
+	}
 	r.Must(http.MethodPut, erGW+version, strings.Replace(strings.Replace(gatewayBody(vnet+"/subnets/GatewaySubnet", "two", ""), `"gatewayType":"Vpn"`, `"gatewayType":"ExpressRoute"`, 1), `"name":"VpnGw1","tier":"VpnGw1"`, `"name":"Standard","tier":"Standard"`, 1))
 	r.refused(http.MethodPut, toOffice, circuitConnection, "ExpressRouteCircuitNotProvisioned")
 	r.attach()

@@ -314,6 +314,9 @@ func (p *Provider) assignOne(tx *rp.Tx, nic arm.ID, c *IPConfig) error {
 	if err != nil {
 		return err
 	}
+	if s.ID.Name() == gatewaySubnet {
+		return bad("GatewaySubnet", "Subnet with name '%s' can be used only for the Gateway resource.", gatewaySubnet)
+	}
 	if err := s.Properties.notDelegated(s.ID, nic.String()); err != nil {
 		return err
 	}

@@ -183,3 +183,35 @@ func TestSiteToSiteOfAMachine(t *testing.T) {
 		t.Errorf("the connection is %s", got)
 	}
 }
+
+// A peered network uses the gateway: its clients reach its machines, and their profiles say so.
+func TestGatewayTransit(t *testing.T) {
+	w := newGatewayWorld(t, "10.0", "")
+	spoke := w.rg + "/providers/Microsoft.Network/virtualNetworks/spoke"
+	w.put(spoke, vNetwork, obj{"location": location, "properties": obj{
+		"addressSpace": obj{"addressPrefixes": []string{"10.9.0.0/16"}},
+		"subnets":      []obj{{"name": "web", "properties": obj{"addressPrefix": "10.9.1.0/24"}}}}})
+	peer := func(from, to string, more obj) {
+		t.Helper()
+		more["remoteVirtualNetwork"], more["allowVirtualNetworkAccess"], more["allowForwardedTraffic"] = obj{"id": to}, true, true
+		w.put(from+"/virtualNetworkPeerings/peer", vNetwork, obj{"properties": more})
+	}
+	peer(w.vnet, spoke, obj{"allowGatewayTransit": true})
+	peer(spoke, w.vnet, obj{"useRemoteGateways": true})
+	cmd := w.at("spoke/web", "probe", "serve")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stdin.Close() })
+	lines := w.start(cmd)
+	if !lines.Scan() {
+		t.Fatal("the spoke's machine does not serve")
+	}
+	profile := w.vauban("vpn", "profile", "--gateway", "vpn")
+	if !strings.Contains(profile, "10.9.0.0/16") {
+		t.Errorf("the profile does not lead to the spoke")
+	}
+	alice := w.joinVPN(t, profile, "")
+	w.eventually("alice reaches the spoke", func() bool { return alice.reach(lines.Text()) == "answered" })
+}

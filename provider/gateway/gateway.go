@@ -63,26 +63,6 @@ type SKU struct {
 	Capacity int    `json:"capacity,omitempty"`
 }
 
-// ClientConfig is the point-to-site part (VpnClientConfiguration).
-type ClientConfig struct {
-	Pool         *AddressSpace `json:"vpnClientAddressPool,omitempty"`
-	Protocols    []string      `json:"vpnClientProtocols,omitempty"`
-	AuthTypes    []string      `json:"vpnAuthenticationTypes,omitempty"`
-	Roots        []any         `json:"vpnClientRootCertificates"`
-	Revoked      []Revoked     `json:"vpnClientRevokedCertificates"`
-	RadiusSecret string        `json:"radiusServerSecret,omitempty" rp:"secret"`
-}
-
-// Revoked is a client that may not connect any more: by its name or its thumbprint.
-type Revoked struct {
-	ID         string `json:"id,omitempty"`
-	Name       string `json:"name"`
-	Properties struct {
-		Thumbprint string `json:"thumbprint"`
-		State      string `json:"provisioningState,omitempty"`
-	} `json:"properties"`
-}
-
 // BGPSettings of a gateway or of what it is connected to.
 type BGPSettings struct {
 	ASN       uint32       `json:"asn"`
@@ -227,29 +207,6 @@ func (c *IPConfig) validate(public bool, of arm.ID) error {
 	return err
 }
 
-func (v *Gateway) validateClients(of arm.ID) error {
-	c := v.Clients
-	if c == nil {
-		return nil
-	}
-	if v.GatewayType != "Vpn" {
-		return bad("InvalidRequestFormat", "vpnClientConfiguration of %s: an ExpressRoute gateway has no VPN clients.", of)
-	}
-	pool, err := prefixes(c.Pool, "vpnClientAddressPool", of)
-	switch {
-	case err != nil:
-		return err
-	case len(pool) == 0:
-		return bad("VpnClientAddressPoolNotSpecified", "Vpn client addresspool is not specified for gateway %s.", of)
-	}
-	for _, p := range pool {
-		if p.Bits() > 29 {
-			return bad("InvalidRequestFormat", "Address prefix %s in vpnClientAddressPool of %s is smaller than /29.", p, of)
-		}
-	}
-	return distinct(pool, "vpnClientAddressPool", of)
-}
-
 func gatewayLinks(r *rp.Resource[Gateway]) (list []rp.Link) {
 	for _, c := range r.Properties.IPConfigurations {
 		list = link(list, "join/action", c.Properties.Subnet)
@@ -330,29 +287,6 @@ func (v *Gateway) standsIn(tx *rp.Tx, new *rp.Resource[Gateway]) (*rp.Resource[n
 		return nil, bad("InvalidResourceReference", "Resource %s referenced by resource %s was not found. Please make sure that the referenced resource exists, and that both resources are in the same region.", id, new.ID)
 	}
 	return vnet, nil
-}
-
-// poolIsApart refuses a client address pool inside the network that the clients are to reach.
-func (v *Gateway) poolIsApart(vnet *rp.Resource[network.VNet], of arm.ID) error {
-	if v.Clients == nil {
-		return nil
-	}
-	pool, err := prefixes(v.Clients.Pool, "vpnClientAddressPool", of)
-	if err != nil {
-		return err
-	}
-	space, err := prefixes(&vnet.Properties.AddressSpace, "addressSpace", vnet.ID)
-	if err != nil {
-		return err
-	}
-	for _, a := range pool {
-		for _, b := range space {
-			if a.Overlaps(b) {
-				return bad("VpnClientAddressPoolOverlapsWithVnetAddressSpace", "The virtual network gateway's VPN client address pool overlaps with the virtual network's address space. The overlapping address space prefixes are %s and %s.", a, b)
-			}
-		}
-	}
-	return nil
 }
 
 // alone refuses a second gateway of the same type in a virtual network.

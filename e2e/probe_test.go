@@ -42,9 +42,11 @@ func unanswered() time.Duration {
 //	probe address                the address of this place
 //	probe dns ZONE ADDR          a DNS server on this place's port 53: names below ZONE are ADDR, all others are asked of
 //	                             168.63.129.16; prints each question and who asks; ends with its stdin
+//	probe ssh ADDR:PORT USER PASSWORD COMMAND
+//	                             what a command says over SSH; forward:ADDR:PORT for a command asks TCP through the session
 //	probe ask SERVER NAME        asks a DNS server for the addresses of a name: they, or the code
 func probeProgram(args []string) int {
-	args = append(args, "", "", "", "")
+	args = append(args, "", "", "", "", "")
 	var said string
 	var err error
 	switch args[0] {
@@ -52,6 +54,8 @@ func probeProgram(args []string) int {
 		said, err = reach(args[0], args[1])
 	case "serve":
 		err = serveEcho()
+	case "ssh":
+		said, err = overSSH(args[1], args[2], args[3], args[4])
 	case "whence":
 		err = serveWhence()
 	case "hold":

@@ -80,7 +80,8 @@ func (g *ground) with(t testing.TB, env ...string) *ground {
 func (g *ground) logFiles() []string {
 	files := []string{filepath.Join(g.dir, "server.log"), filepath.Join(g.dir, "holder.log")}
 	agents, _ := filepath.Glob(filepath.Join(g.dir, "nodes", "*", "agent.log"))
-	return append(files, agents...)
+	machines, _ := filepath.Glob(filepath.Join(g.dir, "machines", "*", "agent.log"))
+	return slices.Concat(files, agents, machines)
 }
 
 // logs shows them.

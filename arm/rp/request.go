@@ -29,8 +29,8 @@ type Request struct {
 
 type queryKey struct{}
 
-// Query is that of the request whose write an Admit belongs to: some types take options there beside the body. It is
-// empty for what is not a client's write.
+// Query is that of the request whose write an Admit belongs to, or whose read a Present: some types take options
+// there ($expand). It is empty for what is neither a client's write nor the read of one resource.
 func Query(ctx context.Context) url.Values {
 	q, _ := ctx.Value(queryKey{}).(url.Values)
 	return q

@@ -19,6 +19,7 @@ type serveFunc = func(ctx context.Context, t *Target, r *Request) (*Response, er
 func (e *Engine) get(d *definition) serveFunc {
 	return func(ctx context.Context, t *Target, r *Request) (*Response, error) {
 		res := &Response{Status: http.StatusOK}
+		ctx = context.WithValue(ctx, queryKey{}, r.Query)
 		return res, e.View(ctx, func(tx *Tx) error {
 			rec, err := tx.existing(d, t.ID)
 			if err != nil {

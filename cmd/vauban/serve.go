@@ -33,6 +33,7 @@ import (
 	"vauban.dev/internal/httpx"
 	"vauban.dev/ml"
 	"vauban.dev/provider/authorization"
+	"vauban.dev/provider/compute"
 	"vauban.dev/provider/dnsresolver"
 	"vauban.dev/provider/gateway"
 	kvprovider "vauban.dev/provider/keyvault"
@@ -70,6 +71,7 @@ type world struct {
 	runs     *ml.Store
 	network  *network.Provider
 	ml       *machinelearning.Provider
+	vms      *compute.Provider
 	launcher *nodeLauncher
 
 	tags      *servicetags.Live
@@ -204,7 +206,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	}
 	var targets lateLinks
 	w.flowLogs, w.captures = newFlowLogs(w), &captures{w: w}
-	watcher := networkwatcher.New(networkwatcher.Config{Model: w.applied, Connect: w.connect, FlowLogs: w.flowLogs.changed, Captures: w.captures})
+	watcher := networkwatcher.New(networkwatcher.Config{View: w.engine.View, Model: w.applied, Connect: w.connect, FlowLogs: w.flowLogs.changed, Captures: w.captures})
 	w.network = network.New(network.Config{Engine: w.engine, Targets: &targets, Sync: w.sync, Tags: w.tags, PublicPool: publicPool,
 		Prober: w.sync.prober,
 		Watch:  networkwatcher.Enable, InterfaceActions: watcher.InterfaceActions()})
@@ -218,6 +220,9 @@ func (w *world) openProviders(context.Context) (err error) {
 		Clock: w.clock, Log: w.log, Runs: w.runs, Containers: data, SAS: containerSAS{w.accounts}, Tokens: runTokens{w.entra}, Access: w.access,
 		Network: mlNetwork{w.network, w.sync}, Launcher: w.launcher, TenantID: tenant.ID, Images: images,
 	})
+	vms := *w.launcher
+	vms.dir = w.path("machines")
+	w.vms = compute.New(compute.Config{Engine: w.engine, Sync: w.sync, Launcher: vmLauncher{&vms}, Sizes: vmSizes(), Log: w.log})
 	w.links = privatelink.New(accounts.Target(), vaults.Target(), w.ml.Target(), network.LinkServiceTarget())
 	targets.Links, w.sync.links = w.links, w.links
 	accounts.Use(w.links)
@@ -238,6 +243,7 @@ func (w *world) openProviders(context.Context) (err error) {
 		accounts.Types(),
 		vaults.Types(),
 		w.ml.Types(),
+		w.vms.Types(),
 		w.links.Types(),
 	} {
 		if err := w.engine.Register(types...); err != nil {
@@ -362,6 +368,7 @@ func (w *world) run(ctx context.Context) error {
 	start("blob storage", w.blobs.Run)
 	start("key vault", w.secrets.Run)
 	start("machine learning", w.ml.Run)
+	start("virtual machines", w.vms.Run)
 	start("flow logs", w.flowLogs.run)
 	start("packet captures", w.captures.run)
 	start("loopback", func(ctx context.Context) error { return w.proxy.run(ctx, w.region.Loopback) })

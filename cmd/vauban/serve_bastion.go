@@ -19,6 +19,7 @@ import (
 	"vauban.dev/fabric/linux"
 	"vauban.dev/internal/httpx"
 	"vauban.dev/origin"
+	"vauban.dev/provider/compute"
 	"vauban.dev/provider/gateway"
 	"vauban.dev/provider/machinelearning"
 	"vauban.dev/provider/network"
@@ -108,7 +109,7 @@ func (r bastionRegion) Bastion(ctx context.Context, name string) (bastion.Host, 
 	return h, h.ID != "", err
 }
 
-// Target finds an interface, or the first node of a compute. It must be in the bastion's network or in one that
+// Target finds an interface, that of a virtual machine, or the first node of a compute. It must be in the bastion's network or in one that
 // is peered with it: elsewhere its address is another machine's.
 func (r bastionRegion) Target(ctx context.Context, h bastion.Host, id string) (bastion.Target, error) {
 	target, err := arm.ParseID(id)
@@ -130,8 +131,17 @@ func (r bastionRegion) Target(ctx context.Context, h bastion.Host, id string) (b
 			return t, arm.Errorf(http.StatusNotFound, "TargetNotFound", "%s does not exist or has no node.", target)
 		}
 		nic = nodes[i].NIC
+	case strings.EqualFold(target.Type().String(), compute.Type):
+		err := r.w.engine.View(ctx, func(tx *rp.Tx) error {
+			id, err := compute.NICOf(tx, target)
+			nic = id.String()
+			return err
+		})
+		if err != nil {
+			return t, err
+		}
 	default:
-		return t, arm.NotImplemented("Bastion leads to network interfaces and to compute clusters; %s is neither.", target)
+		return t, arm.NotImplemented("Bastion leads to virtual machines, network interfaces and compute clusters; %s is none of them.", target)
 	}
 	for _, v := range r.w.sync.current.Load().topology.VNets {
 		for _, n := range v.NICs {

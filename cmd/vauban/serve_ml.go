@@ -16,7 +16,7 @@ import (
 	"vauban.dev/store"
 )
 
-// machines tells IMDS what stands behind a NIC: a node has the identity of its cluster.
+// machines tells IMDS what stands behind a NIC: a virtual machine, or a node, which has the identity of its cluster.
 type machines struct{ *world }
 
 func (m machines) node(ctx context.Context, nic string) (machinelearning.NodeInfo, error) {
@@ -33,6 +33,13 @@ func (m machines) node(ctx context.Context, nic string) (machinelearning.NodeInf
 }
 
 func (m machines) Identities(ctx context.Context, nic string) (out []entra.ManagedIdentity, err error) {
+	vm, err := m.vm(ctx, nic)
+	if err != nil {
+		return nil, err
+	}
+	if vm != nil {
+		return m.identities(ctx, vm.Identity)
+	}
 	n, err := m.node(ctx, nic)
 	if err != nil {
 		return nil, err
@@ -41,27 +48,49 @@ func (m machines) Identities(ctx context.Context, nic string) (out []entra.Manag
 	if err != nil {
 		return nil, err
 	}
+	var c *rp.Resource[machinelearning.Compute]
 	err = m.engine.View(ctx, func(tx *rp.Tx) error {
-		c, err := rp.Get[machinelearning.Compute](tx, id)
-		if err != nil || c.Identity == nil {
-			return err
-		}
-		if c.Identity.PrincipalID != "" {
-			sp, err := m.entra.ByObjectID(tx, c.Identity.PrincipalID)
+		c, err = rp.Get[machinelearning.Compute](tx, id)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return m.identities(ctx, c.Identity)
+}
+
+// identities are those of a resource's identity block.
+func (m machines) identities(ctx context.Context, i *arm.Identity) (out []entra.ManagedIdentity, err error) {
+	if i == nil {
+		return nil, nil
+	}
+	if i.PrincipalID != "" {
+		err = m.engine.View(ctx, func(tx *rp.Tx) error {
+			sp, err := m.entra.ByObjectID(tx, i.PrincipalID)
 			if err != nil {
 				return err
 			}
 			out = append(out, entra.ManagedIdentity{Kind: entra.SystemAssigned, ObjectID: sp.ObjectID, ClientID: sp.AppID})
-		}
-		for user, u := range c.Identity.UserAssignedIdentities {
-			out = append(out, entra.ManagedIdentity{Kind: entra.UserAssigned, ObjectID: u.PrincipalID, ClientID: u.ClientID, ResourceID: user})
-		}
-		return nil
-	})
+			return nil
+		})
+	}
+	for user, u := range i.UserAssignedIdentities {
+		out = append(out, entra.ManagedIdentity{Kind: entra.UserAssigned, ObjectID: u.PrincipalID, ClientID: u.ClientID, ResourceID: user})
+	}
 	return out, err
 }
 
 func (m machines) Instance(ctx context.Context, nic string) (out entra.Instance, err error) {
+	vm, err := m.vm(ctx, nic)
+	if err != nil {
+		return out, err
+	}
+	if vm != nil {
+		c := &out.Compute
+		c.AzEnvironment, c.Location, c.Name, c.OSType = "AzurePublicCloud", vm.Location, vm.ID.Name(), "Linux"
+		c.SubscriptionID, c.ResourceGroupName, c.ResourceID, c.VMID = vm.ID.Subscription(), vm.ID.ResourceGroup(), vm.ID.String(), vm.Properties.VMID
+		return out, nil
+	}
 	n, err := m.node(ctx, nic)
 	if err != nil {
 		return out, err

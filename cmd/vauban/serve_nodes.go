@@ -70,7 +70,6 @@ func (l *nodeLauncher) Start(ctx context.Context, n machinelearning.NodeSpec) er
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	ns := fabric.NSName(fabric.Place{Kind: fabric.AtNIC, ID: n.NIC})
 	cfg := agent.Config{
 		Node: n.ID, Token: n.Token, Batch: "https://" + n.Host, StateDir: filepath.Join(dir, "work"), CABundle: l.bundle,
 		Images: l.images, Limits: n.Limits, Slot: slot(n.ID), Hidden: []string{l.data},
@@ -80,6 +79,12 @@ func (l *nodeLauncher) Start(ctx context.Context, n machinelearning.NodeSpec) er
 	if n.User != "" && n.Key != "" {
 		cfg.SSH = &agent.SSH{User: n.User, AuthorizedKeys: []string{n.Key}}
 	}
+	return l.launch(n.ID, n.NIC, cfg)
+}
+
+// launch starts an agent of this configuration in the interface's network namespace, and notes its process.
+func (l *nodeLauncher) launch(id, nic string, cfg agent.Config) error {
+	dir, ns := l.path(id), fabric.NSName(fabric.Place{Kind: fabric.AtNIC, ID: nic})
 	b, err := json.Marshal(cfg)
 	if err != nil {
 		return err
@@ -97,7 +102,7 @@ func (l *nodeLauncher) Start(ctx context.Context, n machinelearning.NodeSpec) er
 		Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, Output: out,
 	})
 	if err != nil {
-		return fmt.Errorf("start the agent of node %s: %w", n.ID, err)
+		return fmt.Errorf("start the agent of %s: %w", id, err)
 	}
 	if b, err = json.Marshal(proc); err != nil {
 		return err
@@ -115,8 +120,19 @@ func (l *nodeLauncher) Alive(node string) bool {
 	return ok && p.Alive()
 }
 
-// Stop lets the agent end what it runs, then makes sure.
+// Stop ends the agent and removes the node's files.
 func (l *nodeLauncher) Stop(ctx context.Context, node string) error {
+	if err := l.end(ctx, node); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(l.path(node)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// end lets the agent end what it runs, then makes sure. The disk stays.
+func (l *nodeLauncher) end(ctx context.Context, node string) error {
 	if p, ok := l.process(node); ok && p.Alive() {
 		for _, step := range []struct {
 			sig  unix.Signal
@@ -135,9 +151,6 @@ func (l *nodeLauncher) Stop(ctx context.Context, node string) error {
 	}
 	// An agent that was killed leaves its containers running.
 	if err := agent.Destroy(ctx, filepath.Join(l.path(node), "work")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.RemoveAll(l.path(node)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil

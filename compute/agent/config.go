@@ -43,6 +43,9 @@ type Config struct {
 	// Hidden directories that no container may see, the region's data first.
 	Hidden []string `json:"hidden,omitempty"`
 	SSH    *SSH     `json:"ssh,omitempty"`
+	// Home makes the agent a virtual machine's: it takes no tasks, and its SSH sessions share this directory,
+	// which outlives them, as their home. Token and Batch are not needed then, SSH is.
+	Home string `json:"home,omitempty"`
 	// DNS are the servers that the node and its containers ask, in order; none is Azure's. Search is the domain
 	// in which containers look single labels up.
 	DNS    []netip.Addr `json:"dns,omitempty"`
@@ -77,6 +80,10 @@ func (c *Config) check() error {
 	switch {
 	case !compute.ValidID(c.Node):
 		return fmt.Errorf("agent: node id %q", c.Node)
+	case c.Home != "":
+		if c.SSH == nil || c.StateDir == "" {
+			return errors.New("agent: a virtual machine needs ssh and stateDir")
+		}
 	case c.Token == "" || c.Batch == "" || c.StateDir == "":
 		return errors.New("agent: token, batch and stateDir are required")
 	}

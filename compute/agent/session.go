@@ -86,7 +86,8 @@ func (a *Agent) session(ctx context.Context, ch ssh.Channel, reqs <-chan *ssh.Re
 	cancel()
 }
 
-// command runs args in a fresh container with the channel as its standard streams.
+// command runs args in a fresh container with the channel as its standard streams. On a virtual machine all
+// share its home.
 func (a *Agent) command(ctx context.Context, ch ssh.Channel, term *terminal, name string, args []string) (code int, err error) {
 	random := make([]byte, 8)
 	_, _ = rand.Read(random)
@@ -100,10 +101,17 @@ func (a *Agent) command(ctx context.Context, ch ssh.Channel, term *terminal, nam
 	if err != nil {
 		return 255, err
 	}
+	home := a.cfg.Home
+	if home == "" {
+		home = dir
+	}
 	s := oci.Spec{ID: id, Netns: a.netns(), Hostname: a.hostname(), CABundle: a.cfg.CABundle, Nameservers: a.cfg.DNS, Search: a.cfg.Search,
-		Args: args, WorkDir: dir, Layers: image.Layers, Limits: a.cfg.Limits, Terminal: term != nil}
+		Args: args, WorkDir: home, Layers: image.Layers, Limits: a.cfg.Limits, Terminal: term != nil}
 	for k, v := range image.Env {
 		s.Env = append(s.Env, k+"="+v)
+	}
+	if a.cfg.Home != "" {
+		s.Env = append(s.Env, "HOME=/work", "USER="+a.cfg.SSH.User, "LOGNAME="+a.cfg.SSH.User)
 	}
 	var st streams
 	if term != nil {

@@ -177,6 +177,10 @@ func (s *sshServer) connection(ctx context.Context, c net.Conn) {
 	var wg sync.WaitGroup
 	wg.Go(func() { ssh.DiscardRequests(requests) })
 	for ch := range channels {
+		if ch.ChannelType() == "direct-tcpip" && s.a.cfg.Home != "" {
+			wg.Go(func() { s.a.forward(ctx, ch) })
+			continue
+		}
 		if ch.ChannelType() != "session" {
 			_ = ch.Reject(ssh.UnknownChannelType, "only sessions")
 			continue

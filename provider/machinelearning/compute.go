@@ -332,6 +332,9 @@ var sizes = []Size{
 	{Name: "Standard_F4s_v2", Family: "standardFSv2Family", CPUs: 4, OSDisk: 1047552, Volume: 32768, MemoryGB: 8, PremiumIO: true},
 }
 
+// Sizes are the virtual machine sizes that the region has.
+func Sizes() []Size { return slices.Clone(sizes) }
+
 func sizeOf(name string) *Size {
 	i := slices.IndexFunc(sizes, func(s Size) bool { return strings.EqualFold(s.Name, name) })
 	if i < 0 {

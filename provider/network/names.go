@@ -96,8 +96,8 @@ type machine struct {
 func (m machine) registered() bool { return m.name != "" && m.addr.Is4() }
 
 // machines are those behind all interfaces, also the hidden ones, by their virtual network's lower-case id. Azure
-// names a machine by its interface's internalDnsNameLabel, or by the virtual machine's name; here an interface
-// without a label has no machine that it could be named for. A compute node has its own name.
+// names a machine by its interface's internalDnsNameLabel, or by the virtual machine's name; an interface without
+// either has no machine that it could be named for. A compute node has its own name.
 func machines(tx *rp.Tx) (map[string][]machine, error) {
 	out := map[string][]machine{}
 	nics, err := rp.List[Interface](tx, NICType, root)
@@ -109,7 +109,7 @@ func machines(tx *rp.Tx) (map[string][]machine, error) {
 		if !ok || r.State == arm.Deleting || r.Properties.PrivateEndpoint != nil {
 			continue
 		}
-		m := machine{nic: r.ID.String(), name: strings.ToLower(r.Properties.DNS.Label), addr: r.Properties.primary(), servers: r.Properties.DNS.Servers}
+		m := machine{nic: r.ID.String(), name: r.Properties.machineName(), addr: r.Properties.primary(), servers: r.Properties.DNS.Servers}
 		out[vnet.Key()] = append(out[vnet.Key()], m)
 	}
 	hidden, err := HiddenNICs(tx)

@@ -28,6 +28,8 @@ type Interface struct {
 	MACAddress            string      `json:"macAddress,omitempty" rp:"readonly"`
 	PrivateEndpoint       *Ref        `json:"privateEndpoint,omitempty" rp:"readonly"`
 	LinkService           *Ref        `json:"privateLinkService,omitempty" rp:"readonly"`
+	VirtualMachine        *Ref        `json:"virtualMachine,omitempty" rp:"readonly"`
+	Primary               bool        `json:"primary,omitempty" rp:"readonly"` // of its virtual machine
 }
 
 // DNSSettings of an interface.
@@ -418,7 +420,12 @@ func presentNIC(_ context.Context, tx *rp.Tx, r *rp.Resource[Interface]) error {
 	return presentNames(tx, r)
 }
 
-func releaseNIC(_ context.Context, tx *rp.Tx, r *rp.Resource[Interface]) error {
+func releaseNIC(ctx context.Context, tx *rp.Tx, r *rp.Resource[Interface]) error {
+	if vm := r.Properties.VirtualMachine; vm != nil {
+		if id, err := arm.ParseID(vm.ID); err != nil || !id.Within(rp.Removing(ctx)) { // with its group, both go
+			return nicInUse(r)
+		}
+	}
 	if pe := r.Properties.PrivateEndpoint; pe != nil {
 		return bad("NicInUseWithPrivateEndpoint", "Network interface %s cannot be deleted because it is currently in use with an private endpoint (%s).", r.ID, pe.ID)
 	}

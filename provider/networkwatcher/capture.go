@@ -193,8 +193,12 @@ func admitCapture(_ context.Context, tx *rp.Tx, _ rp.Op, new, _ *rp.Resource[Cap
 	if err != nil {
 		return err
 	}
-	if _, err := interfaceOf(tx, w, "properties.target", new.Properties.Target); err != nil {
+	nic, err := interfaceOf(tx, w, "properties.target", new.Properties.Target)
+	if err != nil {
 		return err
+	}
+	if !strings.EqualFold(nic.String(), strings.TrimRight(new.Properties.Target, "/")) {
+		return arm.NotImplemented("properties.target %s: name the machine's network interface, %s.", new.Properties.Target, nic)
 	}
 	id, err := arm.ParseID(new.Properties.Location.StorageID)
 	if err != nil {

@@ -30,15 +30,18 @@ type connectivityQuestion struct {
 }
 
 func (q *connectivityQuestion) check(tx *rp.Tx, w *rp.Resource[Watcher]) error {
-	if _, err := interfaceOf(tx, w, "source.resourceId", q.Source.ID); err != nil {
+	id, err := interfaceOf(tx, w, "source.resourceId", q.Source.ID)
+	if err != nil {
 		return err
 	}
+	q.Source.ID = id.String()
 	if q.Destination.ID != "" {
-		if _, err := interfaceOf(tx, w, "destination.resourceId", q.Destination.ID); err != nil {
+		if id, err = interfaceOf(tx, w, "destination.resourceId", q.Destination.ID); err != nil {
 			return err
 		}
+		q.Destination.ID = id.String()
 	}
-	_, _, _, err := q.endpoint()
+	_, _, _, err = q.endpoint()
 	return err
 }
 

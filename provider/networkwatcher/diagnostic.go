@@ -26,9 +26,11 @@ type profile struct {
 }
 
 func (q *diagnosticQuestion) check(tx *rp.Tx, w *rp.Resource[Watcher]) error {
-	if _, err := interfaceOf(tx, w, "targetResourceId", q.Target); err != nil {
+	id, err := interfaceOf(tx, w, "targetResourceId", q.Target)
+	if err != nil {
 		return err
 	}
+	q.Target = id.String()
 	if len(q.Profiles) == 0 {
 		return bad("InvalidRequestFormat", "The property 'profiles' is empty.")
 	}

@@ -23,15 +23,12 @@ type flowQuestion struct {
 }
 
 func (q *flowQuestion) check(tx *rp.Tx, w *rp.Resource[Watcher]) error {
-	if _, err := q.nic(tx, w); err != nil {
+	var err error
+	if q.Interface, err = eitherInterface(tx, w, q.Target, q.Interface); err != nil {
 		return err
 	}
-	_, _, err := q.packet()
+	_, _, err = q.packet()
 	return err
-}
-
-func (q *flowQuestion) nic(tx *rp.Tx, w *rp.Resource[Watcher]) (string, error) {
-	return eitherInterface(tx, w, q.Target, q.Interface)
 }
 
 // eitherInterface: a virtual machine is named first, and its interface where it has several.

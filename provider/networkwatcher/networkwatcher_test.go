@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"vauban.dev/authz"
 	"vauban.dev/explain"
 	"vauban.dev/fabric"
+	"vauban.dev/provider/compute"
 	"vauban.dev/provider/network"
 	"vauban.dev/provider/networkwatcher"
 	"vauban.dev/provider/privatelink"
@@ -59,6 +61,46 @@ type rig struct {
 	captures *recorder
 }
 
+// lateEngine is made after what needs it.
+type lateEngine struct{ r *rig }
+
+func (l lateEngine) View(ctx context.Context, f func(*rp.Tx) error) error {
+	return l.r.Engine.View(ctx, f)
+}
+func (l lateEngine) Update(ctx context.Context, f func(*rp.Tx) error) error {
+	return l.r.Engine.Update(ctx, f)
+}
+func (l lateEngine) Wake(id arm.ID) { l.r.Engine.Wake(id) }
+
+// off is a launcher without processes.
+type off struct{}
+
+func (off) Start(context.Context, compute.Machine) error { return nil }
+func (off) Alive(string) bool                            { return true }
+func (off) Stop(context.Context, string) error           { return nil }
+func (off) Remove(context.Context, string) error         { return nil }
+
+// TestMachine: a virtual machine is asked for what its interface is.
+func TestMachine(t *testing.T) {
+	r := newRig(t)
+	r.Must("PUT", vm+"?api-version=2024-11-01", `{"location":"westeurope","properties":{"hardwareProfile":{"vmSize":"Standard_DS2_v2"},"osProfile":{"adminUsername":"azureuser","adminPassword":"Correct-Horse-7"},"networkProfile":{"networkInterfaces":[{"id":"`+nic+`"}]}}}`)
+	question := `,"direction":"Outbound","protocol":"TCP","localIPAddress":"10.0.1.4","localPort":"40000","remoteIPAddress":"10.0.1.5","remotePort":"80"}`
+	hop := regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`) // a hop's id is new each time
+	for action, body := range map[string]string{
+		"ipFlowVerify": `{"targetResourceId":"TARGET"` + question, "securityGroupView": `{"targetResourceId":"TARGET"}`,
+		"nextHop":           `{"targetResourceId":"TARGET","sourceIPAddress":"10.0.1.4","destinationIPAddress":"10.0.1.5"}`,
+		"connectivityCheck": `{"source":{"resourceId":"TARGET"},"destination":{"address":"10.0.1.5","port":80}}`,
+	} {
+		byVM, byNIC := r.ask(action, strings.ReplaceAll(body, "TARGET", vm)), r.ask(action, strings.ReplaceAll(body, "TARGET", nic))
+		if byVM.Status != 200 || hop.ReplaceAllString(byVM.Text, "") != hop.ReplaceAllString(byNIC.Text, "") {
+			t.Errorf("%s: %d %s, of its interface %s", action, byVM.Status, byVM.Text, byNIC.Text)
+		}
+	}
+	if a := r.ask("ipFlowVerify", `{"targetResourceId":"`+vm+`x"`+question); a.Status != 404 || a.Code() != "ResourceNotFound" {
+		t.Errorf("another machine: %d %s", a.Status, a.Text)
+	}
+}
+
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t, captures: &recorder{running: map[string]networkwatcher.Capture{}, changed: make(chan struct{}, 8)}}
@@ -93,7 +135,7 @@ func newRig(t *testing.T) *rig {
 		}
 		return reach.Result{Connect: reach.ConnectTimeout}
 	}
-	watchers := networkwatcher.New(networkwatcher.Config{Model: model, Connect: connect, Captures: r.captures})
+	watchers := networkwatcher.New(networkwatcher.Config{View: lateEngine{r}.View, Model: model, Connect: connect, Captures: r.captures})
 	accounts := storage.New(nil)
 	links := privatelink.New(accounts.Target())
 	accounts.Use(links)
@@ -102,7 +144,8 @@ func newRig(t *testing.T) *rig {
 		Watch: networkwatcher.Enable, InterfaceActions: watchers.InterfaceActions(),
 	})
 	base := resources.New(resources.Tenant{}, nil, &authz.Index{})
-	r.Region = rptest.New(t, rp.Config{Locations: []string{"westeurope", "northeurope"}}, slices.Concat(base.Types(), networks.Types(), watchers.Types(), accounts.Types(), links.Types())...)
+	vms := compute.New(compute.Config{Engine: lateEngine{r}, Sync: still{}, Launcher: off{}, Sizes: []compute.Size{{Name: "Standard_DS2_v2"}}})
+	r.Region = rptest.New(t, rp.Config{Locations: []string{"westeurope", "northeurope"}}, slices.Concat(base.Types(), networks.Types(), watchers.Types(), accounts.Types(), links.Types(), vms.Types())...)
 	if err := r.Engine.Update(t.Context(), func(tx *rp.Tx) error {
 		return resources.Ensure(tx, arm.MustParseID(sub).Subscription(), "test")
 	}); err != nil {
@@ -209,7 +252,7 @@ func TestRefusals(t *testing.T) {
 		{"no JSON of that form", "ipFlowVerify", `{"direction":7}`, 400, "InvalidRequestFormat"},
 		{"no target", "ipFlowVerify", `{}`, 400, "InvalidRequestFormat"},
 		{"no id", "nextHop", `{"targetResourceId":"vm"}`, 400, "InvalidResourceID"},
-		{"a virtual machine, of which there are none", "ipFlowVerify", flow(vm, "Inbound", "TCP", "10.0.1.4", "1"), 404, "ResourceNotFound"},
+		{"a virtual machine that is not there", "ipFlowVerify", flow(vm, "Inbound", "TCP", "10.0.1.4", "1"), 404, "ResourceNotFound"},
 		{"another type", "securityGroupView", `{"targetResourceId":"` + vnet + `"}`, 400, "InvalidRequestFormat"},
 		{"no such interface", "securityGroupView", `{"targetResourceId":"` + nic + `x"}`, 404, "ResourceNotFound"},
 		{"another region's interface", "securityGroupView", `{"targetResourceId":"` + net0 + `networkInterfaces/north"}`, 400, "InvalidResourceReference"},

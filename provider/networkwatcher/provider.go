@@ -31,6 +31,8 @@ const (
 
 // Config of a Provider.
 type Config struct {
+	// View reads the store (rp.Engine).
+	View func(ctx context.Context, f func(*rp.Tx) error) error
 	// Model is the network as it was last applied; ok is false before it is up.
 	Model func() (w explain.World, ok bool)
 	// Connect makes one connection, or sends one echo request, from the namespace of an interface.
@@ -133,9 +135,12 @@ func asked[Q any, P interface {
 			}
 			return nil, q.check(tx, w)
 		},
-		Async: func(ctx context.Context, _ *rp.Resource[Watcher], body []byte) (any, error) {
+		Async: func(ctx context.Context, w *rp.Resource[Watcher], body []byte) (any, error) {
 			q, err := read(body)
 			if err != nil {
+				return nil, err
+			}
+			if err := p.cfg.View(ctx, func(tx *rp.Tx) error { return q.check(tx, w) }); err != nil {
 				return nil, err
 			}
 			model, ok := p.cfg.Model()
@@ -149,7 +154,8 @@ func asked[Q any, P interface {
 
 // question is the body of an action.
 type question interface {
-	// check refuses what cannot be answered: a target that is not there, or not the watcher's to see.
+	// check refuses what cannot be answered: a target that is not there, or not the watcher's to see. It puts the
+	// interfaces of virtual machines in their place.
 	check(tx *rp.Tx, w *rp.Resource[Watcher]) error
 }
 

@@ -19,13 +19,14 @@ type hopQuestion struct {
 }
 
 func (q *hopQuestion) check(tx *rp.Tx, w *rp.Resource[Watcher]) error {
-	if _, err := eitherInterface(tx, w, q.Target, q.Interface); err != nil {
+	var err error
+	if q.Interface, err = eitherInterface(tx, w, q.Target, q.Interface); err != nil {
 		return err
 	}
 	if _, err := parseAddr("sourceIPAddress", q.Source); err != nil {
 		return err
 	}
-	_, err := parseAddr("destinationIPAddress", q.Destination)
+	_, err = parseAddr("destinationIPAddress", q.Destination)
 	return err
 }
 

@@ -17,7 +17,8 @@ type viewQuestion struct {
 }
 
 func (q *viewQuestion) check(tx *rp.Tx, w *rp.Resource[Watcher]) error {
-	_, err := interfaceOf(tx, w, "targetResourceId", q.Target)
+	id, err := interfaceOf(tx, w, "targetResourceId", q.Target)
+	q.Target = id.String()
 	return err
 }
 

@@ -9,11 +9,12 @@ import (
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/fabric"
+	"vauban.dev/provider/compute"
 	"vauban.dev/provider/network"
 )
 
-// interfaceOf is the id of the interface that a target names. Azure's clients name virtual machines; an
-// interface can be named in their place.
+// interfaceOf is the id of the interface that a target names: a virtual machine's, or, where Azure takes
+// machines only, an interface itself.
 func interfaceOf(tx *rp.Tx, w *rp.Resource[Watcher], property, id string) (arm.ID, error) {
 	if id == "" {
 		return arm.ID{}, bad("InvalidRequestFormat", "The property '%s' is missing.", property)
@@ -22,10 +23,12 @@ func interfaceOf(tx *rp.Tx, w *rp.Resource[Watcher], property, id string) (arm.I
 	if err != nil {
 		return arm.ID{}, err
 	}
-	if !strings.EqualFold(target.Type().String(), network.NICType) {
-		if strings.EqualFold(target.Type().String(), "Microsoft.Compute/virtualMachines") {
-			return arm.ID{}, arm.NotFound(target)
+	if strings.EqualFold(target.Type().String(), compute.Type) {
+		if target, err = compute.NICOf(tx, target); err != nil {
+			return arm.ID{}, err
 		}
+	}
+	if !strings.EqualFold(target.Type().String(), network.NICType) {
 		return arm.ID{}, bad("InvalidRequestFormat", "The property '%s' is '%s', which is neither a virtual machine nor a network interface.", property, target)
 	}
 	nic, err := rp.Get[network.Interface](tx, target)

@@ -137,6 +137,41 @@ func parse(frame []byte) (t tuple, ok bool) {
 	return t, true
 }
 
+// Segment is what a packet of IPv4 tells of its flow.
+type Segment struct {
+	Protocol fabric.Protocol
+	Src, Dst netip.AddrPort // ports are 0 for what has none
+	// Begins: the packet may be its flow's first: a SYN of TCP, an echo request of ICMP, any other protocol's.
+	Begins bool
+	// Datagram is what a UDP packet carries; it may be cut.
+	Datagram []byte
+}
+
+// ParseSegment reads an Ethernet frame of IPv4; ok is false for others.
+func ParseSegment(frame []byte) (s Segment, ok bool) {
+	const syn, ack, echoRequest = 0x02, 0x10, 8
+	t, ok := parse(frame)
+	if !ok {
+		return s, false
+	}
+	s = Segment{Protocol: t.protocol, Src: t.src, Dst: t.dst}
+	head := 14 + int(frame[14]&0x0f)*4
+	if later := binary.BigEndian.Uint16(frame[20:])&0x1fff != 0; later || head < 14+20 || len(frame) < head {
+		return s, true // a fragment begins nothing
+	}
+	switch payload := frame[head:]; {
+	case t.protocol == fabric.TCP:
+		s.Begins = len(payload) >= 14 && payload[13]&(syn|ack) == syn
+	case t.protocol == fabric.ICMP:
+		s.Begins = len(payload) > 0 && payload[0] == echoRequest
+	case t.protocol == fabric.UDP && len(payload) >= 8:
+		s.Begins, s.Datagram = true, payload[8:]
+	default:
+		s.Begins = true
+	}
+	return s, true
+}
+
 // Filter takes packets of a protocol between two sides; a list without entries takes all.
 type Filter struct {
 	Protocol                fabric.Protocol

@@ -124,9 +124,39 @@ func TestFilters(t *testing.T) {
 	}
 }
 
+func TestSegments(t *testing.T) {
+	tcp := func(flags byte) []byte {
+		b := frame(fabric.TCP, "10.0.0.4:1000", "10.0.0.9:443", 16)
+		b[14+20+13] = flags
+		return b
+	}
+	fragment := frame(fabric.UDP, "10.0.0.4:1000", "10.0.0.9:53", 16)
+	fragment[14+7] = 1
+	ping, unreachable := frame(fabric.ICMP, "10.0.0.4:0", "10.0.0.9:0", 4), frame(fabric.ICMP, "10.0.0.4:0", "10.0.0.9:0", 4)
+	ping[14+20], unreachable[14+20] = 8, 3
+	for name, c := range map[string]struct {
+		frame    []byte
+		begins   bool
+		datagram int
+	}{
+		"SYN": {tcp(0x02), true, 0}, "SYN with ACK": {tcp(0x12), false, 0}, "ACK": {tcp(0x10), false, 0}, "cut TCP": {tcp(0x02)[:40], false, 0},
+		"UDP": {frame(fabric.UDP, "10.0.0.4:1000", "10.0.0.9:53", 4+5), true, 5}, "fragment": {fragment, false, 0},
+		"ping": {ping, true, 0}, "unreachable": {unreachable, false, 0}, "ESP": {frame(fabric.ESP, "10.0.0.4:0", "10.0.0.9:0", 0), true, 0},
+	} {
+		s, ok := ParseSegment(c.frame)
+		if !ok || s.Begins != c.begins || len(s.Datagram) != c.datagram || s.Dst.Addr() != netip.MustParseAddr("10.0.0.9") {
+			t.Errorf("%s: %+v %v", name, s, ok)
+		}
+	}
+	if _, ok := ParseSegment(make([]byte, 60)); ok {
+		t.Error("a frame without IPv4 is a segment")
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(frame(fabric.TCP, "10.0.0.4:1", "10.0.0.5:2", 3))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		ParseSegment(data) // does not panic
 		if tuple, ok := parse(data); ok && (!tuple.src.Addr().Is4() || !tuple.dst.Addr().Is4()) {
 			t.Errorf("%+v", tuple)
 		}

@@ -1,6 +1,7 @@
 // Package rulegen writes the least security rules that a subnet of Azure Machine Learning's nodes needs: one for
 // each tag of a dated profile, and nothing else to the internet. Each rule is proved on the model: with all of them
-// every requirement passes, and without any one of them some requirement does not. It is pure.
+// every requirement passes, and without any one of them some requirement does not. And from what nodes have
+// reached while they were watched, the rules for that alone. It is pure.
 package rulegen
 
 import (
@@ -123,7 +124,7 @@ func ruleName(r Rule) string {
 func model(id string, rules []Rule) *fabric.NSG {
 	g := &fabric.NSG{ID: id}
 	for _, r := range rules {
-		p := map[string]fabric.Protocol{"Tcp": fabric.TCP, "Udp": fabric.UDP, "*": fabric.AnyProtocol}[r.Protocol]
+		p := map[string]fabric.Protocol{"Tcp": fabric.TCP, "Udp": fabric.UDP, "Icmp": fabric.ICMP, "Esp": fabric.ESP, "Ah": fabric.AH, "*": fabric.AnyProtocol}[r.Protocol]
 		d := fabric.Outbound
 		if r.Direction == "Inbound" {
 			d = fabric.Inbound

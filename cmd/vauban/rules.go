@@ -22,9 +22,9 @@ import (
 func newRulesCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "rules", Short: "Write the security rules that a workspace's nodes need", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return &usageError{errors.New("rules generate")} },
+		RunE: func(*cobra.Command, []string) error { return &usageError{errors.New("rules generate, rules learn")} },
 	}
-	c.AddCommand(a.rulesGenerate())
+	c.AddCommand(a.rulesGenerate(), a.rulesLearn())
 	return c
 }
 

@@ -29,6 +29,8 @@ const (
 	methodExplain  = "explain"    // explainParams → explain.Answer
 	methodProbe    = "probe"      // probeParams → reach.Result
 	methodRules    = "rules"      // auditParams → []generated
+	methodWatch    = "watch"      // watchParams → watched, and a packet socket for each new node
+	methodLearn    = "learn"      // learnParams → learned
 	methodCapture  = "capture"    // region.PlaceParams → []captured, and a packet socket for each
 	methodAudit    = "audit"      // auditParams → []audit.Report
 	methodCounters = "counters"   // → []ruleCounter
@@ -52,6 +54,8 @@ func (w *world) handle(c *region.Control) {
 	c.Handle(methodAudit, w.audit)
 	c.Handle(methodCapture, w.capture)
 	c.Handle(methodRules, w.rules)
+	c.Handle(methodWatch, w.watch)
+	c.Handle(methodLearn, w.learn)
 	c.Handle(methodCounters, w.counters)
 	c.Handle(methodVPN, w.vpnCall)
 	c.Handle(methodCircuit, w.circuitCall)

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -122,9 +123,36 @@ func TestVirtualMachine(t *testing.T) {
 	g.eventually("nobody answers", func() bool { return strings.Contains(say("hostname"), "refused") })
 	power("start")
 	g.eventually("the disk is kept", func() bool { return say("cat ~/note") == "kept" })
+	s.stdin.Close()
+	if out, err := g.down(); err != nil {
+		t.Fatalf("vauban down: %v\n%s", err, out)
+	}
+	g.up()
+	g.eventually("the disk is kept when the region was down", func() bool { return say("cat ~/note") == "kept" })
 	w.gone(vm, vCompute)
 	if got := say("hostname"); !strings.Contains(got, "refused") {
 		t.Errorf("after deletion: %s", got)
 	}
 	w.gone(nic, vNetwork)
+}
+
+// TestMachineClients: az shows, stops, starts and deletes a machine, and Network Watcher's commands take it, unmodified.
+func TestMachineClients(t *testing.T) {
+	g := newGround(t, nil)
+	g.up()
+	bin, err := filepath.Abs(filepath.Join("..", ".cache", "az", "bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(bin); err != nil {
+		t.Fatalf("the clients are not there, run sh demo/setup.sh: %v", err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	script, err := filepath.Abs(filepath.Join("testdata", "clients", "machine.sh"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out := g.vauban("exec", "--", "bash", script); !strings.HasSuffix(strings.TrimSpace(out), "lived") {
+		t.Errorf("machine.sh: %s", out)
+	}
 }

@@ -97,7 +97,7 @@ func TestBastion(t *testing.T) {
 	if a, err := g.sendFrom("internet", "-token", "-", "GET", "https://"+host+"/"); err != nil || a.Status != http.StatusOK {
 		t.Errorf("the page from the internet: %v %v", a, err)
 	}
-	if a, err := g.sendFrom("internet", "-token", "-", "-dial", "management.azure.com:443", "GET", "https://"+host+"/"); err != nil || a.Status != http.StatusForbidden {
+	if a, err := g.sendFrom("internet", "-token", "-", "-dial", "management.azure.com:443", "GET", "https://"+host+"/"); err != nil || a.Status != http.StatusMisdirectedRequest {
 		t.Errorf("the page by another address: %v %v", a, err)
 	}
 	// The machine's rules see the bastion's subnet.

@@ -71,6 +71,17 @@ func TestServiceEndpoints(t *testing.T) {
 			ask("internet", blob, "AuthorizationFailure")
 		})
 	}
+	// No service answers at another's address, or what may reach the one would reach the other: neither by the
+	// endpoint, where the rules of the vault name the subnet, nor by the internet.
+	endpoints("Microsoft.Storage")
+	for _, place := range []string{"other/default", "internet"} {
+		for _, at := range []string{blobHost + ":443", "login.microsoftonline.com:443"} {
+			a, err := w.sendFrom(place, "-token", "-", "-dial", at, "-sni", vaultName+".vault.azure.net", "GET", vault)
+			if err != nil || a.Status != 421 || a.Code != "MisdirectedRequest" {
+				t.Errorf("a vault at %s from %s: %s %v", at, place, a, err)
+			}
+		}
+	}
 	// A server that begins again finds its listeners in the network, and who calls.
 	endpoints("Microsoft.Storage")
 	g.kill()

@@ -276,7 +276,7 @@ func (w *world) openNetwork(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	w.public.now.Store(zone)
+	w.public.put(zone)
 	w.sync.firewalls.driver = w.driver
 	w.sync.driver, w.sync.public, w.sync.world = w.driver, &w.public, w.names.internet()
 	w.sync.world.OutboundPool = pool

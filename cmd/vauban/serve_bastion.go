@@ -71,7 +71,7 @@ func (s *netSync) serveBastions(ctx context.Context, view *netView, want map[lin
 			l := httpx.Listener{TLS: true, Origin: func(c net.Conn) origin.Origin {
 				return origin.Origin{Kind: origin.Internet, Source: remote(c), Target: n.ID}
 			}}
-			l.Serves = func(host string) bool { return host == s.current.Load().bastions[n.ID] }
+			l.Serves = func(host string, _ netip.Addr) bool { return host == s.current.Load().bastions[n.ID] }
 			if err := s.serveFront(ctx, fabric.Place{Kind: fabric.AtNIC, ID: n.ID}, netip.AddrPortFrom(n.Addrs[0], 443), l, want, fronts); err != nil {
 				return err
 			}

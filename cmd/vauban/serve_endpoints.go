@@ -45,7 +45,7 @@ func (s *netSync) serveEndpoints(ctx context.Context, v *fabric.VNet, want map[l
 	for _, a := range s.serviceAddresses(v) {
 		for _, port := range []uint16{443, 80} {
 			addr := netip.AddrPortFrom(a, port)
-			l := httpx.Listener{TLS: port == 443, Origin: s.originBy(v.ID)}
+			l := httpx.Listener{TLS: port == 443, Origin: s.originBy(v.ID), Serves: s.public.leads}
 			errs = append(errs, s.serveOn(router, addr, l, want, fronts, func() (net.Listener, error) {
 				return s.driver.ListenTransparent(ctx, router, addr.String())
 			}))

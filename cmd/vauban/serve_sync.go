@@ -39,7 +39,7 @@ type netSync struct {
 	driver   *linux.Driver
 	front    *httpx.Front
 	links    *privatelink.Links
-	public   dns.Public
+	public   *publicZone
 	world    fabric.Internet // of the pass; outside() brings it up to date
 	imds     listenerSpec
 	log      *slog.Logger
@@ -273,7 +273,7 @@ func (s *netSync) listen(ctx context.Context, view *netView) error {
 			for _, a := range n.Addrs {
 				for _, port := range n.Service.Ports {
 					l := httpx.Listener{TLS: port != 80, Origin: s.originIn(v.ID, &n)}
-					l.Serves = func(host string) bool { return leadsTo(s.current.Load().names[n.ID], host) }
+					l.Serves = func(host string, _ netip.Addr) bool { return leadsTo(s.current.Load().names[n.ID], host) }
 					errs = append(errs, s.serveFront(ctx, router, netip.AddrPortFrom(a, port), l, want, fronts))
 				}
 			}
@@ -286,7 +286,7 @@ func (s *netSync) listen(ctx context.Context, view *netView) error {
 		errs = append(errs, s.serveDNS(ctx, fabric.Place{Kind: fabric.AtNIC, ID: e.NIC}, e.Addr, e.VNet, want, names))
 	}
 	for _, port := range []uint16{443, 80} {
-		l := httpx.Listener{TLS: port == 443, Origin: fromInternet}
+		l := httpx.Listener{TLS: port == 443, Origin: fromInternet, Serves: s.public.leads}
 		errs = append(errs, s.serveFront(ctx, inet, netip.AddrPortFrom(netip.IPv4Unspecified(), port), l, want, fronts))
 	}
 	for _, h := range s.world.Hosts {

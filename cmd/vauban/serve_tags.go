@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync/atomic"
 
+	mdns "github.com/miekg/dns"
+
 	"vauban.dev/arm/rp"
 	"vauban.dev/fabric"
 	"vauban.dev/fabric/dns"
@@ -33,6 +35,51 @@ type tagsUpdated struct {
 // publicZone is public DNS, which changes when the services get other addresses.
 type publicZone struct {
 	now atomic.Pointer[dns.PublicZone]
+	// all are those that have been in force: what they led to stays answered.
+	all atomic.Pointer[[]*dns.PublicZone]
+}
+
+// put puts a zone in force.
+func (z *publicZone) put(zone *dns.PublicZone) {
+	all := []*dns.PublicZone{zone}
+	if before := z.all.Load(); before != nil && !slices.Contains(*before, zone) {
+		all = append(all, *before...)
+	} else if before != nil {
+		all = *before
+	}
+	z.all.Store(&all)
+	z.now.Store(zone)
+}
+
+// leads tells whether a service's public name leads to a public address. At another service's, or another
+// region's, it is not served: rules that let packets pass to a service tag let them pass to that service only.
+func (z *publicZone) leads(host string, at netip.Addr) bool {
+	for _, zone := range *z.all.Load() {
+		if slices.Contains(addressesOf(zone, host), at) {
+			return true
+		}
+	}
+	return false
+}
+
+// longestAlias is more than any public name has aliases.
+const longestAlias = 8
+
+// addressesOf are those of a name, by its aliases.
+func addressesOf(zone dns.Public, name string) (out []netip.Addr) {
+	for range longestAlias {
+		records, _ := zone.Lookup(name)
+		if len(records) == 0 || records[0].Type != mdns.TypeCNAME {
+			for _, r := range records {
+				if r.Type == mdns.TypeA {
+					out = append(out, r.Addr)
+				}
+			}
+			return out
+		}
+		name = records[0].Target
+	}
+	return nil
 }
 
 // Lookup implements dns.Public.
@@ -93,7 +140,7 @@ func (w *world) noneUsed(ctx context.Context, went []string) error {
 // answered until the server starts again: connections to them go on.
 func (w *world) putInForce(ctx context.Context, tags *servicetags.Tags, zone *dns.PublicZone, prefixes []netip.Prefix) error {
 	w.tags.Replace(tags)
-	w.public.now.Store(zone)
+	w.public.put(zone)
 	w.sync.answerAt(prefixes)
 	return w.sync.Sync(ctx)
 }

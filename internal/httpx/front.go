@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -58,9 +59,9 @@ type Listener struct {
 	// Origin says where a connection comes from. It is called once a connection, by the accepting
 	// goroutine, so it must not block; what it returns is in the context of all requests of it.
 	Origin func(net.Conn) origin.Origin
-	// Serves says which host names may be asked for here; nil: all. A private endpoint leads to its
-	// target's names only.
-	Serves func(host string) bool
+	// Serves says which host names may be asked for here, at the address that the client connected to; nil: all.
+	// A private endpoint leads to its target's names only.
+	Serves func(host string, at netip.Addr) bool
 	// Handler takes all requests of this listener instead of Config.Hosts; nil for the usual dispatch.
 	Handler http.Handler
 }

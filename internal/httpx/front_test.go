@@ -159,7 +159,10 @@ func TestDispatch(t *testing.T) {
 	})
 	public := r.listen(Listener{ID: "public", TLS: true})
 	plain := r.listen(Listener{ID: "plain"})
-	endpoint := r.listen(Listener{ID: "endpoint", TLS: true, Serves: func(h string) bool { return h == "acct.blob.test" }})
+	endpoint := r.listen(Listener{ID: "endpoint", TLS: true, Serves: func(h string, at netip.Addr) bool {
+		return h == "acct.blob.test" && at == netip.MustParseAddr("127.0.0.1")
+	}})
+	elsewhere := r.listen(Listener{ID: "elsewhere", TLS: true, Serves: func(_ string, at netip.Addr) bool { return at != netip.MustParseAddr("127.0.0.1") }})
 	own := r.listen(Listener{ID: "own", Handler: say("own")})
 	for _, c := range []struct {
 		at, url, host string
@@ -181,6 +184,7 @@ func TestDispatch(t *testing.T) {
 		{endpoint, "https://acct.blob.test/", "", 200, "blob"},
 		{endpoint, "https://other.blob.test/", "", 421, "MisdirectedRequest"},
 		{endpoint, "https://arm.test/", "", 421, "MisdirectedRequest"},
+		{elsewhere, "https://acct.blob.test/", "", 421, "MisdirectedRequest"},
 		{own, "http://whatever/", "", 200, "own"},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.url, nil)

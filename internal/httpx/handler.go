@@ -3,7 +3,9 @@ package httpx
 import (
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"time"
 
@@ -63,7 +65,7 @@ func (f *Front) dispatch(w http.ResponseWriter, r *http.Request) {
 		WriteError(w, http.StatusMisdirectedRequest, "MisdirectedRequest", "The Host header does not name the host that the TLS handshake asked for.")
 		return
 	}
-	if l.Serves != nil && !l.Serves(host) {
+	if l.Serves != nil && !l.Serves(host, localAddr(r)) {
 		WriteError(w, http.StatusMisdirectedRequest, "MisdirectedRequest", "The host "+quote(host)+" is not served at this address ("+origin.FromContext(r.Context()).Kind.String()+").")
 		return
 	}
@@ -80,6 +82,15 @@ func (f *Front) dispatch(w http.ResponseWriter, r *http.Request) {
 func isLocal(r *http.Request, host string) bool {
 	a, ok := r.Context().Value(http.LocalAddrContextKey).(interface{ String() string })
 	return ok && CanonicalHost(a.String()) == host
+}
+
+// localAddr is the address that the client connected to; zero if that is none of an IP connection.
+func localAddr(r *http.Request) netip.Addr {
+	a, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	return a.AddrPort().Addr().Unmap()
 }
 
 func (f *Front) logRequest(r *http.Request, rec *recorder, d time.Duration) {

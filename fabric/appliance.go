@@ -18,6 +18,8 @@ import (
 const (
 	judgedLeaving  = "0x2" // by the sender's gates, on the way to a forwarding NIC or a peered VNet
 	judgedEntering = "0x4" // by the receiver's gates, on the way from one
+	// judgedDirect are the bits of flows that the sender's gates have let pass.
+	judgedDirect = "0x3"
 	// answersEnter: answers come to a forwarding NIC that was not on the way there. It has not taken the
 	// connection itself, so it is judged when it passes them on.
 	answersEnter = "0x8000"
@@ -147,4 +149,37 @@ func (r *router) carriedIn() []string {
 		return nil
 	}
 	return []string{isCarried + " iifname vmap @carry"}
+}
+
+// ownFlows returns the rule that comes before what lets the packets of known flows pass on direct ways: a flow that
+// only a forwarding NIC has begun, in another's name, was never judged by that one's gates. They judge each packet,
+// what it sends and the answers that it gets.
+func (r *router) ownFlows(from string) []string {
+	if !r.passing {
+		return nil
+	}
+	const name = "not_begun"
+	if !r.separated {
+		r.separated = true
+		r.chain(name,
+			"ct direction original iifname vmap @egress_nic",
+			"ct direction original iifname vmap @egress_subnet",
+			"ct direction reply oifname vmap @ingress_subnet",
+			"ct direction reply oifname vmap @ingress_nic",
+			"accept")
+	}
+	return []string{from + "ct state established ct mark and " + judgedDirect + " == 0x0 goto " + name}
+}
+
+// passEndpoint is the chain for what may reach a private endpoint. What a forwarding NIC passes on there gets no mark
+// of a direct way: the sender's own gates may not have seen it.
+func (r *router) passEndpoint() string {
+	if !r.passing {
+		return "pass"
+	}
+	r.chain("pass_endpoint",
+		isCarried+" "+r.connectionLimit(),
+		isCarried+" ct mark set ct mark or "+judgedEntering+" accept",
+		"goto pass")
+	return "pass_endpoint"
 }

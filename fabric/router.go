@@ -29,6 +29,7 @@ type router struct {
 	effective  map[string][]EffectiveRoute // by subnet, once asked for
 	routed     []*routed                   // subnets with other routes than Azure's own
 	passing    bool                        // some NIC passes on the packets of others
+	separated  bool                        // the chain of ownFlows is written
 	arriving   bool                        // links lead to NICs of this VNet, whatever the destination
 	lb         balancer
 	limited    bool // the set of connectionLimit is declared
@@ -293,7 +294,7 @@ func (r *router) input() {
 		"iifname vmap @egress_subnet",
 		"ip daddr vmap @endpoint_subnet",
 		"ip daddr vmap @endpoint_nic",
-		"ip daddr . tcp dport @endpoint_ports goto pass",
+		"ip daddr . tcp dport @endpoint_ports goto "+r.passEndpoint(),
 		r.drop(FabricRule(RuleEndpointPort)))
 	r.chain("to_platform",
 		"iifname vmap @platform_nic",
@@ -302,7 +303,7 @@ func (r *router) input() {
 		fmt.Sprintf("ip daddr %s tcp dport { 53, 80 } goto pass", WireServer),
 		fmt.Sprintf("ip daddr %s tcp dport 80 goto pass", IMDS),
 		r.drop(FabricRule(RulePlatform)))
-	r.base("input", "filter hook input priority 0; policy drop;", slices.Concat([]string{`iifname "lo" accept`}, r.fromPeersIn(), r.carriedIn(), r.known(), r.notFloating(""), r.toService(), []string{
+	r.base("input", "filter hook input priority 0; policy drop;", slices.Concat([]string{`iifname "lo" accept`}, r.fromPeersIn(), r.carriedIn(), r.ownFlows("iifname . ip saddr @sources "), r.known(), r.notFloating(""), r.toService(), []string{
 		"ip daddr @endpoints goto to_endpoint",
 		"goto to_platform"})...)
 	r.base("output", "filter hook output priority 0; policy drop;", slices.Concat([]string{
@@ -345,7 +346,7 @@ func (r *router) forward() {
 		r.nowhere()
 		first = []string{`oifname "` + loopback + `" goto nowhere`}
 	}
-	r.base("forward", "filter hook forward priority 0; policy drop;", slices.Concat(first, r.passOn(), r.crossPeerings(), r.known(), r.notFloating(""), r.egressGates(), []string{
+	r.base("forward", "filter hook forward priority 0; policy drop;", slices.Concat(first, r.passOn(), r.crossPeerings(), r.ownFlows(""), r.known(), r.notFloating(""), r.egressGates(), []string{
 		`oifname "` + UplinkInterface + `" goto leave`,
 		`iifname "` + UplinkInterface + `" oifname @closed ` + r.drop(FabricRule(RuleNoInbound)),
 		"oifname vmap @ingress_subnet",

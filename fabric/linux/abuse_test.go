@@ -2,6 +2,7 @@ package linux
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -164,4 +165,100 @@ func flagged(b []byte, flags byte) []byte {
 func offset(b []byte, words byte) []byte {
 	b[32] = words << 4
 	return flagged(b, 2)
+}
+
+// What a forwarding NIC begins in another's name opens no way for that one past its own rules: neither to another
+// NIC nor to a private endpoint, and also where the answer has come back.
+func TestFlowBegunInAnothersName(t *testing.T) {
+	topo := testTopology()
+	v := &topo.VNets[0]
+	no := rule("no", 100, fabric.Outbound, false, fabric.UDP, "*", "*", "*")
+	topo.NSGs["nsg-closed"] = &fabric.NSG{ID: "nsg-closed", Rules: []fabric.Rule{no}}
+	v.NICs = append(v.NICs, fabric.NIC{ID: "appliance", Subnet: "public", Addrs: []netip.Addr{addr("10.0.5.9")}, Forwarding: true},
+		fabric.NIC{ID: "closed", Subnet: "lone", NSG: "nsg-closed", Addrs: []netip.Addr{addr("10.0.4.20")}})
+	v.Subnets[4].NSG, v.Subnets[3].NSG = "", ""
+	d := newTestDriver(t, Config{})
+	apply(t, d, compile(t, topo))
+	server, err := d.ListenPacket(t.Context(), nic(lone1), "10.0.4.4:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	pr := probe{src: addr("10.0.4.20"), dst: addr("10.0.4.4"), proto: fabric.UDP, sport: 5000, dport: 80}
+	send := func(from fabric.Place) {
+		raw(t, d, from, 1, func(int) ([]byte, netip.Addr) { return packetOf(pr, 7), pr.dst })
+	}
+	server.SetReadDeadline(time.Now().Add(20 * time.Second))
+	buf := make([]byte, 64)
+	var back net.Addr
+	for back == nil { // the interfaces may not be up yet
+		send(nic("appliance"))
+		server.SetReadDeadline(time.Now().Add(time.Second))
+		_, back, _ = server.ReadFrom(buf)
+	}
+	client, err := d.ListenPacket(t.Context(), nic("closed"), "10.0.4.20:5000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := server.WriteTo([]byte("answer"), back); err != nil {
+		t.Fatal(err)
+	}
+	client.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if _, _, err := client.ReadFrom(buf); err != nil {
+		t.Fatalf("the answer: %v", err)
+	}
+	expect := func(ref fabric.RuleRef, send func()) {
+		t.Helper()
+		before := counted(t, d, ref)
+		send()
+		for deadline := time.Now().Add(20 * time.Second); counted(t, d, ref) == before; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s has not judged the packet", ref)
+			}
+		}
+	}
+	expect(*nsgRule("nsg-closed", fabric.Outbound, "no"), func() { send(nic("closed")) })
+	topo.NSGs["nsg-closed"].Rules = append(topo.NSGs["nsg-closed"].Rules, rule("none", 110, fabric.Inbound, false, fabric.UDP, "*", "*", "*"))
+	apply(t, d, compile(t, topo))
+	expect(*nsgRule("nsg-closed", fabric.Inbound, "none"), func() {
+		if _, err := server.WriteTo([]byte("another"), back); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// The same to a private endpoint, which answers the one in whose name it was asked.
+func TestEndpointFlowBegunInAnothersName(t *testing.T) {
+	topo := testTopology()
+	v := &topo.VNets[0]
+	topo.NSGs["nsg-closed"] = &fabric.NSG{ID: "nsg-closed", Rules: []fabric.Rule{rule("no", 100, fabric.Outbound, false, fabric.TCP, "*", "*", "*")}}
+	v.NICs = append(v.NICs, fabric.NIC{ID: "appliance", Subnet: "public", Addrs: []netip.Addr{addr("10.0.5.9")}, Forwarding: true},
+		fabric.NIC{ID: "closed", Subnet: "lone", NSG: "nsg-closed", Addrs: []netip.Addr{addr("10.0.4.20")}})
+	v.Subnets[4].NSG, v.Subnets[3].NSG = "", ""
+	d := newTestDriver(t, Config{})
+	apply(t, d, compile(t, topo))
+	var endpoint netip.Addr
+	for _, n := range v.NICs {
+		if n.Kind == fabric.Endpoint && n.Service != nil {
+			endpoint = n.Addrs[0]
+		}
+	}
+	echo(t, listen(t, d, router(vnet1), netip.AddrPortFrom(endpoint, 443).String()))
+	if _, err := patient(t, d, nic("appliance"), netip.AddrPortFrom(endpoint, 443).String()); err != nil {
+		t.Fatal(err)
+	}
+	pr := probe{src: addr("10.0.4.20"), dst: endpoint, proto: fabric.TCP, sport: 5001, dport: 443}
+	syn := func(from fabric.Place) {
+		raw(t, d, from, 1, func(int) ([]byte, netip.Addr) { return packetOf(pr, 7), pr.dst })
+	}
+	ref := *nsgRule("nsg-closed", fabric.Outbound, "no")
+	// The answer to the first makes the flow an established one; the reset that closed's kernel sends is judged.
+	before := counted(t, d, ref)
+	for deadline := time.Now().Add(20 * time.Second); counted(t, d, ref) == before; time.Sleep(10 * time.Millisecond) {
+		syn(nic("appliance"))
+		if time.Now().After(deadline) {
+			t.Fatal("what the endpoint's answer made the sender send was not judged")
+		}
+	}
 }

@@ -242,6 +242,30 @@ func TestFrameWithTooManyDescriptors(t *testing.T) {
 	}
 }
 
+// As many files as an answer may carry arrive, and one more is not sent.
+func TestFrameCarriesManyFiles(t *testing.T) {
+	a, b := socketPair(t)
+	defer a.Close()
+	defer b.Close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	if err := writeFrame(a, "hello", slices.Repeat([]*os.File{null}, MaxFiles+1)); err == nil {
+		t.Error("more files are sent than are taken")
+	}
+	if err := writeFrame(a, "hello", slices.Repeat([]*os.File{null}, MaxFiles)); err != nil {
+		t.Fatal(err)
+	}
+	b.SetReadDeadline(time.Now().Add(10 * time.Second))
+	files, err := readFrame(b, 1024, new(any))
+	if err != nil || len(files) != MaxFiles {
+		t.Errorf("%d files, %v", len(files), err)
+	}
+	closeAll(files)
+}
+
 func openFiles(t *testing.T) int {
 	t.Helper()
 	d, err := os.ReadDir("/proc/self/fd")

@@ -15,12 +15,14 @@ import (
 )
 
 // A frame on a region's sockets is a length (4 bytes, big endian), that many bytes of JSON, and up to
-// maxFiles descriptors that travel with the length (SCM_RIGHTS).
+// MaxFiles descriptors that travel with the length (SCM_RIGHTS).
 const (
-	maxFiles   = 8
 	maxRequest = 1 << 20
 	maxReply   = 8 << 20
 )
+
+// MaxFiles is how many files an answer may carry.
+const MaxFiles = 64
 
 // errFrame is what a peer that does not speak the protocol gets to read in our log.
 var errFrame = errors.New("malformed frame")
@@ -31,7 +33,7 @@ func writeFrame(c *net.UnixConn, v any, files []*os.File) error {
 	if err != nil {
 		return err
 	}
-	if len(body) > maxReply || len(files) > maxFiles {
+	if len(body) > maxReply || len(files) > MaxFiles {
 		return fmt.Errorf("frame of %d bytes and %d descriptors is over the limit", len(body), len(files))
 	}
 	var rights []byte
@@ -61,7 +63,7 @@ func readFrame(c *net.UnixConn, limit int, v any) (files []*os.File, err error) 
 		}
 	}()
 	var head [4]byte
-	oob := make([]byte, unix.CmsgSpace(maxFiles*4))
+	oob := make([]byte, unix.CmsgSpace(MaxFiles*4))
 	for got := 0; got < len(head); {
 		n, on, flags, _, rerr := c.ReadMsgUnix(head[got:], oob)
 		fs, ferr := parseRights(oob[:on])
@@ -73,8 +75,8 @@ func readFrame(c *net.UnixConn, limit int, v any) (files []*os.File, err error) 
 			return files, fmt.Errorf("%w: %w", errFrame, rerr)
 		case ferr != nil:
 			return files, fmt.Errorf("%w: %w", errFrame, ferr)
-		case flags&unix.MSG_CTRUNC != 0 || len(files) > maxFiles:
-			return files, fmt.Errorf("%w: more than %d descriptors", errFrame, maxFiles)
+		case flags&unix.MSG_CTRUNC != 0 || len(files) > MaxFiles:
+			return files, fmt.Errorf("%w: more than %d descriptors", errFrame, MaxFiles)
 		case n == 0:
 			return files, io.EOF
 		}

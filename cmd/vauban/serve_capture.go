@@ -17,7 +17,7 @@ type captured struct {
 }
 
 // maxCaptured bounds the sockets that one answer carries.
-const maxCaptured = 64
+const maxCaptured = region.MaxFiles
 
 // capture opens a packet socket in the namespace of each interface; the caller reads it.
 func (w *world) capture(ctx context.Context, r region.Request) (reply region.Reply, err error) {

@@ -41,9 +41,6 @@ type watchedNode struct {
 	Began  []beganFlow  `json:"began"` // flows that it had begun by then, of a new one
 }
 
-// maxSockets is how many files a reply of the control socket carries.
-const maxSockets = 8
-
 type beganFlow struct {
 	Protocol fabric.Protocol `json:"protocol"`
 	Src      netip.AddrPort  `json:"src"`
@@ -115,7 +112,7 @@ func (w *world) watch(ctx context.Context, r region.Request) (reply region.Reply
 			x.Other = n.Run
 		}
 		if !slices.Contains(p.Watched, nic.ID) {
-			if len(reply.Files) == maxSockets {
+			if len(reply.Files) == maxCaptured {
 				continue // the next call's
 			}
 			socket, err := w.packetSocket(nic.ID)

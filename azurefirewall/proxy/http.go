@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -81,7 +82,8 @@ func (s *session) request(w http.ResponseWriter, r *http.Request, server string,
 	}
 	rec := s.record(s.protocol(server), host)
 	rec.TargetURL, rec.IsTLSInspected = host+r.URL.EscapedPath(), server != ""
-	d := s.f.judge(azurefirewall.Request{Source: s.src.Addr(), Port: s.dst.Port(), TLS: server != "", Host: host, Path: r.URL.EscapedPath()})
+	q := azurefirewall.Request{Source: s.src.Addr(), Port: s.dst.Port(), TLS: server != "", Host: host, Path: r.URL.EscapedPath()}
+	d := s.f.judge(q)
 	canonical, _ := azurefirewall.CanonicalHost(host)
 	switch named, _ := azurefirewall.CanonicalHost(server); {
 	case server != "" && canonical != named:
@@ -90,6 +92,8 @@ func (s *session) request(w http.ResponseWriter, r *http.Request, server string,
 		d = azurefirewall.Decision{Reason: fmt.Sprintf("the request is for port %s, on a connection to port %d", port, s.dst.Port())}
 	case r.Method == http.MethodConnect || r.URL.Path == "" || r.URL.Path[0] != '/':
 		d = azurefirewall.Decision{Reason: "the firewall is no forward proxy"}
+	case d.Verdict == azurefirewall.Allow && s.upgrades(r) && !s.passes(q):
+		d = azurefirewall.Decision{Reason: "the rules have changed"}
 	}
 	if d.Verdict != azurefirewall.Allow {
 		s.denied(d, rec)
@@ -105,6 +109,21 @@ func (s *session) request(w http.ResponseWriter, r *http.Request, server string,
 		r.Header.Set(h.Name, h.Value)
 	}
 	proxy.ServeHTTP(w, r)
+}
+
+// upgrades tells whether the request may become a WebSocket, whose bytes are passed on unread from then on: the
+// session lives by that request's rule. An upgrade to any other protocol is not passed on, as RFC 9110 (7.8) lets
+// who does not know it: inside HTTP/2 there would be requests that nobody judges.
+func (s *session) upgrades(r *http.Request) bool {
+	if r.Header.Get("Upgrade") == "" {
+		return false
+	}
+	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		return true
+	}
+	r.Header.Del("Upgrade")
+	r.Header.Del("HTTP2-Settings")
+	return false
 }
 
 // deny answers a request that no rule allows, in Azure's words and with the rule's name.

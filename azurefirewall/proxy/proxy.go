@@ -90,7 +90,8 @@ type session struct {
 	src, dst netip.AddrPort
 	once     sync.Once
 	done     chan struct{}
-	// handshake is set while bytes are passed on unread by the application rule that allowed it.
+	// handshake is set while bytes are passed on unread by the application rule that allowed it; of a WebSocket it
+	// is the request.
 	handshake *azurefirewall.Request
 }
 

@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -480,6 +481,62 @@ func TestRulesChangeUnderConnections(t *testing.T) {
 	r.rules(azurefirewall.ApplicationRule{Name: "good", FQDNs: []string{"more.example"}})
 	if err := <-ended; err == nil {
 		t.Error("the connection ended in order")
+	}
+}
+
+// A request becomes a WebSocket, which ends with the rule that let it pass, and nothing else: inside HTTP/2 nobody
+// would judge requests.
+func TestUpgrades(t *testing.T) {
+	r := newRig(t)
+	r.server("http:good.example", "20.60.0.1", func(w http.ResponseWriter, q *http.Request) {
+		if q.Header.Get("Upgrade") == "" {
+			fmt.Fprint(w, "not upgraded", q.Header.Get("HTTP2-Settings"))
+			return
+		}
+		c, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", q.Header.Get("Upgrade"))
+		io.Copy(c, rw)
+	})
+	good := azurefirewall.ApplicationRule{Name: "good", FQDNs: []string{"good.example"}}
+	r.rules(good)
+	ask := func(protocol string) (net.Conn, *bufio.Reader, *http.Response) {
+		c, err := net.Dial("tcp4", r.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: good.example\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: %s\r\nHTTP2-Settings: AAMAAABk\r\n\r\n", protocol)
+		br := bufio.NewReader(c)
+		resp, err := http.ReadResponse(br, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c, br, resp
+	}
+	for _, protocol := range []string{"h2c", "websocket, h2c", "TLS/1.2", "x"} {
+		_, _, resp := ask(protocol)
+		b, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != http.StatusOK || string(b) != "not upgraded" {
+			t.Errorf("%s: %d %q %v", protocol, resp.StatusCode, b, err)
+		}
+	}
+	c, br, resp := ask("WebSocket")
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("a WebSocket: %d", resp.StatusCode)
+	}
+	fmt.Fprintln(c, "echo")
+	if line, err := br.ReadString('\n'); err != nil || line != "echo\n" {
+		t.Fatalf("heard %q, %v", line, err)
+	}
+	r.rules()
+	c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if _, err := br.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the WebSocket outlives its rule: %v", err)
 	}
 }
 

@@ -52,6 +52,7 @@ func (p *Provider) poolType() rp.Registration {
 		},
 		Validate:  validatePool,
 		Admit:     admitPool,
+		Links:     poolLinks,
 		Reconcile: applied[Pool](p),
 		Finalize:  applied[Pool](p),
 		Present:   presentPool,
@@ -96,6 +97,26 @@ func validatePool(_ rp.Op, new, _ *rp.Resource[Pool]) error {
 		addrs[a.Properties.Address] = true
 	}
 	return nil
+}
+
+// poolLinks: who balances to a network's addresses needs joinLoadBalancer/action on the network, or on the subnet that
+// names it: the machines get what comes to the frontend, and may leave by it.
+// https://learn.microsoft.com/azure/role-based-access-control/permissions/networking
+func poolLinks(r *rp.Resource[Pool]) (links []rp.Link) {
+	add := func(typ string, ref *Ref) {
+		if ref == nil {
+			return
+		}
+		if id, err := arm.ParseID(ref.ID); err == nil { // else Validate has its say
+			links = append(links, rp.Link{Action: typ + "/joinLoadBalancer/action", ID: id})
+		}
+	}
+	add(VNetType, r.Properties.VNet)
+	for _, a := range r.Properties.Addresses {
+		add(VNetType, a.Properties.VNet)
+		add(SubnetType, a.Properties.Subnet)
+	}
+	return links
 }
 
 func (a *PoolAddress) validate(pool arm.ID, vnet *Ref) error {

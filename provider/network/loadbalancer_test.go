@@ -249,6 +249,17 @@ func TestPublicLoadBalancer(t *testing.T) {
 	address := func(name, ip, more string) string {
 		return part(name, `"ipAddress":"`+ip+`","virtualNetwork":`+ref(vnet)+more)
 	}
+	inSubnet := part("x", `"ipAddress":"10.20.2.4","subnet":`+ref(vnet+"/subnets/back"))
+	for action, pool := range map[string]string{
+		"virtualNetworks/joinLoadBalancer/action":         `"loadBalancerBackendAddresses":[` + address("x", "10.20.2.4", "") + "]",
+		"virtualNetworks/subnets/joinLoadBalancer/action": `"loadBalancerBackendAddresses":[` + inSubnet + "]",
+	} {
+		r.denied = "Microsoft.Network/" + action
+		r.refused(http.MethodPut, lb, lbBody(parts("frontendIPConfigurations", part("f", `"publicIPAddress":`+ref(lbAddress))), parts("backendAddressPools", part("p", pool))), "LinkedAuthorizationFailed")
+	}
+	r.denied = "Microsoft.Network/virtualNetworks/joinLoadBalancer/action"
+	r.refused(http.MethodPut, lb, lbBody(parts("backendAddressPools", part("p", `"virtualNetwork":`+ref(vnet)))), "LinkedAuthorizationFailed")
+	r.denied = ""
 	r.put(lb, lbBody(
 		parts("frontendIPConfigurations", part("f", `"publicIPAddress":`+ref(lbAddress))),
 		parts("backendAddressPools", part("p", `"loadBalancerBackendAddresses":[`+address("x", "10.20.2.4", "")+","+address("y", "10.20.2.77", "")+"]")),

@@ -66,7 +66,7 @@ const node = "10.0.1.4"
 func TestRecorder(t *testing.T) {
 	r := NewRecorder([]netip.Addr{netip.MustParseAddr(node)})
 	names := dnsAnswer(t, "WWW.Example.com.", "www.example.com. 60 IN CNAME cdn.example.net.", "cdn.example.net. 60 IN A 198.51.100.80")
-	r.Began(fabric.TCP, netip.MustParseAddrPort(node+":700"), netip.MustParseAddrPort("20.50.1.9:443"))
+	r.Began(fabric.TCP, netip.MustParseAddrPort(node+":700"), netip.MustParseAddrPort("20.50.1.9:443"), true)
 	for _, p := range []capture.Packet{
 		frame(fabric.UDP, node+":5000", "168.63.129.16:53", 0, []byte("?")),
 		frame(fabric.UDP, "168.63.129.16:53", node+":5000", 0, names),
@@ -107,7 +107,7 @@ func TestRecorderIsBounded(t *testing.T) {
 	r := NewRecorder([]netip.Addr{netip.MustParseAddr(node)})
 	for i := range maxRecorded + 1 {
 		to := netip.AddrPortFrom(netip.AddrFrom4([4]byte{20, byte(i >> 16), byte(i >> 8), byte(i)}), 1)
-		r.Began(fabric.TCP, netip.MustParseAddrPort(node+":1"), to)
+		r.Began(fabric.TCP, netip.MustParseAddrPort(node+":1"), to, true)
 	}
 	if got, complete := r.Destinations(); complete || len(got) != maxRecorded {
 		t.Errorf("%d destinations, complete %v", len(got), complete)
@@ -208,5 +208,19 @@ func TestLearnIsProved(t *testing.T) {
 	}
 	if _, _, err := Learn(w.Topology, subnet, nil, []Destination{dest("198.51.100.1", fabric.TCP, 1)}); err != nil {
 		t.Errorf("the address that must be refused was reached itself: %v", err)
+	}
+}
+
+// A flow that the router only tracks, and of which nothing comes back, is not reached.
+func TestBegunAndNeverAnswered(t *testing.T) {
+	r := NewRecorder([]netip.Addr{netip.MustParseAddr(node)})
+	src, dst := netip.MustParseAddrPort(node+":700"), netip.MustParseAddrPort("203.0.113.9:81")
+	r.Began(fabric.TCP, src, dst, false)
+	if got, _ := r.Destinations(); len(got) != 1 || got[0].Answered {
+		t.Errorf("%+v", got)
+	}
+	r.Began(fabric.TCP, src, dst, true)
+	if got, _ := r.Destinations(); len(got) != 1 || !got[0].Answered {
+		t.Errorf("%+v", got)
 	}
 }

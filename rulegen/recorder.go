@@ -52,12 +52,13 @@ func NewRecorder(local []netip.Addr) *Recorder {
 	return &Recorder{local: local, flows: map[flowKey]*recorded{}, names: map[netip.Addr][]string{}}
 }
 
-// Began notes a flow that the node began before its packets were seen, and that the network let pass.
-func (r *Recorder) Began(p fabric.Protocol, src, dst netip.AddrPort) {
+// Began notes a flow that the node began before its packets were seen, and that the network let pass; answered says
+// whether something had come back by then.
+func (r *Recorder) Began(p fabric.Protocol, src, dst netip.AddrPort, answered bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if f := r.flow(flowKey{p, src.Port(), dst}, true); f != nil {
-		f.ours, f.answered = true, true
+		f.ours, f.answered = true, f.answered || answered
 	}
 }
 

@@ -156,7 +156,7 @@ func (w *jobWatch) look(ctx, reading context.Context) (ml.Status, error) {
 		if x.New && len(sockets) > 0 {
 			n = &nodeWatch{subnet: x.Subnet, recorder: rulegen.NewRecorder(x.Addrs)}
 			for _, f := range x.Began {
-				n.recorder.Began(f.Protocol, f.Src, f.Dst)
+				n.recorder.Began(f.Protocol, f.Src, f.Dst, f.Answered)
 			}
 			socket := sockets[0]
 			sockets = sockets[1:]

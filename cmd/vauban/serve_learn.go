@@ -45,6 +45,7 @@ type beganFlow struct {
 	Protocol fabric.Protocol `json:"protocol"`
 	Src      netip.AddrPort  `json:"src"`
 	Dst      netip.AddrPort  `json:"dst"`
+	Answered bool            `json:"answered"`
 }
 
 // learnParams ask for the rules that let pass what was reached from a subnet.
@@ -156,7 +157,7 @@ func (w *world) began(ctx context.Context, vnet string, addrs []netip.Addr) (out
 	flows, err := w.driver.Flows(ctx, fabric.RouterNS(vnet))
 	for _, f := range flows {
 		if slices.Contains(addrs, f.Src.Addr()) {
-			out = append(out, beganFlow{f.Protocol, f.Src, f.Dst})
+			out = append(out, beganFlow{f.Protocol, f.Src, f.Dst, f.ReceivedPackets > 0})
 		}
 	}
 	return out, err

@@ -34,10 +34,9 @@ const LoginHost = "login.microsoftonline.com"
 
 // Options of a directory. The zero value is a working default.
 type Options struct {
-	TenantID   string   // GUID of the tenant to make on first start; "" = a random one
-	TenantName string   // "" = Vauban
-	Domain     string   // verified domain; "" = vauban.onmicrosoft.com
-	Hosts      []string // further host names, with port, by which clients reach the login service
+	TenantID   string // GUID of the tenant to make on first start; "" = a random one
+	TenantName string // "" = Vauban
+	Domain     string // verified domain; "" = vauban.onmicrosoft.com
 }
 
 // Tenant is the directory's one tenant. It is made on the first start and then kept.
@@ -54,7 +53,6 @@ type Directory struct {
 	store  store.Store
 	clock  clock.Clock
 	tenant Tenant
-	hosts  []string
 	keys   atomic.Pointer[keySet]
 	cache  tokenCache
 }
@@ -62,7 +60,7 @@ type Directory struct {
 // New opens the directory that is kept in st; the first time it makes the tenant and a signing key,
 // and both are on disk when it returns.
 func New(ctx context.Context, st store.Store, c clock.Clock, o Options) (*Directory, error) {
-	d := &Directory{store: st, clock: c, hosts: o.Hosts}
+	d := &Directory{store: st, clock: c}
 	var err error
 	if d.tenant, err = d.ensureTenant(ctx, o); err != nil {
 		return nil, fmt.Errorf("entra: tenant: %w", err)
@@ -116,9 +114,9 @@ func newTenant(o Options, now time.Time) (Tenant, error) {
 	return t, nil
 }
 
-// issuerV1 and issuerV2 are the issuers of the two forms of access tokens.
-func (t Tenant) issuerV1() string { return "https://sts.windows.net/" + t.ID + "/" }
-func (t Tenant) issuerV2() string { return "https://" + LoginHost + "/" + t.ID + "/v2.0" }
+// IssuerV1 and IssuerV2 are the issuers of the two forms of access tokens.
+func (t Tenant) IssuerV1() string { return "https://sts.windows.net/" + t.ID + "/" }
+func (t Tenant) IssuerV2() string { return "https://" + LoginHost + "/" + t.ID + "/v2.0" }
 
 func getJSON(tx store.Tx, kind, key string, v any) error {
 	doc, err := tx.Get(kind, key)

@@ -118,6 +118,7 @@ func (g *graph) authorize(r *http.Request) error {
 const (
 	graphPage    = 100
 	graphPageMax = 999
+	maxGraphBody = 64 << 10 // bytes
 )
 
 func (g *graph) list(w http.ResponseWriter, r *http.Request, version string) error {
@@ -187,7 +188,7 @@ func (g *graph) byIDs(w http.ResponseWriter, r *http.Request, version string) er
 		IDs   []string `json:"ids"`
 		Types []string `json:"types"`
 	}
-	if json.NewDecoder(http.MaxBytesReader(w, r.Body, maxForm)).Decode(&body) != nil || len(body.IDs) > 1000 {
+	if json.NewDecoder(http.MaxBytesReader(w, r.Body, maxGraphBody)).Decode(&body) != nil || len(body.IDs) > 1000 {
 		return &graphError{http.StatusBadRequest, "BadRequest", "Unable to read JSON request payload: at most 1000 ids, as strings."}
 	}
 	wanted := len(body.Types) == 0 || slices.ContainsFunc(body.Types, func(t string) bool {

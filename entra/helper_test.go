@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -47,7 +46,7 @@ func newWorld(t testing.TB, tenant string) *world {
 	t.Helper()
 	w := &world{clock: new(clock.Region), store: openStore(t, filepath.Join(t.TempDir(), "db"))}
 	var err error
-	w.Directory, err = New(context.Background(), w.store, w.clock, Options{TenantID: tenant, TenantName: "Contoso", Domain: "contoso.test", Hosts: []string{"login.lab.test"}})
+	w.Directory, err = New(context.Background(), w.store, w.clock, Options{TenantID: tenant, TenantName: "Contoso", Domain: "contoso.test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,12 +89,6 @@ func call(t testing.TB, h http.Handler, r *http.Request) (*httptest.ResponseReco
 		}
 	}
 	return rec, body
-}
-
-func post(path string, form url.Values) *http.Request {
-	r := httptest.NewRequest(http.MethodPost, "https://"+LoginHost+path, strings.NewReader(form.Encode()))
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	return r
 }
 
 func get(rawURL string) *http.Request { return httptest.NewRequest(http.MethodGet, rawURL, nil) }

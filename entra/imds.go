@@ -123,15 +123,15 @@ func (s *imds) token(w http.ResponseWriter, r *http.Request, nic string) error {
 	resource := q.Get("resource")
 	t, err := s.IssueFor(r.Context(), who.ObjectID, resource)
 	switch {
-	case errors.Is(err, errNoResource):
-		e := unknownResource(resource, s.tenant.Name)
-		return &metadataError{http.StatusBadRequest, e.kind, e.Error()}
+	case errors.Is(err, ErrNoResource):
+		return &metadataError{http.StatusBadRequest, "invalid_resource", "AADSTS500011: The resource principal named " + printable(resource) + " was not found in the tenant named " + s.tenant.Name +
+			". This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You might have sent your authentication request to the wrong tenant."}
 	case errors.Is(err, ErrNoPrincipal):
 		return badMetadata("Identity not found")
 	case err != nil:
 		return err
 	}
-	body := t.v1(resource)
+	body := t.V1(resource)
 	body["client_id"] = t.ClientID
 	writeJSON(w, http.StatusOK, body)
 	return nil

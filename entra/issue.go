@@ -3,8 +3,11 @@ package entra
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4/jwt"
@@ -16,8 +19,8 @@ const (
 	appTokenLife      = time.Hour
 	identityTokenLife = 24 * time.Hour // managed identities' tokens (Azure: "Managed identity tokens are cached for up to 24 hours")
 	maxTokenLife      = identityTokenLife
-	// backdate is how far Entra sets iat and nbf back, for verifiers whose clock is late.
-	backdate = 5 * time.Minute
+	// Backdate is how far Entra sets iat and nbf back, for verifiers whose clock is late.
+	Backdate = 5 * time.Minute
 )
 
 // Token is an access token as it is handed to a client.
@@ -30,6 +33,56 @@ type Token struct {
 	ExpiresIn   time.Duration
 }
 
+// V1 is the answer of the v1 token endpoints and of IMDS, whose numbers are strings.
+func (t Token) V1(resource string) map[string]string {
+	life := strconv.Itoa(int(t.ExpiresIn.Seconds()))
+	return map[string]string{
+		"token_type":     "Bearer",
+		"expires_in":     life,
+		"ext_expires_in": life,
+		"expires_on":     strconv.FormatInt(t.ExpiresOn.Unix(), 10),
+		"not_before":     strconv.FormatInt(t.NotBefore.Unix(), 10),
+		"resource":       resource,
+		"access_token":   t.AccessToken,
+	}
+}
+
+// Proof is how the client proved who it is, the values of appidacr and azpacr.
+type Proof string
+
+const (
+	ProofNone        Proof = "0" // a public client
+	ProofSecret      Proof = "1"
+	ProofCertificate Proof = "2"
+)
+
+// Subject is whom an access token speaks of, and how that was proved.
+type Subject struct {
+	ObjectID     string
+	ClientID     string // application id of the client
+	Proof        Proof
+	Capabilities []string // xms_cc that the client declares, such as CP1
+
+	Managed    bool         // a managed identity
+	Resource   string       // managed identities: the ARM id they belong to
+	Roles      []string     // application permissions on the audience, of tokens without a user
+	Credential string       // key id of the credential that an application has proved
+	ValidFrom  time.Time    // the principal's SessionsValidFrom: when it moves, the token is void
+	User       *UserSubject // tokens for a user; nil: the application itself
+}
+
+// UserSubject is what a token says of the user for whom a client acts.
+type UserSubject struct {
+	Name    string // display name
+	UPN     string
+	Scopes  []string // delegated permissions
+	Session string   // sid
+	Family  string   // the family of refresh tokens that the access token is of
+	AMR     []string
+	Groups  []string // ids; nil when the client does not ask for groups in its tokens
+	Address string   // of the client, as the kernel saw it
+}
+
 // claims of an access token; v1 and v2 name the client differently ("Access token claims reference").
 type claims struct {
 	Audience  string   `json:"aud"`
@@ -37,88 +90,146 @@ type claims struct {
 	IssuedAt  int64    `json:"iat"`
 	NotBefore int64    `json:"nbf"`
 	Expires   int64    `json:"exp"`
+	ACR       string   `json:"acr,omitempty"`      // v1, users: "1"
+	AIO       string   `json:"aio,omitempty"`      // opaque; see stamp
+	AMR       []string `json:"amr,omitempty"`      // users: pwd, mfa, otp, fido
 	AppID     string   `json:"appid,omitempty"`    // v1
-	AppIDACR  string   `json:"appidacr,omitempty"` // v1: "1" a secret, "2" a certificate
+	AppIDACR  string   `json:"appidacr,omitempty"` // v1: Proof
 	AZP       string   `json:"azp,omitempty"`      // v2
 	AZPACR    string   `json:"azpacr,omitempty"`   // v2
+	Groups    []string `json:"groups,omitempty"`
 	IDP       string   `json:"idp,omitempty"`
-	IDTyp     string   `json:"idtyp,omitempty"`
+	IDTyp     string   `json:"idtyp,omitempty"` // app or user
+	IPAddr    string   `json:"ipaddr,omitempty"`
+	Name      string   `json:"name,omitempty"`
 	OID       string   `json:"oid"`
+	Preferred string   `json:"preferred_username,omitempty"` // v2
 	Roles     []string `json:"roles,omitempty"`
+	Scopes    string   `json:"scp,omitempty"`
+	SessionID string   `json:"sid,omitempty"`
 	Subject   string   `json:"sub"`
 	TenantID  string   `json:"tid"`
+	Unique    string   `json:"unique_name,omitempty"` // v1
+	UPN       string   `json:"upn,omitempty"`
 	UTI       string   `json:"uti,omitempty"`
 	Version   string   `json:"ver"`
 	CC        []string `json:"xms_cc,omitempty"`
 	MIRID     string   `json:"xms_mirid,omitempty"` // managed identities: the ARM id they belong to
+	// Overage of groups: where they can be asked for instead (OpenID Connect Core 1.0, 5.6.2).
+	ClaimNames   map[string]string            `json:"_claim_names,omitempty"`
+	ClaimSources map[string]map[string]string `json:"_claim_sources,omitempty"`
 }
 
 // IssueFor makes a token for the principal with this object id, for an audience such as AudienceARM.
 // It is how managed identities get theirs: the caller has found out that it may ask. Tokens of managed
-// identities live for a day, others for an hour. Errors: ErrNoPrincipal; a resource that the tenant
-// does not have.
+// identities live for a day, others for an hour. Errors: ErrNoPrincipal; ErrNoResource.
 func (d *Directory) IssueFor(ctx context.Context, objectID, audience string) (Token, error) {
 	var p ServicePrincipal
-	var to target
+	var to Target
 	err := d.store.View(ctx, func(tx store.Tx) (err error) {
 		if p, err = d.ByObjectID(tx, objectID); err != nil {
 			return err
 		}
-		to, err = d.target(tx, audience)
+		to, err = d.Target(tx, audience)
 		return err
 	})
 	if err != nil {
 		return Token{}, fmt.Errorf("token of %s for %q: %w", objectID, audience, err)
 	}
-	return d.issue(p, to, nil)
+	return d.Issue(p.Subject(to), to)
 }
 
-func (d *Directory) issue(p ServicePrincipal, to target, capabilities []string) (Token, error) {
-	now := d.clock.Now().Truncate(time.Second)
-	life, proof := appTokenLife, "1"
+// Subject is what a token for the resource says of the principal itself, without a user.
+func (p ServicePrincipal) Subject(to Target) Subject {
+	s := Subject{ObjectID: p.ObjectID, ClientID: p.AppID, Proof: ProofSecret, Resource: p.Resource}
 	if p.Managed() {
-		life, proof = identityTokenLife, "2"
+		s.Managed, s.Proof = true, ProofCertificate
+	}
+	if to.Graph {
+		s.Roles = p.GraphRoles
+	}
+	return s
+}
+
+// Issue makes an access token.
+func (d *Directory) Issue(s Subject, to Target) (Token, error) {
+	now := d.clock.Now().Truncate(time.Second)
+	life := appTokenLife
+	if s.Managed {
+		life = identityTokenLife
 	}
 	c := claims{
-		Audience:  to.audience,
-		Issuer:    d.tenant.issuerV1(),
-		IssuedAt:  now.Add(-backdate).Unix(),
-		NotBefore: now.Add(-backdate).Unix(),
+		Audience:  to.Audience,
+		Issuer:    d.tenant.IssuerV1(),
+		IssuedAt:  now.Add(-Backdate).Unix(),
+		NotBefore: now.Add(-Backdate).Unix(),
 		Expires:   now.Add(life).Unix(),
-		IDP:       d.tenant.issuerV1(),
+		AIO:       s.stamp().String(),
+		IDP:       d.tenant.IssuerV1(),
 		IDTyp:     "app",
-		OID:       p.ObjectID,
-		Subject:   p.ObjectID,
+		OID:       s.ObjectID,
+		Roles:     s.Roles,
+		Subject:   s.ObjectID,
 		TenantID:  d.tenant.ID,
 		UTI:       random(16),
 		Version:   "1.0",
-		CC:        capabilities,
-		MIRID:     p.Resource,
+		CC:        s.Capabilities,
+		MIRID:     s.Resource,
 	}
-	if to.graph {
-		c.Roles = p.GraphRoles
-	}
-	if to.version == 2 {
-		c.Issuer, c.Version, c.IDP = d.tenant.issuerV2(), "2.0", ""
-		c.AZP, c.AZPACR = p.AppID, proof
+	if to.Version == 2 {
+		c.Issuer, c.Version, c.IDP = d.tenant.IssuerV2(), "2.0", ""
+		c.AZP, c.AZPACR = s.ClientID, string(s.Proof)
 	} else {
-		c.AppID, c.AppIDACR = p.AppID, proof
+		c.AppID, c.AppIDACR = s.ClientID, string(s.Proof)
 	}
-	text, err := d.sign(c)
+	if s.User != nil {
+		d.speakOf(&c, s.User, to)
+	}
+	text, err := d.Sign(c)
 	if err != nil {
 		return Token{}, err
 	}
 	return Token{
 		AccessToken: text,
-		Audience:    to.audience,
-		ClientID:    p.AppID,
-		NotBefore:   now.Add(-backdate),
+		Audience:    to.Audience,
+		ClientID:    s.ClientID,
+		NotBefore:   now.Add(-Backdate),
 		ExpiresOn:   now.Add(life),
 		ExpiresIn:   life - time.Second, // Entra says 3599
 	}, nil
 }
 
-func (d *Directory) sign(payload any) (string, error) {
+// maxGroups is how many groups a token lists; with more it says where to ask ("Groups overage claim").
+const maxGroups = 200
+
+// speakOf adds the claims of a user's token.
+func (d *Directory) speakOf(c *claims, u *UserSubject, to Target) {
+	c.IDTyp, c.IDP = "user", ""
+	c.Subject = Pairwise(c.OID, c.AppID+c.AZP)
+	c.Name, c.Scopes, c.SessionID, c.IPAddr = u.Name, strings.Join(u.Scopes, " "), u.Session, u.Address
+	if to.Version == 2 {
+		c.Preferred = u.UPN
+	} else {
+		c.ACR, c.AMR, c.UPN, c.Unique = "1", u.AMR, u.UPN, u.UPN
+	}
+	switch {
+	case len(u.Groups) > maxGroups:
+		c.ClaimNames = map[string]string{"groups": "src1"}
+		c.ClaimSources = map[string]map[string]string{"src1": {"endpoint": AudienceGraph + "/v1.0/users/" + c.OID + "/getMemberObjects"}}
+	default:
+		c.Groups = u.Groups
+	}
+}
+
+// Pairwise is the sub claim of a user: another one for each client, so that two of them cannot tell that they
+// have the same user (OpenID Connect Core 1.0, 8.1).
+func Pairwise(objectID, clientID string) string {
+	sum := sha256.Sum256([]byte(strings.ToLower(objectID + "/" + clientID)))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// Sign makes a JWT of the payload by the tenant's current key.
+func (d *Directory) Sign(payload any) (string, error) {
 	text, err := jwt.Signed(d.keys.Load().current.signer).Claims(payload).Serialize()
 	if err != nil {
 		return "", fmt.Errorf("entra: sign: %w", err)

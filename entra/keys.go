@@ -188,6 +188,9 @@ type jwk struct {
 	Issuer string   `json:"issuer,omitempty"`
 }
 
+// PublicKeys are the tenant's keys in the form of a JWKS; issuer, if it is not empty, stands in each.
+func (d *Directory) PublicKeys(issuer string) any { return d.keys.Load().jwks(issuer) }
+
 func (s *keySet) jwks(issuer string) []jwk {
 	out := make([]jwk, len(s.all))
 	for i, k := range s.all {

@@ -86,20 +86,23 @@ func storageAccount(key, suffix string) bool {
 	return false
 }
 
-// target is what a token is asked for.
-type target struct {
-	audience string // the aud claim
-	version  int    // form of the access token: 1 or 2
-	graph    bool   // Microsoft Graph, whose tokens carry the granted permissions
+// Target is the resource that a token is asked for.
+type Target struct {
+	Audience string // the aud claim
+	AppID    string // application id of the resource
+	Version  int    // form of the access token: 1 or 2
+	Graph    bool   // Microsoft Graph, whose tokens carry the granted permissions
+	Platform bool   // one of Azure's own services, not an application of the tenant
 }
 
-var errNoResource = errors.New("entra: no such resource in the tenant")
+// ErrNoResource is returned for an identifier that no resource of the tenant has.
+var ErrNoResource = errors.New("entra: no such resource in the tenant")
 
-// target resolves what a client asked a token for. Entra's v1 tokens repeat the identifier exactly
-// as it was asked for, with its slashes; v2 tokens carry the application's id.
-func (d *Directory) target(tx store.Tx, identifier string) (target, error) {
+// Target resolves what a client asked a token for; ErrNoResource. Entra's v1 tokens repeat the identifier
+// exactly as it was asked for, with its slashes; v2 tokens carry the application's id.
+func (d *Directory) Target(tx store.Tx, identifier string) (Target, error) {
 	if s, ok := find(identifier); ok {
-		return target{audience: identifier, version: 1, graph: s.uris[0] == AudienceGraph}, nil
+		return Target{Audience: identifier, AppID: s.appID, Version: 1, Graph: s.uris[0] == AudienceGraph, Platform: true}, nil
 	}
 	id := identifier
 	if u, err := url.Parse(identifier); err == nil && u.Scheme == "api" {
@@ -107,15 +110,15 @@ func (d *Directory) target(tx store.Tx, identifier string) (target, error) {
 	}
 	p, err := d.ByAppID(tx, id)
 	if errors.Is(err, ErrNoPrincipal) || err == nil && p.Managed() {
-		return target{}, errNoResource
+		return Target{}, ErrNoResource
 	}
 	if err != nil {
-		return target{}, err
+		return Target{}, err
 	}
 	if p.TokenVersion == 2 {
-		return target{audience: p.AppID, version: 2}, nil
+		return Target{Audience: p.AppID, AppID: p.AppID, Version: 2}, nil
 	}
-	return target{audience: identifier, version: 1}, nil
+	return Target{Audience: identifier, AppID: p.AppID, Version: 1}, nil
 }
 
 // audienceKey is the form in which audiences are compared: Entra's services take them with and

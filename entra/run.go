@@ -43,9 +43,9 @@ type runClaims struct {
 // IssueRun makes the token of a run. Expires of r is ignored; the result tells the time.
 func (d *Directory) IssueRun(_ context.Context, r Run) (Token, error) {
 	now := d.clock.Now().Truncate(time.Second)
-	t := Token{Audience: runIssuer, NotBefore: now.Add(-backdate), ExpiresOn: now.Add(RunTokenLife), ExpiresIn: RunTokenLife}
+	t := Token{Audience: runIssuer, NotBefore: now.Add(-Backdate), ExpiresOn: now.Add(RunTokenLife), ExpiresIn: RunTokenLife}
 	var err error
-	t.AccessToken, err = d.sign(runClaims{
+	t.AccessToken, err = d.Sign(runClaims{
 		Role:        "Contributor",
 		Scope:       r.Workspace,
 		WorkspaceID: r.WorkspaceID,

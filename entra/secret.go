@@ -61,27 +61,33 @@ func (d *Directory) RemoveSecret(tx store.Tx, objectID, keyID string) error {
 	})
 }
 
-type secretState uint8
+// SecretState is what came of a client secret.
+type SecretState uint8
 
 const (
-	secretWrong secretState = iota
-	secretExpired
-	secretValid
+	SecretWrong SecretState = iota
+	SecretExpired
+	SecretValid
 )
 
-// try compares value with every secret, in a time that does not depend on which one fits.
-func (p ServicePrincipal) try(value string, now time.Time) secretState {
+// TrySecret compares value with every secret, in a time that does not depend on which one fits. keyID is the
+// one that is valid.
+func (p ServicePrincipal) TrySecret(value string, now time.Time) (keyID string, state SecretState) {
 	sum := sha256.Sum256([]byte(value))
-	state := secretWrong
 	for _, s := range p.Secrets {
 		if subtle.ConstantTimeCompare(sum[:], s.Hash) != 1 {
 			continue
 		}
 		if !now.Before(s.End) {
-			state = max(state, secretExpired)
+			state = max(state, SecretExpired)
 		} else if !now.Before(s.Start) {
-			state = secretValid
+			keyID, state = s.KeyID, SecretValid
 		}
 	}
-	return state
+	return keyID, state
+}
+
+// hasCredential reports whether the application still has the credential with this key id.
+func (p ServicePrincipal) hasCredential(keyID string) bool {
+	return slices.ContainsFunc(p.Secrets, func(s Secret) bool { return s.KeyID == keyID })
 }

@@ -1,6 +1,7 @@
 package entra
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -23,6 +24,7 @@ const (
 	WrongAudience
 	Expired
 	NotYetValid
+	Revoked // what it hangs on does not stand any more
 )
 
 // TokenError is the refusal of a token.
@@ -31,7 +33,9 @@ type TokenError struct {
 	Got     string    // WrongTenant: the issuer; WrongAudience: the audience
 	Want    []string  // what was expected in its place
 	At, Now time.Time // Expired, NotYetValid
-	Detail  string    // BadSignature: what is wrong
+	Detail  string    // BadSignature, Revoked: what is wrong
+	// Challenge: the client knows what to do with a claims challenge (xms_cc CP1). Revoked only.
+	Challenge bool
 }
 
 // Error is the message that Azure Resource Manager gives.
@@ -44,6 +48,8 @@ func (e *TokenError) Error() string {
 		return "Authentication failed. The 'Authorization' header is provided in an invalid format."
 	case BadSignature:
 		return "The access token is invalid: " + e.Detail + "."
+	case Revoked:
+		return "The access token has been revoked: " + e.Detail + ". Sign in again."
 	case WrongTenant:
 		want := ""
 		if len(e.Want) > 0 {
@@ -82,10 +88,22 @@ func (e *TokenError) Code() string {
 // client to the tenant's token endpoint.
 func (e *TokenError) Response(t Tenant) *arm.Error {
 	out := arm.Errorf(http.StatusUnauthorized, e.Code(), "%s", e.Error())
+	if e.Reason == Revoked && e.Challenge {
+		out.Header = map[string]string{"WWW-Authenticate": e.claimsChallenge(t)}
+		return out
+	}
 	out.Header = map[string]string{"WWW-Authenticate": fmt.Sprintf(
 		`Bearer authorization_uri="https://%s/%s", error="invalid_token", error_description="%s"`,
 		LoginHost, t.ID, strings.ReplaceAll(e.Error(), `"`, "'"))}
 	return out
+}
+
+// claimsChallenge leads a client that knows of continuous access evaluation to a new token ("Claims
+// challenges, claims requests, and client capabilities"): it signs in again with these claims.
+func (e *TokenError) claimsChallenge(t Tenant) string {
+	claims := fmt.Sprintf(`{"access_token":{"nbf":{"essential":true,"value":"%d"}}}`, e.Now.Unix())
+	return fmt.Sprintf(`Bearer realm="", authorization_uri="https://%s/%s/oauth2/authorize", error="insufficient_claims", claims="%s"`,
+		LoginHost, t.ID, base64.StdEncoding.EncodeToString([]byte(claims)))
 }
 
 // Bearer returns the authentication of a service that takes tokens for these audiences. Its errors

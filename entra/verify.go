@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,17 +21,21 @@ const maxToken = 16 << 10
 // Caller is what a verified token says.
 type Caller struct {
 	authz.Principal
-	Audience  string
-	Resource  string   // managed identities: the ARM id they belong to; resource instance rules go by it
-	Roles     []string // application permissions on the audience
-	NotBefore time.Time
-	Expires   time.Time
+	Audience     string
+	Resource     string   // managed identities: the ARM id they belong to; resource instance rules go by it
+	Roles        []string // application permissions on the audience
+	Scopes       []string // delegated permissions on the audience; of users
+	Session      string   // sid; of users
+	Family       string   // the family of refresh tokens; of users
+	AMR          []string // how the user proved who he is
+	Capabilities []string // xms_cc
+	NotBefore    time.Time
+	Expires      time.Time
 }
 
 // Verify checks a token in full and returns the principal it names: signed RS256 by one of the
-// region's keys, issued by this tenant, for one of the audiences, and valid now by the region's clock.
-// The error is a *TokenError. Verify does not ask whether the principal still exists: as in Azure a
-// token lives until it expires, and what it may do is decided by roles.
+// region's keys, issued by this tenant, for one of the audiences, valid now by the region's clock, and of a
+// principal, a credential and a session that still stand (standing.go). The error is a *TokenError.
 func (d *Directory) Verify(ctx context.Context, token string, audiences ...string) (authz.Principal, error) {
 	c, err := d.Authenticate(ctx, token, audiences...)
 	return c.Principal, err
@@ -42,23 +47,21 @@ func (d *Directory) Authenticate(ctx context.Context, token string, audiences ..
 		return Caller{}, &TokenError{Reason: Malformed}
 	}
 	key := sha256.Sum256([]byte(token))
-	c := d.cache.get(key)
-	if c == nil {
+	known := d.cache.get(key)
+	if known == nil {
 		var err error
-		if c, err = d.read(ctx, token); err != nil {
+		if known, err = d.read(token); err != nil {
 			return Caller{}, err
 		}
-		d.cache.put(key, c)
+		d.cache.put(key, known)
 	}
-	if err := c.valid(d.clock.Now()); err != nil {
+	if err := known.caller.valid(d.clock.Now()); err != nil {
 		return Caller{}, err
 	}
-	for _, a := range audiences {
-		if audienceAllowed(c.Audience, a) {
-			return *c, nil
-		}
+	if !slices.ContainsFunc(audiences, func(a string) bool { return audienceAllowed(known.caller.Audience, a) }) {
+		return Caller{}, &TokenError{Reason: WrongAudience, Got: known.caller.Audience, Want: audiences}
 	}
-	return Caller{}, &TokenError{Reason: WrongAudience, Got: c.Audience, Want: audiences}
+	return d.standing(ctx, known)
 }
 
 func (c *Caller) valid(now time.Time) error {
@@ -72,7 +75,7 @@ func (c *Caller) valid(now time.Time) error {
 }
 
 // read checks signature and issuer, and takes the claims.
-func (d *Directory) read(ctx context.Context, token string) (*Caller, error) {
+func (d *Directory) read(token string) (*knownToken, error) {
 	var cl claims
 	if err := d.open(token, &cl); err != nil {
 		return nil, err
@@ -80,35 +83,36 @@ func (d *Directory) read(ctx context.Context, token string) (*Caller, error) {
 	if err := d.issuedHere(&cl); err != nil {
 		return nil, err
 	}
-	if cl.Audience == "" || cl.OID == "" || cl.Expires <= 0 || cl.NotBefore <= 0 {
+	st, ok := parseStamp(cl.AIO)
+	if !ok || cl.Audience == "" || cl.OID == "" || cl.Expires <= 0 || cl.NotBefore <= 0 {
 		return nil, &TokenError{Reason: Malformed}
 	}
-	c := &Caller{
+	c := Caller{
 		Principal: authz.Principal{
 			TenantID: d.tenant.ID,
 			ObjectID: cl.OID,
 			AppID:    cl.AppID + cl.AZP, // one of them, by the form
 			Type:     "ServicePrincipal",
 		},
-		Audience:  cl.Audience,
-		Resource:  cl.MIRID,
-		Roles:     cl.Roles,
-		NotBefore: time.Unix(cl.NotBefore, 0).UTC(),
-		Expires:   time.Unix(cl.Expires, 0).UTC(),
+		Audience:     cl.Audience,
+		Resource:     cl.MIRID,
+		Roles:        cl.Roles,
+		Session:      cl.SessionID,
+		AMR:          cl.AMR,
+		Capabilities: cl.CC,
+		NotBefore:    time.Unix(cl.NotBefore, 0).UTC(),
+		Expires:      time.Unix(cl.Expires, 0).UTC(),
 	}
-	if c.Resource != "" {
+	switch {
+	case cl.IDTyp == "user":
+		c.Type, c.Scopes = "User", strings.Fields(cl.Scopes)
+		if st.kind == ofFamily {
+			c.Family = st.ref
+		}
+	case c.Resource != "":
 		c.Type = "ManagedIdentity"
 	}
-	p, err := d.Principal(ctx, cl.OID)
-	switch {
-	case err == nil:
-		c.Name = p.DisplayName
-	case errors.Is(err, ErrNoPrincipal):
-		c.Name = c.AppID // deleted since
-	default:
-		return nil, fmt.Errorf("entra: principal of a token: %w", err)
-	}
-	return c, nil
+	return &knownToken{caller: c, stamp: st}, nil
 }
 
 // open checks that one of the region's keys signed the token, by RS256 and nothing else, and
@@ -149,13 +153,13 @@ func (d *Directory) foreign(parsed *jwt.JSONWebToken) error {
 func (d *Directory) issuedHere(cl *claims) error {
 	version := ""
 	switch cl.Issuer {
-	case d.tenant.issuerV1():
+	case d.tenant.IssuerV1():
 		version = "1.0"
-	case d.tenant.issuerV2():
+	case d.tenant.IssuerV2():
 		version = "2.0"
 	}
 	if version == "" || cl.Version != version || !strings.EqualFold(cl.TenantID, d.tenant.ID) {
-		return &TokenError{Reason: WrongTenant, Got: cl.Issuer, Want: []string{d.tenant.issuerV1()}}
+		return &TokenError{Reason: WrongTenant, Got: cl.Issuer, Want: []string{d.tenant.IssuerV1()}}
 	}
 	return nil
 }

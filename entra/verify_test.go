@@ -263,7 +263,7 @@ func TestCacheIsBoundedAndConcurrent(t *testing.T) {
 		for i := range 3 * cacheSize {
 			var k [32]byte
 			copy(k[:], fmt.Sprint(of, i))
-			c.put(k, &Caller{})
+			c.put(k, &knownToken{})
 			if c.get(k) == nil {
 				lost++
 			}

@@ -22,6 +22,7 @@ import (
 	"vauban.dev/dataplane/mlflow"
 	"vauban.dev/dataplane/runhistory"
 	"vauban.dev/entra"
+	"vauban.dev/entra/signin"
 	"vauban.dev/fabric"
 	"vauban.dev/fabric/dns"
 	"vauban.dev/fabric/linux"
@@ -296,7 +297,7 @@ func (w *world) openHosts(ctx context.Context) error {
 		Runs: w.runs, MLflow: mlflow.New(w.runs, mlModels{w.ml}, w.clock, w.log), Workspaces: newMLWorkspaces(w.engine), Authorizer: w.access,
 		Tokens: w.entra, Blobs: mlBlobs{w.blobs}, Clock: w.clock, Log: w.log,
 	})
-	login := w.entra.Login(w.log)
+	login := signin.New(signin.Config{Directory: w.entra, Store: w.db, Clock: w.clock, Log: w.log})
 	w.bastion = bastion.New(bastion.Config{Region: newBastionRegion(w), Authorizer: w.access, Log: w.log})
 	w.hosts = &httpx.Hosts{}
 	for pattern, h := range map[string]http.Handler{

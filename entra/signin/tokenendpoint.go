@@ -1,4 +1,4 @@
-package entra
+package signin
 
 import (
 	"encoding/json"
@@ -6,9 +6,9 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 
+	"vauban.dev/entra"
 	"vauban.dev/store"
 )
 
@@ -28,7 +28,7 @@ type tokenRequest struct {
 
 // token is the token endpoint of the tenant (RFC 6749, 3.2; "OAuth 2.0 client credentials flow on
 // the Microsoft identity platform").
-func (l *login) token(w http.ResponseWriter, r *http.Request, tenant string, v2 bool) error {
+func (s *Service) token(w http.ResponseWriter, r *http.Request, tenant string, v2 bool) error {
 	if r.Method != http.MethodPost {
 		return wrongMethod(r.Method)
 	}
@@ -36,18 +36,18 @@ func (l *login) token(w http.ResponseWriter, r *http.Request, tenant string, v2 
 	if err != nil {
 		return err
 	}
-	if err := l.known(tenant, false); err != nil {
+	if err := s.known(tenant, false); err != nil {
 		return err
 	}
 	req, err := parseTokenRequest(form, r, v2)
 	if err != nil {
 		return err
 	}
-	p, to, err := l.signIn(r, req)
+	sub, to, err := s.signIn(r, req)
 	if err != nil {
 		return err
 	}
-	t, err := l.issue(p, to, req.capabilities)
+	t, err := s.dir.Issue(sub, to)
 	if err != nil {
 		return err
 	}
@@ -60,44 +60,34 @@ func (l *login) token(w http.ResponseWriter, r *http.Request, tenant string, v2 
 		})
 		return nil
 	}
-	writeJSON(w, http.StatusOK, t.v1(req.resource))
+	writeJSON(w, http.StatusOK, t.V1(req.resource))
 	return nil
 }
 
-// v1 is the answer of the v1 endpoint, whose numbers are strings.
-func (t Token) v1(resource string) map[string]string {
-	life := strconv.Itoa(int(t.ExpiresIn.Seconds()))
-	return map[string]string{
-		"token_type":     "Bearer",
-		"expires_in":     life,
-		"ext_expires_in": life,
-		"expires_on":     strconv.FormatInt(t.ExpiresOn.Unix(), 10),
-		"not_before":     strconv.FormatInt(t.NotBefore.Unix(), 10),
-		"resource":       resource,
-		"access_token":   t.AccessToken,
-	}
-}
-
 // signIn checks the client's secret and what it asks a token for.
-func (l *login) signIn(r *http.Request, req tokenRequest) (p ServicePrincipal, to target, err error) {
-	err = l.store.View(r.Context(), func(tx store.Tx) error {
-		if p, err = l.ByAppID(tx, req.clientID); errors.Is(err, ErrNoPrincipal) {
-			return unknownApplication(req.clientID, l.tenant.Name)
+func (s *Service) signIn(r *http.Request, req tokenRequest) (sub entra.Subject, to entra.Target, err error) {
+	err = s.store.View(r.Context(), func(tx store.Tx) error {
+		p, err := s.dir.ByAppID(tx, req.clientID)
+		if errors.Is(err, entra.ErrNoPrincipal) {
+			return unknownApplication(req.clientID, s.tenant.Name)
 		} else if err != nil {
 			return err
 		}
-		switch p.try(req.secret, l.clock.Now()) {
-		case secretWrong:
+		keyID, state := p.TrySecret(req.secret, s.clock.Now())
+		switch state {
+		case entra.SecretWrong:
 			return wrongSecret(p.AppID)
-		case secretExpired:
+		case entra.SecretExpired:
 			return expiredSecret(p.AppID)
 		}
-		if to, err = l.target(tx, req.resource); errors.Is(err, errNoResource) {
-			return unknownResource(req.resource, l.tenant.Name)
+		if to, err = s.dir.Target(tx, req.resource); errors.Is(err, entra.ErrNoResource) {
+			return unknownResource(req.resource, s.tenant.Name)
 		}
+		sub = p.Subject(to)
+		sub.Credential, sub.Capabilities = keyID, req.capabilities
 		return err
 	})
-	return p, to, err
+	return sub, to, err
 }
 
 // readForm reads the body as a form; a parameter that stands twice is refused (RFC 6749, 3.2).

@@ -1,4 +1,4 @@
-package entra
+package signin
 
 import (
 	"net/http"
@@ -6,26 +6,28 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"vauban.dev/entra"
 )
 
 // loginAliases are the names of the public cloud's login service; clients share their caches over them.
-var loginAliases = []string{LoginHost, "login.windows.net", "login.microsoft.com", "sts.windows.net"}
+var loginAliases = []string{entra.LoginHost, "login.windows.net", "login.microsoft.com", "sts.windows.net"}
 
 // base is where clients find the endpoints of this service: under the name that they came by, so that
 // one which was pointed at the region by another name is not led to the real Azure.
-func (l *login) base(r *http.Request) string {
+func (s *Service) base(r *http.Request) string {
 	host := strings.ToLower(r.Host)
-	if l.ours(host) {
+	if s.ours(host) {
 		return "https://" + host
 	}
-	return "https://" + LoginHost
+	return "https://" + entra.LoginHost
 }
 
 // ours reports whether host names this login service: Azure's names, the region's further ones, and
 // the loopback addresses of its listener.
-func (l *login) ours(host string) bool {
+func (s *Service) ours(host string) bool {
 	host = strings.ToLower(host)
-	if slices.Contains(loginAliases, host) || slices.Contains(l.hosts, host) {
+	if slices.Contains(loginAliases, host) || slices.Contains(s.hosts, host) {
 		return true
 	}
 	if ap, err := netip.ParseAddrPort(host); err == nil {
@@ -37,19 +39,19 @@ func (l *login) ours(host string) bool {
 
 // openID is the OpenID Connect discovery document (OpenID Connect Discovery 1.0, section 3) in the
 // form of either endpoint.
-func (l *login) openID(w http.ResponseWriter, r *http.Request, tenant string, v2 bool) error {
-	if err := l.known(tenant, true); err != nil {
+func (s *Service) openID(w http.ResponseWriter, r *http.Request, tenant string, v2 bool) error {
+	if err := s.known(tenant, true); err != nil {
 		return err
 	}
-	id, issuer := l.tenant.ID, l.tenant.issuerV1()
+	id, issuer := s.tenant.ID, s.tenant.IssuerV1()
 	if v2 {
-		issuer = l.tenant.issuerV2()
+		issuer = s.tenant.IssuerV2()
 	}
-	if s := strings.ToLower(tenant); s == "common" || s == "organizations" {
+	if word := strings.ToLower(tenant); word == "common" || word == "organizations" {
 		issuer = strings.Replace(issuer, id, "{tenantid}", 1)
-		id = s
+		id = word
 	}
-	base, v := l.base(r)+"/"+id, "oauth2/"
+	base, v := s.base(r)+"/"+id, "oauth2/"
 	keys := base + "/discovery/keys"
 	if v2 {
 		v, keys = "oauth2/v2.0/", base+"/discovery/v2.0/keys"
@@ -80,31 +82,31 @@ func (l *login) openID(w http.ResponseWriter, r *http.Request, tenant string, v2
 	return nil
 }
 
-func (l *login) jwks(w http.ResponseWriter, tenant string, v2 bool) error {
-	if err := l.known(tenant, true); err != nil {
+func (s *Service) jwks(w http.ResponseWriter, tenant string, v2 bool) error {
+	if err := s.known(tenant, true); err != nil {
 		return err
 	}
 	issuer := ""
 	if v2 {
-		issuer = l.tenant.issuerV2()
+		issuer = s.tenant.IssuerV2()
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"keys": l.keys.Load().jwks(issuer)})
+	writeJSON(w, http.StatusOK, map[string]any{"keys": s.dir.PublicKeys(issuer)})
 	return nil
 }
 
 // instance is instance discovery, by which MSAL makes sure that it talks to a login service of Azure
 // before it sends a credential there.
-func (l *login) instance(w http.ResponseWriter, r *http.Request) error {
+func (s *Service) instance(w http.ResponseWriter, r *http.Request) error {
 	asked := r.URL.Query().Get("authorization_endpoint")
 	if asked == "" {
 		return missingParameter("authorization_endpoint")
 	}
 	u, err := url.Parse(asked)
-	if err != nil || u.Scheme != "https" || !l.ours(u.Host) {
+	if err != nil || u.Scheme != "https" || !s.ours(u.Host) {
 		return unknownInstance()
 	}
 	tenant, rest, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
-	if err := l.known(tenant, true); err != nil {
+	if err := s.known(tenant, true); err != nil {
 		return err
 	}
 	at := "https://" + strings.ToLower(u.Host) + "/" + strings.ToLower(tenant)
@@ -116,7 +118,7 @@ func (l *login) instance(w http.ResponseWriter, r *http.Request) error {
 		Cache   string   `json:"preferred_cache"`
 		Aliases []string `json:"aliases"`
 	}
-	clouds := []cloud{{LoginHost, "login.windows.net", loginAliases}}
+	clouds := []cloud{{entra.LoginHost, "login.windows.net", loginAliases}}
 	if host := strings.ToLower(u.Host); !slices.Contains(loginAliases, host) {
 		clouds = append(clouds, cloud{host, host, []string{host}})
 	}
@@ -129,7 +131,7 @@ func (l *login) instance(w http.ResponseWriter, r *http.Request) error {
 }
 
 // userRealm tells clients how a user signs in. The region has no users yet, so no name is known here.
-func (l *login) userRealm(w http.ResponseWriter, r *http.Request) error {
+func (s *Service) userRealm(w http.ResponseWriter, r *http.Request) error {
 	name := r.URL.Query().Get("user")
 	if _, after, ok := strings.Cut(r.URL.Path, "serrealm/"); ok && name == "" {
 		name = after

@@ -1,13 +1,16 @@
-package entra
+package signin
 
 import (
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
+
+	"vauban.dev/entra"
 )
 
 // signInError is an error of the login service: an OAuth 2.0 error (RFC 6749, 5.2) with the AADSTS code that
@@ -112,7 +115,7 @@ func (e *signInError) write(w http.ResponseWriter, r *http.Request, now time.Tim
 		Timestamp:   at,
 		Trace:       trace,
 		Correlation: correlation,
-		URI:         "https://" + LoginHost + "/error?code=" + strconv.Itoa(e.code),
+		URI:         "https://" + entra.LoginHost + "/error?code=" + strconv.Itoa(e.code),
 	})
 }
 
@@ -136,4 +139,14 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	w.Write(b) //nolint:errcheck // the client is gone; there is nobody to tell
+}
+
+// printable makes a stranger's text fit for a message and a header: short, printable ASCII, no quotes.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' || r == '\'' || r == '"' || r == '\\' {
+			return '?'
+		}
+		return r
+	}, s[:min(len(s), 256)])
 }

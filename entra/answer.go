@@ -1,0 +1,31 @@
+package entra
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/google/uuid"
+)
+
+func correlationID(r *http.Request) string {
+	if id, err := uuid.Parse(r.Header.Get("client-request-id")); err == nil {
+		return id.String()
+	}
+	return uuid.NewString()
+}
+
+// writeJSON answers with v, which no cache may keep.
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil { // only values of this package come here
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("Cache-Control", "no-store, no-cache")
+	h.Set("Pragma", "no-cache")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	w.Write(b) //nolint:errcheck // the client is gone; there is nobody to tell
+}

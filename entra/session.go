@@ -1,0 +1,124 @@
+package entra
+
+import (
+	"encoding/json"
+	"errors"
+	"time"
+
+	"vauban.dev/store"
+)
+
+const (
+	kindSession = "entra.session" // key: id
+	kindFamily  = "entra.family"  // key: id
+)
+
+// ErrNoSession is returned for a session or a family that there is not, or no more.
+var ErrNoSession = errors.New("entra: no such session")
+
+// Session is a user's sign-in in one browser. What was proved in it holds for the applications that he opens
+// there, until it ends.
+type Session struct {
+	ID        string    `json:"id"` // the sid claim
+	UserID    string    `json:"userId"`
+	Secret    []byte    `json:"secret"`    // SHA-256 of what the cookie says
+	ValidFrom time.Time `json:"validFrom"` // the user's SessionsValidFrom when it began: when that moves, the session is over
+	AMR       []string  `json:"amr"`       // how the user proved who he is: pwd, otp, fido, mfa
+	SignedIn  time.Time `json:"signedIn"`
+	Factor    time.Time `json:"factor,omitzero"` // when the second factor was proved
+	Expires   time.Time `json:"expires"`
+}
+
+// Family is what a client has been given for a user: one authorization, the refresh tokens that follow each
+// other, and every access token of theirs. It ends as one.
+type Family struct {
+	ID        string    `json:"id"`
+	UserID    string    `json:"userId"`
+	Session   string    `json:"session,omitempty"` // sid; none for device codes of another machine
+	ClientID  string    `json:"clientId"`
+	Scopes    []string  `json:"scopes"`  // as the client asked for them
+	Refresh   []byte    `json:"refresh"` // SHA-256 of the refresh token that holds now; nil without one
+	ValidFrom time.Time `json:"validFrom"`
+	AMR       []string  `json:"amr"`
+	SignedIn  time.Time `json:"signedIn"`
+	Factor    time.Time `json:"factor,omitzero"`
+	Expires   time.Time `json:"expires"` // moves with every use
+}
+
+// Session returns the session with this id; ErrNoSession.
+func (d *Directory) Session(tx store.Tx, id string) (s Session, err error) {
+	return s, noSession(getJSON(tx, kindSession, id, &s))
+}
+
+// PutSession keeps a session.
+func (d *Directory) PutSession(tx store.Tx, s Session) error {
+	return putJSON(tx, kindSession, s.ID, s, store.Any)
+}
+
+// Family returns the family with this id; ErrNoSession.
+func (d *Directory) Family(tx store.Tx, id string) (f Family, err error) {
+	return f, noSession(getJSON(tx, kindFamily, id, &f))
+}
+
+// PutFamily keeps a family.
+func (d *Directory) PutFamily(tx store.Tx, f Family) error {
+	return putJSON(tx, kindFamily, f.ID, f, store.Any)
+}
+
+// EndFamily ends a family: its refresh token and its access tokens are void at once.
+func (d *Directory) EndFamily(tx store.Tx, id string) error { return drop(tx, kindFamily, id) }
+
+// EndSession ends a session and every family that began in it.
+func (d *Directory) EndSession(tx store.Tx, id string) error {
+	err := drop(tx, kindSession, id)
+	return errors.Join(err, d.endFamilies(tx, func(f Family) bool { return f.Session == id }))
+}
+
+// SweepSessions forgets the sessions and families whose time is over.
+func (d *Directory) SweepSessions(tx store.Tx, now time.Time) error {
+	var over []string
+	var bad error
+	err := tx.Scan(kindSession, "", "", func(doc store.Doc) bool {
+		var s Session
+		if bad = json.Unmarshal(doc.Value, &s); bad == nil && !now.Before(s.Expires) {
+			over = append(over, doc.Key)
+		}
+		return bad == nil
+	})
+	err = errors.Join(err, bad)
+	for _, id := range over {
+		err = errors.Join(err, drop(tx, kindSession, id))
+	}
+	return errors.Join(err, d.endFamilies(tx, func(f Family) bool { return !now.Before(f.Expires) }))
+}
+
+func (d *Directory) endFamilies(tx store.Tx, which func(Family) bool) error {
+	var over []string
+	var bad error
+	err := tx.Scan(kindFamily, "", "", func(doc store.Doc) bool {
+		var f Family
+		if bad = json.Unmarshal(doc.Value, &f); bad == nil && which(f) {
+			over = append(over, doc.Key)
+		}
+		return bad == nil
+	})
+	err = errors.Join(err, bad)
+	for _, id := range over {
+		err = errors.Join(err, drop(tx, kindFamily, id))
+	}
+	return err
+}
+
+func drop(tx store.Tx, kind, key string) error {
+	if err := tx.Delete(kind, key, store.Any); !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+func noSession(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return ErrNoSession
+	}
+	return err
+}

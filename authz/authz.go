@@ -1,5 +1,5 @@
-// Package authz decides who may do what: role definitions and assignments in, a decision out. It is
-// pure; a Source supplies the assignments, the definitions are Azure's own (builtin.go) and custom ones.
+// Package authz decides who may do what: role definitions, role assignments and deny assignments in, a decision out.
+// It is pure; a Source supplies what is decided on, the built-in definitions are Azure's own (builtin.go).
 package authz
 
 import "context"
@@ -19,6 +19,11 @@ type Request struct {
 	Action string // Microsoft.Storage/storageAccounts/read, or a data action
 	Data   bool   // Action is a data action
 	Scope  string // resource id
+	// SubOperations tell operations apart that need the same action: Blob.List.
+	SubOperations []string
+	// Attributes is what conditions may ask about the request, its resource and its environment; nil: nothing. What
+	// they ask about the principal, the Evaluator's Directory answers.
+	Attributes Attributes
 }
 
 // Decision is the answer with its reason.
@@ -27,6 +32,8 @@ type Decision struct {
 	// By is the assignment that grants, as "role 'Reader' assigned at /subscriptions/…", or, when
 	// nothing grants, why: which assignments were looked at and what they lack.
 	By string
+	// Why is the whole reason of a refusal; nil of what is allowed, and of a request that could not be judged.
+	Why *Explanation
 }
 
 // Authorizer answers requests. An error means that the check could not be made: the caller must refuse.

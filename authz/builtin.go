@@ -1,9 +1,12 @@
 package authz
 
 import (
+	"bytes"
+	"compress/gzip"
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -28,16 +31,28 @@ const (
 	AcrPull                   = "7f951dda-4ed3-4680-a7ca-43fe172d538d"
 )
 
-//go:embed builtin.json
+//go:embed builtin.json.gz
 var builtinJSON []byte
 
 var builtin = sync.OnceValue(func() map[string]Definition {
-	defs, err := parseBuiltin(builtinJSON)
+	defs, err := parseBuiltin(unpack("builtin.json.gz", builtinJSON))
 	if err != nil {
-		panic("authz: builtin.json: " + err.Error()) // part of the program, held by a test
+		panic("authz: builtin.json.gz: " + err.Error()) // part of the program, held by a test
 	}
 	return defs
 })
+
+// unpack reads an embedded file.
+func unpack(name string, packed []byte) []byte {
+	r, err := gzip.NewReader(bytes.NewReader(packed))
+	if err == nil {
+		packed, err = io.ReadAll(r)
+	}
+	if err != nil {
+		panic("authz: " + name + ": " + err.Error()) // part of the program, held by a test
+	}
+	return packed
+}
 
 func parseBuiltin(data []byte) (map[string]Definition, error) {
 	var list []Definition
@@ -55,19 +70,21 @@ func parseBuiltin(data []byte) (map[string]Definition, error) {
 	return defs, nil
 }
 
-// Builtin returns Azure's built-in role definition with this GUID or resource id. The region knows
-// those that its resource types need; builtin.json lists them as `az role definition list` gives them.
+// Builtin returns Azure's built-in role definition with this GUID or resource id. All are there, as
+// `az role definition list` gave them when tools/roles last ran.
 func Builtin(id string) (Definition, bool) {
 	d, ok := builtin()[DefinitionName(id)]
 	return d, ok
 }
 
 // Builtins returns all of them, ordered by role name. The caller must not change what they hold.
-func Builtins() []Definition {
+func Builtins() []Definition { return slices.Clone(sorted()) }
+
+var sorted = sync.OnceValue(func() []Definition {
 	all := make([]Definition, 0, len(builtin()))
 	for _, d := range builtin() {
 		all = append(all, d)
 	}
 	slices.SortFunc(all, func(a, b Definition) int { return strings.Compare(a.RoleName, b.RoleName) })
 	return all
-}
+})

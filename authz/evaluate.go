@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -14,17 +15,31 @@ type Source interface {
 	Assignments(ctx context.Context, principalIDs []string) ([]Assignment, error)
 	// Definition returns the role definition with this GUID or resource id.
 	Definition(ctx context.Context, id string) (Definition, bool, error)
+	// Denials returns all deny assignments, compiled. The caller does not change them.
+	Denials(ctx context.Context) ([]DenyAssignment, error)
 }
 
-// Hierarchy tells which management groups enclose a subscription, as scopes, nearest first.
+// Hierarchy tells which management groups enclose a scope, as scopes, nearest first. It is asked for subscriptions
+// (/subscriptions/ID) and management groups (/providers/Microsoft.Management/managementGroups/NAME); a group does not
+// enclose itself. What does not exist lies in the outermost group.
 type Hierarchy interface {
-	ManagementGroups(ctx context.Context, subscriptionID string) ([]string, error)
+	ManagementGroups(ctx context.Context, scope string) ([]string, error)
 }
 
-// Evaluator decides by role assignments. The zero Hierarchy means that there are no management groups.
+// Directory is what is known of a principal now, whatever its token says.
+type Directory interface {
+	// MemberOf returns the object ids of the groups that the principal is in, nested ones too.
+	MemberOf(ctx context.Context, objectID string) ([]string, error)
+	// SecurityAttribute returns the values of a custom security attribute, named set_attribute.
+	SecurityAttribute(ctx context.Context, objectID, name string) (values []string, ok bool, err error)
+}
+
+// Evaluator decides by deny and role assignments. The zero Hierarchy means that there are no management groups, the zero
+// Directory that a principal is in the groups that its token names and has no attributes.
 type Evaluator struct {
 	Source    Source
 	Hierarchy Hierarchy
+	Directory Directory
 }
 
 var errNoSource = errors.New("authz: no source of role assignments")
@@ -32,86 +47,163 @@ var errNoSource = errors.New("authz: no source of role assignments")
 // Check implements Authorizer. It fails closed: no principal, no scope or no action is a refusal, and
 // what the source cannot tell is an error.
 func (e *Evaluator) Check(ctx context.Context, p Principal, r Request) (Decision, error) {
+	f, refusal, err := e.facts(ctx, p, r)
+	if err != nil || refusal != "" {
+		return Decision{By: refusal}, err
+	}
+	return f.decide()
+}
+
+// Explain is Check with the whole reason, also of what is allowed.
+func (e *Evaluator) Explain(ctx context.Context, p Principal, r Request) (Explanation, error) {
+	f, refusal, err := e.facts(ctx, p, r)
+	if err != nil {
+		return Explanation{}, err
+	}
+	if refusal != "" {
+		return Explanation{Principal: p.ObjectID, Action: r.Action, Data: r.Data, Scope: r.Scope, Reason: refusal}, nil
+	}
+	d, err := f.decide()
+	if err != nil {
+		return Explanation{}, err
+	}
+	return f.explain(d), nil
+}
+
+// facts are what one request is decided on.
+type facts struct {
+	request     Request
+	action      string   // lower case
+	scope       string   // as it is compared
+	ids         []string // the principal and its groups
+	enclosing   []string // scopes that enclose the request's without being a prefix of it: management groups, as they are compared
+	assignments []Assignment
+	denials     []DenyAssignment
+	definition  func(id string) (Definition, bool)
+	attributes  Attributes
+	failed      error // what definition could not read
+}
+
+// facts collects them; refusal says why there is nothing to decide.
+func (e *Evaluator) facts(ctx context.Context, p Principal, r Request) (f *facts, refusal string, err error) {
 	if e.Source == nil {
-		return Decision{}, errNoSource
+		return nil, "", errNoSource
 	}
-	if p.ObjectID == "" {
-		return Decision{By: "the caller has no object id, so no role can be assigned to it"}, nil
+	f = &facts{request: r, action: lower(r.Action), scope: ScopeKey(r.Scope)}
+	switch {
+	case p.ObjectID == "":
+		return nil, "the caller has no object id, so no role can be assigned to it", nil
+	case f.action == "" || f.scope == "":
+		return nil, "the request names no action or no scope", nil
+	case strings.IndexByte(f.action, '*') >= 0:
+		return nil, "the action " + r.Action + " holds a wildcard; only roles may", nil
 	}
-	var one [1]string
-	ids := append(one[:0], p.ObjectID)
-	ids = append(ids, p.Groups...)
-	assignments, err := e.Source.Assignments(ctx, ids)
-	if err != nil {
-		return Decision{}, fmt.Errorf("authz: role assignments: %w", err)
+	groups := p.Groups
+	if e.Directory != nil {
+		if groups, err = e.Directory.MemberOf(ctx, p.ObjectID); err != nil {
+			return nil, "", fmt.Errorf("authz: groups of %s: %w", p.ObjectID, err)
+		}
 	}
-	enclosing, err := e.managementGroups(ctx, r.Scope)
-	if err != nil {
-		return Decision{}, err
+	f.ids = append(append(make([]string, 0, 1+len(groups)), p.ObjectID), groups...)
+	if f.enclosing, err = e.managementGroups(ctx, r.Scope); err != nil {
+		return nil, "", err
 	}
-	var failed error
-	d := Evaluate(r, enclosing, assignments, func(id string) (Definition, bool) {
+	if f.assignments, err = e.Source.Assignments(ctx, f.ids); err != nil {
+		return nil, "", fmt.Errorf("authz: role assignments: %w", err)
+	}
+	if f.denials, err = e.Source.Denials(ctx); err != nil {
+		return nil, "", fmt.Errorf("authz: deny assignments: %w", err)
+	}
+	f.definition = func(id string) (Definition, bool) {
 		def, ok, err := e.Source.Definition(ctx, id)
 		if err != nil {
-			failed = fmt.Errorf("authz: role definition %s: %w", id, err)
+			f.failed = fmt.Errorf("authz: role definition %s: %w", id, err)
 		}
 		return def, ok && err == nil
-	})
-	// what grants, grants, but a refusal may come from what could not be read
-	if failed != nil && !d.Allowed {
-		return Decision{}, failed
 	}
-	return d, nil
+	f.attributes = func(a Attribute) ([]string, bool, error) {
+		switch {
+		case a.Source == FromPrincipal:
+			return e.principalAttribute(ctx, p, a.Name)
+		case r.Attributes == nil:
+			return nil, false, nil
+		}
+		return r.Attributes(a)
+	}
+	return f, "", nil
+}
+
+// securityAttributes begin @Principal[…].
+const securityAttributes = "microsoft.directory/customsecurityattributes/id:"
+
+func (e *Evaluator) principalAttribute(ctx context.Context, p Principal, name string) ([]string, bool, error) {
+	if e.Directory == nil || len(name) <= len(securityAttributes) || lower(name[:len(securityAttributes)]) != securityAttributes {
+		return nil, false, nil
+	}
+	return e.Directory.SecurityAttribute(ctx, p.ObjectID, name[len(securityAttributes):])
 }
 
 func (e *Evaluator) managementGroups(ctx context.Context, scope string) ([]string, error) {
 	if e.Hierarchy == nil {
 		return nil, nil
 	}
-	const head = "/subscriptions/"
-	if len(scope) <= len(head) || !strings.EqualFold(scope[:len(head)], head) {
-		return nil, nil
-	}
-	sub, _, _ := strings.Cut(scope[len(head):], "/")
-	groups, err := e.Hierarchy.ManagementGroups(ctx, sub)
-	if err != nil {
-		return nil, fmt.Errorf("authz: management groups of subscription %s: %w", sub, err)
-	}
-	return groups, nil
-}
-
-// Evaluate decides on a request by the assignments of one principal and of its groups. enclosing are
-// scopes that enclose the request's without being a prefix of it (management groups). It is pure.
-func Evaluate(r Request, enclosing []string, assignments []Assignment, definition func(id string) (Definition, bool)) Decision {
-	action, scope := lower(r.Action), ScopeKey(r.Scope)
-	if action == "" || scope == "" {
-		return Decision{By: "the request names no action or no scope"}
-	}
-	if strings.IndexByte(action, '*') >= 0 {
-		return Decision{By: "the action " + r.Action + " holds a wildcard; only roles may"}
-	}
-	for i := range assignments {
-		a := &assignments[i]
-		if !reaches(a, scope, enclosing) || a.Condition != "" {
+	for _, head := range []string{"/subscriptions/", "/providers/Microsoft.Management/managementGroups/"} {
+		if len(scope) <= len(head) || !strings.EqualFold(scope[:len(head)], head) {
 			continue
 		}
-		d, ok := definition(a.Definition)
-		if ok && d.check(action, r.Data).granted {
-			return Decision{Allowed: true, By: "role '" + d.RoleName + "' assigned at " + a.Scope}
+		name, _, _ := strings.Cut(scope[len(head):], "/")
+		groups, err := e.Hierarchy.ManagementGroups(ctx, head+name)
+		if err != nil {
+			return nil, fmt.Errorf("authz: management groups of %s%s: %w", head, name, err)
 		}
+		keys := make([]string, len(groups))
+		for i, g := range groups {
+			keys[i] = ScopeKey(g)
+		}
+		return keys, nil
 	}
-	return Decision{By: explain(r, scope, enclosing, assignments, definition)}
+	return nil, nil
 }
 
-func reaches(a *Assignment, scope string, enclosing []string) bool {
-	key := a.scopeKey()
-	if covers(key, scope) {
-		return true
-	}
-	for _, e := range enclosing {
-		if key == ScopeKey(e) {
-			return true
+// question is one to the conditions of the request.
+func (f *facts) question(trace bool) *asked {
+	return &asked{action: f.action, sub: f.request.SubOperations, attributes: f.attributes, trace: trace}
+}
+
+// decide looks for a deny assignment that refuses, then for a role assignment that grants.
+func (f *facts) decide() (Decision, error) {
+	for i := range f.denials {
+		if d := &f.denials[i]; d.denies(f.ids, f.action, f.request.Data, f.scope, f.enclosing) {
+			why := f.denied(d)
+			return Decision{By: why.Reason, Why: &why}, nil
 		}
 	}
-	return false
+	q := f.question(false)
+	var broken error
+	for i := range f.assignments {
+		a := &f.assignments[i]
+		if !reaches(a.scopeKey(), f.scope, f.enclosing) {
+			continue
+		}
+		d, ok := f.definition(a.Definition)
+		if !ok {
+			continue
+		}
+		v := d.check(f.action, f.request.Data, q)
+		if v.granted && a.guarded().holds(q) {
+			return Decision{Allowed: true, By: "role '" + d.RoleName + "' assigned at " + a.Scope}, nil
+		}
+		broken, q.err = errors.Join(broken, q.err), nil
+	}
+	// what grants, grants, but a refusal may come from what could not be read
+	if err := errors.Join(f.failed, broken); err != nil {
+		return Decision{}, err
+	}
+	why := f.refused()
+	return Decision{By: why.Reason, Why: &why}, nil
+}
+
+// reaches says whether what is assigned at one scope counts at another; all are keys (ScopeKey).
+func reaches(at, scope string, enclosing []string) bool {
+	return covers(at, scope) || slices.Contains(enclosing, at)
 }

@@ -6,21 +6,22 @@ import (
 	"sync"
 )
 
-// Index is a Source in memory: assignments by principal, custom definitions by GUID, and the built-in
-// ones. Whoever owns the stored assignments keeps it up to date. The zero value is ready and safe for
+// Index is a Source in memory: assignments by principal, custom definitions by GUID, the built-in ones, and deny
+// assignments. Whoever owns the stored assignments keeps it up to date. The zero value is ready and safe for
 // concurrent use.
 type Index struct {
 	mu          sync.RWMutex
 	byPrincipal map[string][]Assignment // slices are replaced, never changed: readers hold them
 	principalOf map[string]string       // assignment id → principal
 	custom      map[string]Definition
+	denials     []DenyAssignment // replaced, never changed
 }
 
 var _ Source = (*Index)(nil)
 
 // Put adds the assignment, or replaces the one with its id.
 func (x *Index) Put(a Assignment) {
-	a.scope = ScopeKey(a.Scope)
+	a = a.Compile()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.byPrincipal == nil {
@@ -102,4 +103,36 @@ func (x *Index) Definition(_ context.Context, id string) (Definition, bool, erro
 	defer x.mu.RUnlock()
 	d, ok := x.custom[DefinitionName(id)]
 	return d, ok, nil
+}
+
+// PutDenial adds the deny assignment, or replaces the one with its id.
+func (x *Index) PutDenial(d DenyAssignment) {
+	d = d.Compile()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.denials = append(x.without(d.ID), d)
+}
+
+// RemoveDenial takes the deny assignment with this id away, if it is there.
+func (x *Index) RemoveDenial(id string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.denials = x.without(id)
+}
+
+func (x *Index) without(id string) []DenyAssignment {
+	var rest []DenyAssignment
+	for _, d := range x.denials {
+		if lower(d.ID) != lower(id) {
+			rest = append(rest, d)
+		}
+	}
+	return rest
+}
+
+// Denials implements Source; it never fails.
+func (x *Index) Denials(context.Context) ([]DenyAssignment, error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.denials, nil
 }

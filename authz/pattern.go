@@ -13,7 +13,14 @@ type rules struct{ allow, except []pattern }
 
 type block struct {
 	control, data rules
-	conditional   bool
+	condition     *guard // nil: none
+}
+
+func (b *block) plane(data bool) *rules {
+	if data {
+		return &b.data
+	}
+	return &b.control
 }
 
 func patterns(texts []string) []pattern {
@@ -59,9 +66,9 @@ func (p *pattern) from(i, at int) int {
 
 // verdict of one permission block, or of a whole definition, on an action.
 type verdict struct {
-	granted     bool
-	exceptedBy  string // the notActions pattern that takes the action out again
-	conditional bool   // it would grant, but for a condition
+	granted    bool
+	exceptedBy string // the notActions pattern that takes the action out again
+	condition  *guard // what the grant still hangs on; nil: nothing
 }
 
 func (r *rules) check(action string) verdict {
@@ -83,28 +90,29 @@ func (r *rules) check(action string) verdict {
 	return verdict{granted: true}
 }
 
-// Grants reports whether the definition grants the action on its plane, leaving scopes aside.
+// Grants reports whether the definition grants the action on its plane, leaving scopes and conditions aside.
 func (d Definition) Grants(action string, data bool) bool {
-	return d.check(lower(action), data).granted
+	return d.check(lower(action), data, nil).granted
 }
 
-func (d *Definition) check(action string, data bool) verdict {
+// check finds the block that grants the action. Of blocks with a condition it is one whose condition holds of q, or,
+// without q, the first.
+func (d *Definition) check(action string, data bool, q *asked) verdict {
 	blocks := d.blocks
 	if blocks == nil {
-		blocks = d.Compile().blocks
+		blocks = compile(d.Permissions)
 	}
 	var v verdict
 	for i := range blocks {
-		r := &blocks[i].control
-		if data {
-			r = &blocks[i].data
+		w := blocks[i].plane(data).check(action)
+		if w.granted {
+			w.condition = blocks[i].condition
 		}
-		w := r.check(action)
 		switch {
-		case w.granted && !blocks[i].conditional:
+		case w.granted && (w.condition == nil || q == nil || w.condition.holds(q)):
 			return w
 		case w.granted:
-			v.conditional = true
+			v.condition = w.condition
 		case w.exceptedBy != "":
 			v.exceptedBy = w.exceptedBy
 		}

@@ -10,9 +10,9 @@ type Permission struct {
 	NotActions     []string `json:"notActions"`
 	DataActions    []string `json:"dataActions"`
 	NotDataActions []string `json:"notDataActions"`
-	// Condition restricts the block (attribute-based access). Conditions are not interpreted: a block
-	// that has one grants nothing.
-	Condition string `json:"condition,omitempty"`
+	// Condition restricts the block (attribute-based access); one that cannot be parsed grants nothing.
+	Condition        string `json:"condition,omitempty"`
+	ConditionVersion string `json:"conditionVersion,omitempty"`
 }
 
 // Definition is a role definition, built-in or custom.
@@ -30,15 +30,20 @@ type Definition struct {
 // Compile returns d prepared for evaluation. Sources that keep definitions compile them once;
 // one that is not compiled is evaluated all the same, more slowly.
 func (d Definition) Compile() Definition {
-	d.blocks = make([]block, len(d.Permissions))
-	for i, p := range d.Permissions {
-		d.blocks[i] = block{
-			control:     rules{patterns(p.Actions), patterns(p.NotActions)},
-			data:        rules{patterns(p.DataActions), patterns(p.NotDataActions)},
-			conditional: p.Condition != "",
+	d.blocks = compile(d.Permissions)
+	return d
+}
+
+func compile(permissions []Permission) []block {
+	blocks := make([]block, len(permissions))
+	for i, p := range permissions {
+		blocks[i] = block{
+			control:   rules{patterns(p.Actions), patterns(p.NotActions)},
+			data:      rules{patterns(p.DataActions), patterns(p.NotDataActions)},
+			condition: guardOf(p.Condition),
 		}
 	}
-	return d
+	return blocks
 }
 
 // Assignment binds a role definition to a principal at a scope.
@@ -47,11 +52,17 @@ type Assignment struct {
 	PrincipalID string // object id of a user, group or service principal
 	Definition  string // resource id of the role definition, or the GUID that ends it
 	Scope       string // "/", a management group, subscription, group or resource
-	// Condition restricts the assignment. Conditions are not interpreted: an assignment that has one
-	// grants nothing.
-	Condition string
+	Condition   string // restricts the assignment; one that cannot be parsed grants nothing
 
-	scope string // Scope as it is compared; "" until an Index has it
+	scope string // Scope as it is compared; "" until Compile
+	guard *guard // Condition, parsed; nil until Compile and without one
+}
+
+// Compile returns a prepared for evaluation. Sources that keep assignments compile them once; one that is not compiled
+// is evaluated all the same, more slowly.
+func (a Assignment) Compile() Assignment {
+	a.scope, a.guard = ScopeKey(a.Scope), guardOf(a.Condition)
+	return a
 }
 
 func (a *Assignment) scopeKey() string {
@@ -59,6 +70,33 @@ func (a *Assignment) scopeKey() string {
 		return a.scope
 	}
 	return ScopeKey(a.Scope)
+}
+
+func (a *Assignment) guarded() *guard {
+	if a.guard != nil || a.Condition == "" {
+		return a.guard
+	}
+	return guardOf(a.Condition)
+}
+
+// guard is a condition that is to hold.
+type guard struct {
+	condition *Condition
+	bad       error // it cannot be parsed: it never holds
+}
+
+// guardOf is nil without a condition.
+func guardOf(text string) *guard {
+	if text == "" {
+		return nil
+	}
+	c, err := ParseCondition(text)
+	return &guard{c, err}
+}
+
+// holds is true of no guard.
+func (g *guard) holds(q *asked) bool {
+	return g == nil || g.bad == nil && g.condition.holds(q)
 }
 
 // DefinitionName is the GUID, in lower case, of a role definition that is named by it or by a resource id.

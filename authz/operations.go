@@ -1,0 +1,141 @@
+package authz
+
+import (
+	_ "embed"
+	"slices"
+	"strings"
+	"sync"
+)
+
+//go:embed operations.txt.gz
+var operationsText []byte
+
+// operationList is the operations of one plane, sorted, in lower case.
+type operationList []string
+
+// known are Azure's operations: those that its built-in roles and its API descriptions name in full.
+var known = sync.OnceValue(func() (planes [2]operationList) {
+	for line := range strings.Lines(string(unpack("operations.txt.gz", operationsText))) {
+		name, data := strings.CutPrefix(strings.TrimSpace(line), "D ")
+		planes[plane(data)] = append(planes[plane(data)], lower(name))
+	}
+	for i := range planes {
+		slices.Sort(planes[i])
+	}
+	return planes
+})
+
+func plane(data bool) int {
+	if data {
+		return 1
+	}
+	return 0
+}
+
+// KnownAction reports whether an action of a role, a pattern or not, names at least one operation of Azure that is known
+// here. A pattern without a namespace names some of every one.
+func KnownAction(action string, data bool) bool {
+	list := known()[plane(data)]
+	text := lower(action)
+	head, _, wild := strings.Cut(text, "*")
+	if !wild {
+		_, found := slices.BinarySearch(list, text)
+		return found
+	}
+	p := patterns([]string{text})[0]
+	// workspaces/*/read names workspaces/read too: its slash may be that of the part behind the star
+	head = strings.TrimSuffix(head, "/")
+	at, _ := slices.BinarySearch(list, head)
+	for ; at < len(list) && strings.HasPrefix(list[at], head); at++ {
+		if p.match(list[at]) {
+			return true
+		}
+	}
+	return false
+}
+
+// KnownNamespace reports whether Azure has operations under this namespace.
+func KnownNamespace(namespace string) bool {
+	head := lower(namespace) + "/"
+	for _, list := range known() {
+		if at, _ := slices.BinarySearch(list, head); at < len(list) && strings.HasPrefix(list[at], head) {
+			return true
+		}
+	}
+	return false
+}
+
+// maxHints bounds how many actions keep the role that would grant them: callers choose some of them.
+const maxHints = 4096
+
+var hints = struct {
+	sync.Mutex
+	role map[string]string // GUID of the role, "" for none
+}{role: map[string]string{}}
+
+// would is the narrowest built-in role that grants the action without a condition; nil if there is none.
+func (f *facts) would() *RoleHint {
+	key := f.action
+	if f.request.Data {
+		key = "D " + key
+	}
+	hints.Lock()
+	id, ok := hints.role[key]
+	hints.Unlock()
+	if !ok {
+		id = narrowest(f.action, f.request.Data)
+		hints.Lock()
+		if len(hints.role) >= maxHints {
+			clear(hints.role)
+		}
+		hints.role[key] = id
+		hints.Unlock()
+	}
+	d, ok := Builtin(id)
+	if !ok {
+		return nil
+	}
+	return &RoleHint{Role: d.RoleName, Definition: id, Scope: f.request.Scope}
+}
+
+// narrowest finds the role that grants the action and least besides.
+func narrowest(action string, data bool) string {
+	best, least := "", 0
+	for _, d := range sorted() {
+		if v := d.check(action, data, nil); !v.granted || v.condition != nil {
+			continue
+		}
+		if w := d.breadth(); best == "" || w < least {
+			best, least = d.Name, w
+		}
+	}
+	return best
+}
+
+// breadth is a rough measure of how much a role grants: a pattern counts for more the less of it is fixed.
+func (d *Definition) breadth() (n int) {
+	for i := range d.blocks {
+		for weight, r := range map[int]*rules{1: &d.blocks[i].control, 2: &d.blocks[i].data} {
+			for _, p := range r.allow {
+				n += weight * p.breadth()
+			}
+		}
+	}
+	return n
+}
+
+func (p *pattern) breadth() int {
+	if len(p.parts) == 1 {
+		return 1
+	}
+	switch strings.Count(p.parts[0], "/") {
+	case 0:
+		if p.text == "*" {
+			return 1_000_000
+		}
+		return 100_000
+	case 1:
+		return 1000
+	}
+	return 50
+}

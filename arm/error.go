@@ -40,6 +40,9 @@ func NotFound(id ID) *Error {
 	if t.Key() == "microsoft.resources/subscriptions" {
 		return Errorf(http.StatusNotFound, "SubscriptionNotFound", "The subscription '%s' could not be found.", id.Subscription())
 	}
+	if t.Key() == "microsoft.management/managementgroups" {
+		return Errorf(http.StatusNotFound, "NotFound", "'%s' not found", id)
+	}
 	name := ""
 	for i, n := range id.Names() {
 		if i > 0 {

@@ -174,10 +174,13 @@ func (d *Door) role(c *call) error {
 	if c.target.Permission == "-" {
 		return nil
 	}
+	scope, anybody, err := c.target.RoleScope(c.ctx, c.req.Body)
+	if err != nil || anybody {
+		return err
+	}
 	decision := authz.Decision{By: "The operation has no permission and is refused to everybody."}
 	if c.target.Permission != "" {
-		var err error
-		if decision, err = c.req.Check(c.ctx, c.target.Permission, c.target.Scope); err != nil {
+		if decision, err = c.req.Check(c.ctx, c.target.Permission, scope); err != nil {
 			return fmt.Errorf("door: role check: %w", err)
 		}
 	}
@@ -186,7 +189,7 @@ func (d *Door) role(c *call) error {
 	}
 	p, _ := authz.FromContext(c.ctx)
 	e := arm.Errorf(http.StatusForbidden, "AuthorizationFailed", "The client '%s' with object id '%s' does not have authorization to perform action '%s' over scope '%s' or the scope is invalid. If access was recently granted, please refresh your credentials.",
-		p.Name, p.ObjectID, c.target.Permission, c.target.Scope)
+		p.Name, p.ObjectID, c.target.Permission, scope)
 	if decision.By != "" {
 		e.Message += " " + strings.ToUpper(decision.By[:1]) + decision.By[1:]
 		if !strings.HasSuffix(e.Message, ".") {

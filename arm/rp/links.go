@@ -39,10 +39,18 @@ func (e *Engine) checkLinks(ctx context.Context, t *Target, r *Request, w *write
 	if err != nil {
 		return err
 	}
+	var asked []Link
 	for _, l := range links {
-		if l.ID.IsZero() || patch && l.kept {
-			continue
+		if !l.ID.IsZero() && !(patch && l.kept) {
+			asked = append(asked, l.Link)
 		}
+	}
+	return checkAll(ctx, t, r, asked)
+}
+
+// checkAll refuses a caller who lacks one of the permissions.
+func checkAll(ctx context.Context, t *Target, r *Request, links []Link) error {
+	for _, l := range links {
 		if r.Check == nil {
 			return arm.Errorf(http.StatusForbidden, "LinkedAuthorizationFailed", "The permission '%s' on '%s' cannot be checked.", l.Action, l.ID)
 		}
@@ -51,7 +59,7 @@ func (e *Engine) checkLinks(ctx context.Context, t *Target, r *Request, w *write
 			return err
 		}
 		if !decision.Allowed {
-			return linkRefused(ctx, t, l.Link, decision)
+			return linkRefused(ctx, t, l, decision)
 		}
 	}
 	return nil

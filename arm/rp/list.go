@@ -71,7 +71,7 @@ func (e *Engine) list(d *definition) serveFunc {
 			return nil, err
 		}
 		visible := func(*record) (bool, error) { return true, nil }
-		if scopeType(d) {
+		if perCaller(d) {
 			visible = e.readable(ctx, r, permissionName(d.name)+"/read")
 		}
 		var body *page
@@ -95,6 +95,9 @@ func (e *Engine) list(d *definition) serveFunc {
 		return &Response{Status: http.StatusOK, Body: body}, nil
 	}
 }
+
+// perCaller says that a listing of the type shows each caller what they may read.
+func perCaller(d *definition) bool { return scopeType(d) || d.listReadable }
 
 // listable answers 404 for a listing in something that does not exist.
 func (tx *Tx) listable(scope arm.ID) error {

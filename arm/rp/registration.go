@@ -68,8 +68,13 @@ type definition struct {
 	encode  func(version string, res any) (map[string]any, error)
 	keep    func(res, old any)                          // restores what clients may not write; old is nil on create
 	selects func(query map[string]string, res any) bool // nil: all
-	hide    func(res any)                               // clears what no answer may show
-	assign  func(res any, i *arm.Identity)
+
+	listReadable bool
+	createScope  func(tx *Tx, id arm.ID, body []byte) (arm.ID, error)
+	patchForm    func(patch []byte) ([]byte, error)
+
+	hide   func(res any) // clears what no answer may show
+	assign func(res any, i *arm.Identity)
 
 	defaults  func(version string, res any)
 	validate  func(op Op, res, old any) error
@@ -95,7 +100,7 @@ func define[T any](t Type[T]) (*definition, error) {
 	d := &definition{
 		kind: t.Kind, nameRule: t.NameRule, nameError: t.NameError, implicit: t.ImplicitParent, noPut: t.NoPut, noDelete: t.NoDelete,
 		createStatus: cmp.Or(t.CreateStatus, http.StatusCreated), syncDelete: t.SyncDelete, home: t.Home, showETag: t.ShowETag, inline: t.Inline, stateProperty: t.StateProperty,
-		actions: map[string]*action{},
+		actions: map[string]*action{}, listReadable: t.ListReadable, createScope: t.CreateScope, patchForm: t.PatchForm,
 	}
 	if !strings.Contains(t.Name, "/") {
 		return nil, errors.New("the name has no namespace")

@@ -36,6 +36,19 @@ func Query(ctx context.Context) url.Values {
 	return q
 }
 
+type checkKey struct{}
+
+// Allowed decides whether the caller of the route that ctx belongs to may do action on scope. Only for routes that
+// read: the decision reads the store. Without a caller nothing is allowed.
+func Allowed(ctx context.Context, action string, scope arm.ID) (bool, error) {
+	check, _ := ctx.Value(checkKey{}).(func(context.Context, string, arm.ID) (authz.Decision, error))
+	if check == nil {
+		return false, nil
+	}
+	d, err := check(ctx, action, scope)
+	return d.Allowed, err
+}
+
 // Response is what the engine answers; the Body is marshalled as JSON, nil is an empty body. Routes and
 // actions may return one to choose the status.
 type Response struct {
@@ -60,7 +73,17 @@ type Target struct {
 	Write      bool         // the operation belongs in the activity log
 	Logged     bool         // it writes its own activity entry when it succeeds, in its transaction
 	typ        arm.TypeName // for messages
+	roleScope  func(ctx context.Context, body []byte) (arm.ID, error)
 	serve      serveFunc
+}
+
+// RoleScope is where the role for a request with this body is checked, unless every caller may make it.
+func (t *Target) RoleScope(ctx context.Context, body []byte) (scope arm.ID, anybody bool, err error) {
+	if t.roleScope == nil {
+		return t.Scope, false, nil
+	}
+	scope, err = t.roleScope(ctx, body)
+	return scope, scope.IsZero(), err
 }
 
 // Serve runs the operation. The caller has checked the permission.

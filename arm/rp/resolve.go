@@ -39,8 +39,17 @@ func (e *Engine) Resolve(ctx context.Context, method, path, version string) (*Ta
 func (e *Engine) target(method, path string) (t *Target, versions []string, err error) {
 	if r, values := e.route(method, path); r != nil {
 		scope := e.scopeOf(path)
-		t := &Target{ID: scope, Permission: fill(r.permission, values), Scope: scope, Write: method != http.MethodGet, typ: typeIn(path)}
+		t := &Target{ID: scope, Permission: fill(r.permission, values), Scope: scope, Write: !r.reads, typ: typeIn(path)}
 		t.serve = func(ctx context.Context, t *Target, req *Request) (*Response, error) {
+			if r.links != nil {
+				links, err := r.links(ctx, values, req.Body)
+				if err != nil {
+					return nil, err
+				}
+				if err := checkAll(ctx, t, req, links); err != nil {
+					return nil, err
+				}
+			}
 			return r.serve(ctx, req, values)
 		}
 		return t, r.versions, nil
@@ -102,6 +111,9 @@ func (e *Engine) verb(method string, d *definition, id arm.ID) (*Target, []strin
 		t.Permission, t.serve = right+"/read", e.head(d)
 	case http.MethodPut:
 		t.Permission, t.Write, t.serve = right+"/write", true, e.put(d)
+		if d.createScope != nil {
+			t.roleScope = e.createScope(d, id)
+		}
 	case http.MethodPatch:
 		t.Permission, t.Write, t.serve = right+"/write", true, e.patch(d)
 	case http.MethodDelete:
@@ -113,6 +125,21 @@ func (e *Engine) verb(method string, d *definition, id arm.ID) (*Target, []strin
 		return nil, nil, methodNotAllowed(method, d.name)
 	}
 	return t, d.versions, nil
+}
+
+// createScope looks up where the role for a PUT on id is checked, of a type that has an answer of its own.
+func (e *Engine) createScope(d *definition, id arm.ID) func(context.Context, []byte) (arm.ID, error) {
+	return func(ctx context.Context, body []byte) (scope arm.ID, err error) {
+		err = e.View(ctx, func(tx *Tx) error {
+			if _, err := tx.read(d, id); !errors.Is(err, store.ErrNotFound) {
+				scope = id
+				return err
+			}
+			scope, err = d.createScope(tx, id, body)
+			return err
+		})
+		return scope, err
+	}
 }
 
 // actionTarget is POST {id}/{action}.
@@ -152,7 +179,7 @@ func (e *Engine) actionTargetOr(method, path string, otherwise error) (*Target, 
 
 func (e *Engine) listTarget(d *definition, parent arm.ID) *Target {
 	t := &Target{ID: parent, Scope: parent, Permission: permissionName(d.name) + "/read", typ: d.name}
-	if scopeType(d) { // everybody sees the subscriptions and groups that they may read
+	if perCaller(d) {
 		t.Permission = "-"
 	}
 	t.serve = e.list(d)

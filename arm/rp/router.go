@@ -16,6 +16,8 @@ type route struct {
 	segments   []string // "{name}" matches any segment
 	permission string   // "-" = any authenticated caller
 	versions   []string // empty = any
+	reads      bool     // it changes nothing
+	links      func(ctx context.Context, path map[string]string, body []byte) ([]Link, error)
 	serve      func(ctx context.Context, r *Request, path map[string]string) (*Response, error)
 }
 
@@ -42,9 +44,10 @@ func (e *Engine) public(r Route) *route {
 			query[k] = req.Query.Get(k)
 		}
 		run := e.Update
-		if r.Method == http.MethodGet {
+		if r.Reads || r.Method == http.MethodGet {
 			run = e.View
 		}
+		ctx = context.WithValue(ctx, checkKey{}, req.Check)
 		var answer any
 		err := run(ctx, func(tx *Tx) (err error) {
 			answer, err = r.Do(ctx, tx, path, query, req.Body)
@@ -55,7 +58,18 @@ func (e *Engine) public(r Route) *route {
 		}
 		return answered(answer), nil
 	}
-	return newRoute(r.Method, r.Pattern, r.Permission, r.Versions, serve)
+	made := newRoute(r.Method, r.Pattern, r.Permission, r.Versions, serve)
+	made.reads = made.reads || r.Reads
+	if r.Links != nil {
+		made.links = func(ctx context.Context, path map[string]string, body []byte) (links []Link, err error) {
+			err = e.View(ctx, func(tx *Tx) error {
+				links, err = r.Links(ctx, tx, path, body)
+				return err
+			})
+			return links, err
+		}
+	}
+	return made
 }
 
 // answered is the response to what a route or an action returned.
@@ -70,7 +84,7 @@ func answered(answer any) *Response {
 }
 
 func newRoute(method, pattern, permission string, versions []string, serve routeFunc) *route {
-	return &route{method: method, segments: split(pattern), permission: permission, versions: versions, serve: serve}
+	return &route{method: method, segments: split(pattern), permission: permission, versions: versions, serve: serve, reads: method == http.MethodGet}
 }
 
 func (rt *router) add(r *route) { rt.routes = append(rt.routes, r) }

@@ -102,6 +102,14 @@ type Type[T any] struct {
 	// ShowETag puts the ETag in bodies too, as Microsoft.Network does.
 	ShowETag bool
 
+	// ListReadable: anybody may list, and sees what they may read, as of subscriptions and resource groups.
+	ListReadable bool
+	// CreateScope is where the role of a PUT is checked that creates id, from a body that is JSON and no more: where
+	// Azure asks at the parent that the body names. The zero ID lets every caller create. nil: at id itself.
+	CreateScope func(tx *Tx, id arm.ID, body []byte) (arm.ID, error)
+	// PatchForm turns the body of a PATCH into a merge patch of the resource, for services that spell it otherwise.
+	PatchForm func(patch []byte) ([]byte, error)
+
 	// Select tells whether a listing with this query holds r (filters other than paging); nil: all.
 	Select func(query map[string]string, r *Resource[T]) bool
 
@@ -144,7 +152,12 @@ type Route struct {
 	Pattern    string // "/subscriptions/{subscription}/providers/Microsoft.Storage/checkNameAvailability", segments compared without case
 	Permission string // action checked at the scope before /providers/
 	Versions   []string
-	Do         func(ctx context.Context, tx *Tx, path map[string]string, query map[string]string, body []byte) (any, error)
+	// Reads: the operation changes nothing, whatever its method: it runs on a snapshot and is not in the activity log.
+	Reads bool
+	// Links is what the caller needs permission on besides Permission (403 LinkedAuthorizationFailed); it runs before Do,
+	// on a snapshot.
+	Links func(ctx context.Context, tx *Tx, path map[string]string, body []byte) ([]Link, error)
+	Do    func(ctx context.Context, tx *Tx, path map[string]string, query map[string]string, body []byte) (any, error)
 }
 
 // Tx is a transaction of the engine. Get, List, Save and Remove (functions below, in tx.go) read and

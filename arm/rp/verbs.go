@@ -123,6 +123,12 @@ func (e *Engine) patch(d *definition) serveFunc {
 
 // patched returns the JSON of rec after a merge patch.
 func (d *definition) patched(rec *record, version string, patch []byte) ([]byte, error) {
+	if d.patchForm != nil {
+		var err error
+		if patch, err = d.patchForm(patch); err != nil {
+			return nil, err
+		}
+	}
 	p, err := decodeTree(patch)
 	if err != nil {
 		return nil, badContent("", "a JSON object is expected")

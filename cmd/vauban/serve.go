@@ -40,6 +40,7 @@ import (
 	kvprovider "vauban.dev/provider/keyvault"
 	"vauban.dev/provider/machinelearning"
 	"vauban.dev/provider/managedidentity"
+	"vauban.dev/provider/managementgroups"
 	"vauban.dev/provider/network"
 	"vauban.dev/provider/networkwatcher"
 	"vauban.dev/provider/privatedns"
@@ -64,6 +65,7 @@ type world struct {
 	entra    *entra.Directory
 	roles    *authz.Index
 	access   *authz.Evaluator
+	groups   *managementgroups.Provider
 	engine   *rp.Engine
 	links    *privatelink.Links
 	accounts *blobAccounts
@@ -164,6 +166,8 @@ func (w *world) openDirectory(ctx context.Context) (err error) {
 		Store: w.db, Clock: w.clock, Log: w.log, Identities: w.entra, TenantID: w.entra.Tenant().ID,
 		Locations: locations(w.settings.Location),
 	})
+	w.groups = managementgroups.New(managementgroups.Config{TenantID: w.entra.Tenant().ID, Own: ownGroup})
+	w.access.Hierarchy = w.groups.Hierarchy(w.engine)
 	return nil
 }
 
@@ -232,7 +236,8 @@ func (w *world) openProviders(context.Context) (err error) {
 	vaults.UseSubnets(network.HasServiceEndpoint)
 	w.ml.Attach(w.engine, w.links)
 	for _, types := range [][]rp.Registration{
-		resources.New(resources.Tenant{ID: tenant.ID, DisplayName: tenant.Name, Domain: tenant.Domain}, resources.AzureLocations(), w.roles).Types(),
+		resources.New(resources.Tenant{ID: tenant.ID, DisplayName: tenant.Name, Domain: tenant.Domain}, resources.AzureLocations(), w.roles).Within(w.access.Hierarchy).Types(),
+		w.groups.Types(),
 		authorization.New(directory{w.entra}).Types(),
 		managedidentity.Types(directory{w.entra}),
 		w.network.Types(),

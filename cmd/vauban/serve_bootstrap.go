@@ -50,8 +50,16 @@ func (c credentials) env() map[string]string {
 	}
 }
 
-// bootstrap makes the first principal, its subscriptions and its ownership of them, once.
+// ownGroup makes who creates a management group its Owner.
+func ownGroup(tx *rp.Tx, group arm.ID, caller authz.Principal) error {
+	return authorization.GrantTo(tx, group, authz.Owner, caller.ObjectID, caller.Type)
+}
+
+// bootstrap makes the first principal, its subscriptions and its ownership of them and of the tenant, once.
 func (w *world) bootstrap(ctx context.Context) error {
+	if err := w.engine.Update(ctx, w.groups.Ensure); err != nil {
+		return err
+	}
 	first, err := readCredentials(w.region.Dir)
 	switch {
 	case err == nil:
@@ -74,6 +82,9 @@ func (w *world) bootstrap(ctx context.Context) error {
 		}
 		c.ClientID, c.ObjectID, c.ClientSecret = sp.AppID, sp.ObjectID, secret
 		if err := w.entra.GrantGraph(tx, sp.ObjectID, "Directory.Read.All"); err != nil {
+			return err
+		}
+		if err := authorization.Grant(tx, arm.MustParseID("/"), authz.Owner, sp.ObjectID); err != nil {
 			return err
 		}
 		for name, sub := range map[string]string{mainSubscription: c.SubscriptionID, partnerSubscription: c.Partner} {

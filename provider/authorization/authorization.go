@@ -169,9 +169,17 @@ func (p *Provider) admit(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Reso
 	return nil
 }
 
-// Grant gives a principal a built-in role at a scope, as the platform does for what it makes itself; a
+// Grant gives a service principal a built-in role at a scope, as the platform does for what it makes itself; a
 // grant that exists is left as it is.
 func Grant(tx *rp.Tx, scope arm.ID, role, principalID string) error {
+	return GrantTo(tx, scope, role, principalID, "ServicePrincipal")
+}
+
+// GrantTo is Grant for a principal of another type (User, Group, ServicePrincipal).
+func GrantTo(tx *rp.Tx, scope arm.ID, role, principalID, kind string) error {
+	if kind != "User" && kind != "Group" {
+		kind = "ServicePrincipal"
+	}
 	sum := sha256.Sum256([]byte(scope.Key() + " " + role + " " + principalID))
 	name, err := uuid.FromBytes(sum[:16])
 	if err != nil {
@@ -182,7 +190,7 @@ func Grant(tx *rp.Tx, scope arm.ID, role, principalID string) error {
 		return err
 	}
 	return rp.Save(tx, &rp.Resource[Assignment]{ID: id, State: arm.Succeeded, Properties: Assignment{
-		RoleDefinitionID: definitionID(id, role), PrincipalID: principalID, PrincipalType: "ServicePrincipal", Scope: scope.String(),
+		RoleDefinitionID: definitionID(id, role), PrincipalID: principalID, PrincipalType: kind, Scope: scope.String(),
 		CreatedOn: tx.Now, UpdatedOn: tx.Now,
 	}})
 }

@@ -37,6 +37,7 @@ type Provider struct {
 	tenant    Tenant
 	locations []Location
 	roles     authz.Source
+	groups    authz.Hierarchy // nil: there are no management groups
 }
 
 // Tenant is the region's directory.
@@ -45,6 +46,12 @@ type Tenant struct{ ID, DisplayName, Domain string }
 // New returns the provider. roles tells which subscriptions a caller sees.
 func New(t Tenant, locations []Location, roles authz.Source) *Provider {
 	return &Provider{tenant: t, locations: locations, roles: roles}
+}
+
+// Within has subscriptions shown also to whoever has a role in a management group over them.
+func (p *Provider) Within(h authz.Hierarchy) *Provider {
+	p.groups = h
+	return p
 }
 
 // Types are the resource types and routes.
@@ -109,9 +116,19 @@ func (p *Provider) subscriptions(ctx context.Context, tx *rp.Tx, _ map[string]st
 	}
 	value := []any{}
 	for _, r := range all {
+		above := map[string]bool{"/": true, r.ID.Key(): true}
+		if p.groups != nil {
+			groups, err := p.groups.ManagementGroups(ctx, r.ID.Key())
+			if err != nil {
+				return nil, err
+			}
+			for _, g := range groups {
+				above[authz.ScopeKey(g)] = true
+			}
+		}
 		for _, a := range held {
 			scope := authz.ScopeKey(a.Scope)
-			if scope == "/" || scope == r.ID.Key() || strings.HasPrefix(scope, r.ID.Key()+"/") {
+			if above[scope] || strings.HasPrefix(scope, r.ID.Key()+"/") {
 				value = append(value, p.show(r))
 				break
 			}

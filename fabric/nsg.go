@@ -2,7 +2,6 @@ package fabric
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -10,8 +9,7 @@ import (
 	"vauban.dev/fabric/internal/interval"
 )
 
-// Sets larger than inlineSet are declared once and shared; maps larger than inlineMap are declared so
-// that a driver can fill them piece by piece.
+// Sets larger than inlineSet are declared once and shared; maps larger than inlineMap are declared.
 const (
 	inlineSet = 16
 	inlineMap = 64
@@ -39,25 +37,27 @@ func (g *gate) root(n *NSG, d Direction) (string, error) {
 		name += "_" + g.scope.name
 	}
 	deny := g.deny("deny_"+name, rules)
-	var cases []string
+	others := g.verdict(rules, otherProtocol, deny)
+	var lines []string
 	for _, p := range protocols(rules) {
-		cases = append(cases, fmt.Sprintf("%d : %s", p, g.verdict(rules, p, deny)))
+		if then := g.verdict(rules, p, deny); then != others {
+			lines = append(lines, fmt.Sprintf("meta l4proto %d %s", p, then))
+		}
 	}
-	g.chain(name,
-		"meta l4proto vmap { "+strings.Join(cases, ", ")+" }",
-		g.verdict(rules, otherProtocol, deny))
+	g.chain(name, append(lines, others)...)
 	return name, nil
 }
 
-// protocols that get a diagram of their own: the common ones and those that rules name.
+// protocols that get a diagram of their own: the common ones, of which nearly every packet is, then those that rules name.
 func protocols(rules []resolved) []Protocol {
-	named := map[Protocol]bool{ICMP: true, TCP: true, UDP: true}
+	list := []Protocol{TCP, UDP, ICMP}
 	for i := range rules {
-		if rules[i].proto != AnyProtocol {
-			named[rules[i].proto] = true
+		if p := rules[i].proto; p != AnyProtocol && !slices.Contains(list, p) {
+			list = append(list, p)
 		}
 	}
-	return slices.Sorted(maps.Keys(named))
+	slices.Sort(list[3:])
+	return list
 }
 
 // verdict writes the diagram of one protocol and returns the statement that enters it.
@@ -207,7 +207,7 @@ func (w *diagramWriter) statement(n *diagram.Node) string {
 
 func (w *diagramWriter) node(n *diagram.Node) string {
 	if n.Rules == nil {
-		return w.list("x", []string{w.lookup(n), w.statement(n.Else)})
+		return w.list("x", append(w.lookup(n), w.statement(n.Else)))
 	}
 	lines := make([]string, 0, len(n.Rules))
 	for _, l := range n.Rules {
@@ -223,14 +223,10 @@ func (w *diagramWriter) node(n *diagram.Node) string {
 	return w.list("x", lines)
 }
 
-func (w *diagramWriter) lookup(n *diagram.Node) string {
-	elements := make([]string, 0, len(n.Cases))
+func (w *diagramWriter) lookup(n *diagram.Node) []string {
+	ways := make([]way, 0, len(n.Cases))
 	for _, c := range n.Cases {
-		elements = append(elements, intervalText(n.Field, c.Interval)+" : "+w.statement(c.Next))
+		ways = append(ways, way{c.Interval, w.statement(c.Next)})
 	}
-	if len(elements) <= inlineMap {
-		return fieldText(n.Field) + " vmap { " + strings.Join(elements, ", ") + " }"
-	}
-	name := w.content(MapObject, "m", []string{"type " + fieldType(n.Field) + " : verdict", "flags interval"}, elements)
-	return fieldText(n.Field) + " vmap @" + name
+	return w.table.lookup(n.Field, ways)
 }

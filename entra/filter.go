@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"vauban.dev/entra/directory"
 )
 
 // filter is a $filter of one comparison (OData 4.01, 5.1.1); the zero filter matches everything.
@@ -61,7 +63,7 @@ func parseFilter(text string) (filter, error) {
 	return f, nil
 }
 
-func (f filter) match(p ServicePrincipal) bool {
+func (f filter) match(p directory.ServicePrincipal) bool {
 	switch f.field {
 	case "":
 		return true

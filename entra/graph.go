@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"vauban.dev/entra/directory"
 	"vauban.dev/store"
 )
 
@@ -106,6 +107,9 @@ func (g *graph) authorize(r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if slices.Contains(c.DirectoryRoles, directory.GlobalAdministrator) {
+		return nil
+	}
 	for _, role := range readers {
 		if slices.Contains(c.Roles, role) {
 			return nil
@@ -136,7 +140,7 @@ func (g *graph) list(w http.ResponseWriter, r *http.Request, version string) err
 	page := []any{}
 	last, more := "", false
 	err = g.store.View(r.Context(), func(tx store.Tx) error {
-		return g.each(tx, q.Get("$skiptoken"), func(p ServicePrincipal) bool {
+		return g.Principals(tx, g.Tenant().ID, q.Get("$skiptoken"), func(p directory.ServicePrincipal) bool {
 			if !f.match(p) {
 				return true
 			}
@@ -162,7 +166,7 @@ func (g *graph) list(w http.ResponseWriter, r *http.Request, version string) err
 }
 
 func (g *graph) one(w http.ResponseWriter, r *http.Request, version, field, value string) error {
-	var p ServicePrincipal
+	var p directory.ServicePrincipal
 	err := g.store.View(r.Context(), func(tx store.Tx) (err error) {
 		if field == "appid" {
 			p, err = g.ByAppID(tx, value)
@@ -171,7 +175,7 @@ func (g *graph) one(w http.ResponseWriter, r *http.Request, version, field, valu
 		p, err = g.ByObjectID(tx, value)
 		return err
 	})
-	if errors.Is(err, ErrNoPrincipal) {
+	if errors.Is(err, directory.ErrNoPrincipal) {
 		return &graphError{http.StatusNotFound, "Request_ResourceNotFound", fmt.Sprintf("Resource '%s' does not exist or one of its queried reference-property objects are not present.", printable(value))}
 	}
 	if err != nil {
@@ -198,7 +202,7 @@ func (g *graph) byIDs(w http.ResponseWriter, r *http.Request, version string) er
 	err := g.store.View(r.Context(), func(tx store.Tx) error {
 		for _, id := range body.IDs {
 			p, err := g.ByObjectID(tx, id)
-			if errors.Is(err, ErrNoPrincipal) || err == nil && !wanted {
+			if errors.Is(err, directory.ErrNoPrincipal) || err == nil && !wanted {
 				continue
 			}
 			if err != nil {
@@ -220,12 +224,12 @@ func graphContext(version, set string) string {
 }
 
 // object is a servicePrincipal as Graph gives it; typed adds its type, as mixed collections have.
-func (g *graph) object(p ServicePrincipal, typed bool) map[string]any {
+func (g *graph) object(p directory.ServicePrincipal, typed bool) map[string]any {
 	kind, alternative := "Application", []string{}
 	names := []string{p.AppID}
 	if p.Managed() {
 		kind = "ManagedIdentity"
-		alternative = []string{"isExplicit=" + strconv.FormatBool(p.Identity == UserAssigned), p.Resource}
+		alternative = []string{"isExplicit=" + strconv.FormatBool(p.Identity == directory.UserAssigned), p.Resource}
 	}
 	secrets := make([]map[string]any, len(p.Secrets))
 	for i, s := range p.Secrets {
@@ -238,7 +242,7 @@ func (g *graph) object(p ServicePrincipal, typed bool) map[string]any {
 		"appDisplayName":         p.DisplayName,
 		"accountEnabled":         true,
 		"alternativeNames":       alternative,
-		"appOwnerOrganizationId": g.tenant.ID,
+		"appOwnerOrganizationId": g.Tenant().ID,
 		"createdDateTime":        p.Created,
 		"servicePrincipalNames":  names,
 		"servicePrincipalType":   kind,

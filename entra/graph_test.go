@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vauban.dev/arm"
+	"vauban.dev/entra/directory"
 	"vauban.dev/store"
 )
 
@@ -18,15 +19,15 @@ func TestGraph(t *testing.T) {
 	w := newWorld(t, testTenant)
 	h := w.Graph(quiet())
 	vm := arm.MustParseID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/vm")
-	var reader, machine ServicePrincipal
+	var reader, machine directory.ServicePrincipal
 	w.update(t, func(tx store.Tx) (err error) {
 		reader, _, err = w.CreateServicePrincipal(tx, "o'reader")
 		if err == nil {
-			machine, err = w.EnsureManagedIdentity(tx, vm, SystemAssigned)
+			machine, err = w.EnsureManagedIdentity(tx, vm, directory.SystemAssigned)
 		}
 		return errors.Join(err, w.GrantGraph(tx, reader.ObjectID, "Directory.Read.All", "Directory.Read.All"))
 	})
-	token := func(p ServicePrincipal, audience string) string {
+	token := func(p directory.ServicePrincipal, audience string) string {
 		tok, err := w.IssueFor(t.Context(), p.ObjectID, audience)
 		if err != nil {
 			t.Fatal(err)
@@ -153,7 +154,7 @@ func TestManagedIdentities(t *testing.T) {
 			t.Error("a managed identity is given a secret")
 		}
 		err5 := errors.Join(w.Remove(tx, vm), w.Remove(tx, vm), w.Remove(tx, user))
-		if _, err := w.ByObjectID(tx, first); !errors.Is(err, ErrNoPrincipal) {
+		if _, err := w.ByObjectID(tx, first); !errors.Is(err, directory.ErrNoPrincipal) {
 			t.Errorf("removed: %v", err)
 		}
 		if _, err := w.ByObjectID(tx, oid); err != nil {
@@ -179,6 +180,6 @@ func FuzzFilter(f *testing.F) {
 		if err == nil && strings.TrimSpace(text) != "" && parsed.field == "" {
 			t.Errorf("%q is read as no filter", text)
 		}
-		parsed.match(ServicePrincipal{DisplayName: "é", AppID: "x"})
+		parsed.match(directory.ServicePrincipal{DisplayName: "é", AppID: "x"})
 	})
 }

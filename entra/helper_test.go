@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"vauban.dev/entra/directory"
 	"vauban.dev/internal/clock"
 	"vauban.dev/store"
 	"vauban.dev/store/sqlite"
@@ -28,7 +29,7 @@ type world struct {
 	*Directory
 	store store.Store
 	clock *clock.Region
-	app   ServicePrincipal
+	app   directory.ServicePrincipal
 	key   string // the application's client secret
 }
 
@@ -46,7 +47,7 @@ func newWorld(t testing.TB, tenant string) *world {
 	t.Helper()
 	w := &world{clock: new(clock.Region), store: openStore(t, filepath.Join(t.TempDir(), "db"))}
 	var err error
-	w.Directory, err = New(context.Background(), w.store, w.clock, Options{TenantID: tenant, TenantName: "Contoso", Domain: "contoso.test"})
+	w.Directory, err = New(context.Background(), w.store, w.clock, directory.Options{TenantID: tenant, TenantName: "Contoso", Domain: "contoso.test"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,12 +8,13 @@ import (
 	"net/http"
 	"strings"
 
+	"vauban.dev/entra/directory"
 	"vauban.dev/origin"
 )
 
 // ManagedIdentity is one identity that the machine behind a NIC may ask tokens of.
 type ManagedIdentity struct {
-	Kind       IdentityKind
+	Kind       directory.IdentityKind
 	ObjectID   string
 	ClientID   string
 	ResourceID string // ARM id of the user-assigned identity
@@ -124,9 +125,9 @@ func (s *imds) token(w http.ResponseWriter, r *http.Request, nic string) error {
 	t, err := s.IssueFor(r.Context(), who.ObjectID, resource)
 	switch {
 	case errors.Is(err, ErrNoResource):
-		return &metadataError{http.StatusBadRequest, "invalid_resource", "AADSTS500011: The resource principal named " + printable(resource) + " was not found in the tenant named " + s.tenant.Name +
+		return &metadataError{http.StatusBadRequest, "invalid_resource", "AADSTS500011: The resource principal named " + printable(resource) + " was not found in the tenant named " + s.Tenant().Name +
 			". This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You might have sent your authentication request to the wrong tenant."}
-	case errors.Is(err, ErrNoPrincipal):
+	case errors.Is(err, directory.ErrNoPrincipal):
 		return badMetadata("Identity not found")
 	case err != nil:
 		return err
@@ -161,7 +162,7 @@ func choose(identities []ManagedIdentity, by selector) (ManagedIdentity, error) 
 				by.resource != "" && strings.EqualFold(m.ResourceID, by.resource) {
 				return m, nil
 			}
-		case m.Kind == SystemAssigned:
+		case m.Kind == directory.SystemAssigned:
 			return m, nil
 		default:
 			users = append(users, m)

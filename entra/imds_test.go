@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"vauban.dev/arm"
+	"vauban.dev/entra/directory"
 	"vauban.dev/origin"
 	"vauban.dev/store"
 )
@@ -39,17 +40,17 @@ func (m machines) Instance(_ context.Context, nic string) (in Instance, err erro
 func TestIMDS(t *testing.T) {
 	w := newWorld(t, testTenant)
 	const base = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/"
-	identity := func(id string, kind IdentityKind) ManagedIdentity {
-		var p ServicePrincipal
+	identity := func(id string, kind directory.IdentityKind) ManagedIdentity {
+		var p directory.ServicePrincipal
 		w.update(t, func(tx store.Tx) (err error) {
 			p, err = w.EnsureManagedIdentity(tx, arm.MustParseID(id), kind)
 			return err
 		})
 		return ManagedIdentity{Kind: kind, ObjectID: p.ObjectID, ClientID: p.AppID, ResourceID: id}
 	}
-	sys := identity("/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/vm", SystemAssigned)
-	a, b := identity(base+"a", UserAssigned), identity(base+"b", UserAssigned)
-	gone := ManagedIdentity{Kind: SystemAssigned, ObjectID: "00000000-0000-0000-0000-000000000000"}
+	sys := identity("/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/vm", directory.SystemAssigned)
+	a, b := identity(base+"a", directory.UserAssigned), identity(base+"b", directory.UserAssigned)
+	gone := ManagedIdentity{Kind: directory.SystemAssigned, ObjectID: "00000000-0000-0000-0000-000000000000"}
 	h := w.IMDS(machines{"all": {a, sys, b}, "one": {a}, "two": {a, b}, "bare": {}, "gone": {gone}}, quiet())
 
 	const path = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://storage.azure.com/"

@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4/jwt"
 
+	"vauban.dev/entra/directory"
 	"vauban.dev/store"
 )
 
@@ -122,33 +123,39 @@ type claims struct {
 
 // IssueFor makes a token for the principal with this object id, for an audience such as AudienceARM.
 // It is how managed identities get theirs: the caller has found out that it may ask. Tokens of managed
-// identities live for a day, others for an hour. Errors: ErrNoPrincipal; ErrNoResource.
+// identities live for a day, others for an hour. Errors: directory.ErrNoPrincipal; ErrNoResource.
 func (d *Directory) IssueFor(ctx context.Context, objectID, audience string) (Token, error) {
-	var p ServicePrincipal
+	var who Subject
 	var to Target
-	err := d.store.View(ctx, func(tx store.Tx) (err error) {
-		if p, err = d.ByObjectID(tx, objectID); err != nil {
+	err := d.store.View(ctx, func(tx store.Tx) error {
+		p, err := d.ByObjectID(tx, objectID)
+		if err != nil {
 			return err
 		}
-		to, err = d.Target(tx, audience)
+		if to, err = d.Target(tx, audience); err != nil {
+			return err
+		}
+		who, err = d.AppSubject(tx, p, to)
 		return err
 	})
 	if err != nil {
 		return Token{}, fmt.Errorf("token of %s for %q: %w", objectID, audience, err)
 	}
-	return d.Issue(p.Subject(to), to)
+	return d.Issue(who, to)
 }
 
-// Subject is what a token for the resource says of the principal itself, without a user.
-func (p ServicePrincipal) Subject(to Target) Subject {
+// AppSubject is what a token for the resource says of the principal itself, without a user: its application
+// permissions on the resource among it.
+func (d *Directory) AppSubject(tx store.Tx, p directory.ServicePrincipal, to Target) (Subject, error) {
 	s := Subject{ObjectID: p.ObjectID, ClientID: p.AppID, Proof: ProofSecret, Resource: p.Resource}
 	if p.Managed() {
 		s.Managed, s.Proof = true, ProofCertificate
 	}
-	if to.Graph {
-		s.Roles = p.GraphRoles
+	resource, err := d.PrincipalIn(tx, p.TenantID, to.AppID)
+	if err == nil {
+		s.Roles, err = d.RolesOn(tx, p.ObjectID, nil, resource)
 	}
-	return s
+	return s, err
 }
 
 // Issue makes an access token.
@@ -160,24 +167,24 @@ func (d *Directory) Issue(s Subject, to Target) (Token, error) {
 	}
 	c := claims{
 		Audience:  to.Audience,
-		Issuer:    d.tenant.IssuerV1(),
+		Issuer:    d.Tenant().IssuerV1(),
 		IssuedAt:  now.Add(-Backdate).Unix(),
 		NotBefore: now.Add(-Backdate).Unix(),
 		Expires:   now.Add(life).Unix(),
 		AIO:       s.stamp().String(),
-		IDP:       d.tenant.IssuerV1(),
+		IDP:       d.Tenant().IssuerV1(),
 		IDTyp:     "app",
 		OID:       s.ObjectID,
 		Roles:     s.Roles,
 		Subject:   s.ObjectID,
-		TenantID:  d.tenant.ID,
+		TenantID:  d.Tenant().ID,
 		UTI:       random(16),
 		Version:   "1.0",
 		CC:        s.Capabilities,
 		MIRID:     s.Resource,
 	}
 	if to.Version == 2 {
-		c.Issuer, c.Version, c.IDP = d.tenant.IssuerV2(), "2.0", ""
+		c.Issuer, c.Version, c.IDP = d.Tenant().IssuerV2(), "2.0", ""
 		c.AZP, c.AZPACR = s.ClientID, string(s.Proof)
 	} else {
 		c.AppID, c.AppIDACR = s.ClientID, string(s.Proof)

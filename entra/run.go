@@ -51,7 +51,7 @@ func (d *Directory) IssueRun(_ context.Context, r Run) (Token, error) {
 		WorkspaceID: r.WorkspaceID,
 		Experiment:  r.Experiment,
 		RunID:       r.RunID,
-		TenantID:    d.tenant.ID,
+		TenantID:    d.Tenant().ID,
 		OID:         r.PrincipalID,
 		Issuer:      runIssuer,
 		Audience:    runIssuer,
@@ -73,7 +73,7 @@ func (d *Directory) VerifyRun(ctx context.Context, token string) (Run, authz.Pri
 	if err := d.open(token, &cl); err != nil {
 		return Run{}, authz.Principal{}, err
 	}
-	if cl.Issuer != runIssuer || !strings.EqualFold(cl.TenantID, d.tenant.ID) {
+	if cl.Issuer != runIssuer || !strings.EqualFold(cl.TenantID, d.Tenant().ID) {
 		return Run{}, authz.Principal{}, &TokenError{Reason: WrongTenant, Got: cl.Issuer, Want: []string{runIssuer}}
 	}
 	if cl.Audience != runIssuer {
@@ -86,7 +86,7 @@ func (d *Directory) VerifyRun(ctx context.Context, token string) (Run, authz.Pri
 	if err := life.valid(d.clock.Now()); err != nil {
 		return Run{}, authz.Principal{}, err
 	}
-	p := authz.Principal{TenantID: d.tenant.ID, ObjectID: cl.OID, Name: "run " + cl.RunID, Type: "ManagedIdentity"}
+	p := authz.Principal{TenantID: d.Tenant().ID, ObjectID: cl.OID, Name: "run " + cl.RunID, Type: "ManagedIdentity"}
 	if sp, err := d.Principal(ctx, cl.OID); err == nil {
 		p.AppID = sp.AppID
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"vauban.dev/entra/directory"
 	"vauban.dev/store"
 )
 
@@ -17,7 +18,7 @@ type finding struct {
 }
 
 // standingKinds are the documents that a token hangs on.
-var standingKinds = []string{kindPrincipal, kindFamily}
+var standingKinds = append(slices.Clone(directory.StandingKinds), kindFamily)
 
 // standing finds out whether what a token hangs on still stands: its principal exists and is enabled, its
 // sessions were not revoked, its credential or its family of refresh tokens was not taken away. It also reads the
@@ -29,7 +30,7 @@ func (d *Directory) standing(ctx context.Context, t *knownToken) (Caller, error)
 		return f.caller, f.err
 	}
 	f := &finding{at: at, caller: t.caller}
-	err := d.store.View(ctx, func(tx store.Tx) error { return d.stands(tx, t.stamp, &f.caller) })
+	err := d.stands(ctx, t.stamp, &f.caller)
 	if refused := new(TokenError); errors.As(err, &refused) {
 		f.caller, f.err = Caller{}, refused
 	} else if err != nil {
@@ -40,20 +41,50 @@ func (d *Directory) standing(ctx context.Context, t *knownToken) (Caller, error)
 }
 
 // stands completes the caller by what the directory says of him now.
-func (d *Directory) stands(tx store.Tx, st stamp, c *Caller) error {
+func (d *Directory) stands(ctx context.Context, st stamp, c *Caller) error {
 	revoked := func(why string) error {
 		return &TokenError{Reason: Revoked, Detail: why, Now: d.clock.Now(), Challenge: slices.Contains(c.Capabilities, "CP1")}
 	}
-	p, err := d.ByObjectID(tx, c.ObjectID)
-	if errors.Is(err, ErrNoPrincipal) {
+	s, err := d.Standing(ctx, c.ObjectID)
+	switch {
+	case errors.Is(err, directory.ErrNotFound):
 		return revoked("its principal " + c.ObjectID + " does not exist any more")
-	}
-	if err != nil {
+	case err != nil:
 		return err
+	case !s.Enabled:
+		return revoked("the account " + c.ObjectID + " is disabled")
+	case st.validFrom != validAt(s.ValidFrom):
+		return revoked("the sessions of " + c.ObjectID + " were revoked")
 	}
-	c.Name = p.DisplayName
-	if st.kind == ofCredential && !p.hasCredential(st.ref) {
-		return revoked("the credential by which it was obtained was removed")
+	c.Name, c.Type, c.Groups, c.DirectoryRoles = s.Name, s.PrincipalType(), s.Groups, s.Roles
+	if st.kind == 0 {
+		return nil
 	}
-	return nil
+	return d.store.View(ctx, func(tx store.Tx) error {
+		gone, err := d.gone(tx, st, c.ObjectID)
+		if gone != "" {
+			return revoked(gone)
+		}
+		return err
+	})
+}
+
+// gone says what a token hung on and is there no more, "" when nothing is missing.
+func (d *Directory) gone(tx store.Tx, st stamp, principal string) (string, error) {
+	if st.kind == ofFamily {
+		_, err := d.Family(tx, st.ref)
+		if errors.Is(err, ErrNoSession) {
+			return "the sign-in by which it was obtained has ended", nil
+		}
+		return "", err
+	}
+	p, err := d.ByObjectID(tx, principal)
+	if err != nil {
+		return "", err
+	}
+	proofs, err := d.Credentials(tx, p)
+	if err == nil && !proofs.Has(st.ref) {
+		return "the credential by which it was obtained was removed", nil
+	}
+	return "", err
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vauban.dev/arm"
+	"vauban.dev/entra/directory"
 	"vauban.dev/store"
 )
 
@@ -17,19 +18,26 @@ import (
 func (w *world) bySecret(t testing.TB, capabilities ...string) string {
 	t.Helper()
 	var to Target
-	var p ServicePrincipal
+	var p directory.ServicePrincipal
+	var proofs directory.Credentials
+	var s Subject
 	err := w.store.View(context.Background(), func(tx store.Tx) (err error) {
 		if p, err = w.ByObjectID(tx, w.app.ObjectID); err != nil {
 			return err
 		}
-		to, err = w.Target(tx, AudienceARM)
+		if to, err = w.Target(tx, AudienceARM); err != nil {
+			return err
+		}
+		if proofs, err = w.Credentials(tx, p); err != nil {
+			return err
+		}
+		s, err = w.AppSubject(tx, p, to)
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := p.Subject(to)
-	s.Credential, s.Capabilities = p.Secrets[0].KeyID, capabilities
+	s.Credential, s.Capabilities = proofs.Secrets[0].KeyID, capabilities
 	tok, err := w.Issue(s, to)
 	if err != nil {
 		t.Fatal(err)
@@ -40,8 +48,14 @@ func (w *world) bySecret(t testing.TB, capabilities ...string) string {
 // TestRevocationHoldsAtOnce takes away what a token hangs on, and asks again in the next line.
 func TestRevocationHoldsAtOnce(t *testing.T) {
 	for name, revoke := range map[string]func(w *world, tx store.Tx) error{
-		"credential": func(w *world, tx store.Tx) error { return w.RemoveSecret(tx, w.app.ObjectID, w.app.Secrets[0].KeyID) },
-		"principal":  func(w *world, tx store.Tx) error { return w.RemovePrincipal(tx, w.app.ObjectID) },
+		"credential": func(w *world, tx store.Tx) error {
+			a, err := w.ApplicationByAppID(tx, w.app.AppID)
+			return errors.Join(err, w.RemoveSecret(tx, a.ID, a.Secrets[0].KeyID))
+		},
+		"account": func(w *world, tx store.Tx) error {
+			return w.UpdatePrincipal(tx, w.app.ObjectID, func(p *directory.ServicePrincipal) error { p.Disabled = true; return nil })
+		},
+		"principal": func(w *world, tx store.Tx) error { return w.RemovePrincipal(tx, w.app.ObjectID) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, testTenant)
@@ -66,18 +80,18 @@ func TestClaimsChallenge(t *testing.T) {
 	w := newWorld(t, testTenant)
 	for _, capabilities := range [][]string{nil, {"CP1"}} {
 		var keyID string
+		var a directory.Application
 		w.update(t, func(tx store.Tx) (err error) { // the token hangs on the first secret
-			p, err := w.ByObjectID(tx, w.app.ObjectID)
-			if err != nil {
+			if a, err = w.ApplicationByAppID(tx, w.app.AppID); err != nil {
 				return err
 			}
-			keyID = p.Secrets[0].KeyID
-			_, _, err = w.AddSecret(tx, w.app.ObjectID, "next", time.Hour)
+			keyID = a.Secrets[0].KeyID
+			_, _, err = w.AddSecret(tx, a.ID, "next", time.Hour)
 			return err
 		})
 		r := get("https://management.azure.com/")
 		r.Header.Set("Authorization", "Bearer "+w.bySecret(t, capabilities...))
-		w.update(t, func(tx store.Tx) error { return w.RemoveSecret(tx, w.app.ObjectID, keyID) })
+		w.update(t, func(tx store.Tx) error { return w.RemoveSecret(tx, a.ID, keyID) })
 		_, err := w.Bearer(AudienceARM)(r)
 		refused := new(arm.Error)
 		if !errors.As(err, &refused) || refused.Status != http.StatusUnauthorized {

@@ -7,13 +7,14 @@ import (
 
 	"github.com/google/uuid"
 
+	"vauban.dev/entra/directory"
 	"vauban.dev/store"
 )
 
 func TestV2Tokens(t *testing.T) {
 	w := newWorld(t, testTenant)
 	w.update(t, func(tx store.Tx) error {
-		return w.Directory.update(tx, w.app.ObjectID, func(p *ServicePrincipal) error { p.TokenVersion = 2; return nil })
+		return w.UpdatePrincipal(tx, w.app.ObjectID, func(p *directory.ServicePrincipal) error { p.TokenVersion = 2; return nil })
 	})
 	text := w.tokenFor(t, "api://"+w.app.AppID)
 	c := payload(t, text)
@@ -41,7 +42,7 @@ func TestRotation(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	again, err := New(ctx, w.store, w.clock, Options{}) // a restart signs with the newest
+	again, err := New(ctx, w.store, w.clock, directory.Options{}) // a restart signs with the newest
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,10 +63,10 @@ func TestTenantIsKept(t *testing.T) {
 	if _, err := uuid.Parse(w.Tenant().ID); err != nil {
 		t.Errorf("tenant %q", w.Tenant().ID)
 	}
-	if _, err := New(context.Background(), w.store, w.clock, Options{TenantID: testTenant}); err == nil {
+	if _, err := New(context.Background(), w.store, w.clock, directory.Options{TenantID: testTenant}); err == nil {
 		t.Error("another tenant's directory is opened")
 	}
-	if _, err := New(context.Background(), w.store, w.clock, Options{TenantID: "x"}); err == nil {
+	if _, err := New(context.Background(), w.store, w.clock, directory.Options{TenantID: "x"}); err == nil {
 		t.Error("a tenant that is no GUID")
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"vauban.dev/arm"
 	"vauban.dev/authz"
+	"vauban.dev/entra/directory"
 )
 
 // Reason is why a token is refused.
@@ -86,7 +87,7 @@ func (e *TokenError) Code() string {
 
 // Response is the refusal as Azure Resource Manager answers it: 401 with the challenge that leads a
 // client to the tenant's token endpoint.
-func (e *TokenError) Response(t Tenant) *arm.Error {
+func (e *TokenError) Response(t directory.Tenant) *arm.Error {
 	out := arm.Errorf(http.StatusUnauthorized, e.Code(), "%s", e.Error())
 	if e.Reason == Revoked && e.Challenge {
 		out.Header = map[string]string{"WWW-Authenticate": e.claimsChallenge(t)}
@@ -100,7 +101,7 @@ func (e *TokenError) Response(t Tenant) *arm.Error {
 
 // claimsChallenge leads a client that knows of continuous access evaluation to a new token ("Claims
 // challenges, claims requests, and client capabilities"): it signs in again with these claims.
-func (e *TokenError) claimsChallenge(t Tenant) string {
+func (e *TokenError) claimsChallenge(t directory.Tenant) string {
 	claims := fmt.Sprintf(`{"access_token":{"nbf":{"essential":true,"value":"%d"}}}`, e.Now.Unix())
 	return fmt.Sprintf(`Bearer realm="", authorization_uri="https://%s/%s/oauth2/authorize", error="insufficient_claims", claims="%s"`,
 		LoginHost, t.ID, base64.StdEncoding.EncodeToString([]byte(claims)))
@@ -113,7 +114,7 @@ func (d *Directory) Bearer(audiences ...string) func(*http.Request) (authz.Princ
 	return func(r *http.Request) (authz.Principal, error) {
 		p, err := d.bearer(r, want)
 		if refused := new(TokenError); errors.As(err, &refused) {
-			return p, refused.Response(d.tenant)
+			return p, refused.Response(d.Tenant())
 		}
 		return p, err
 	}

@@ -21,16 +21,17 @@ const maxToken = 16 << 10
 // Caller is what a verified token says.
 type Caller struct {
 	authz.Principal
-	Audience     string
-	Resource     string   // managed identities: the ARM id they belong to; resource instance rules go by it
-	Roles        []string // application permissions on the audience
-	Scopes       []string // delegated permissions on the audience; of users
-	Session      string   // sid; of users
-	Family       string   // the family of refresh tokens; of users
-	AMR          []string // how the user proved who he is
-	Capabilities []string // xms_cc
-	NotBefore    time.Time
-	Expires      time.Time
+	Audience       string
+	Resource       string   // managed identities: the ARM id they belong to; resource instance rules go by it
+	Roles          []string // application permissions on the audience
+	DirectoryRoles []string // template ids of the directory roles that the principal has now
+	Scopes         []string // delegated permissions on the audience; of users
+	Session        string   // sid; of users
+	Family         string   // the family of refresh tokens; of users
+	AMR            []string // how the user proved who he is
+	Capabilities   []string // xms_cc
+	NotBefore      time.Time
+	Expires        time.Time
 }
 
 // Verify checks a token in full and returns the principal it names: signed RS256 by one of the
@@ -89,7 +90,7 @@ func (d *Directory) read(token string) (*knownToken, error) {
 	}
 	c := Caller{
 		Principal: authz.Principal{
-			TenantID: d.tenant.ID,
+			TenantID: d.Tenant().ID,
 			ObjectID: cl.OID,
 			AppID:    cl.AppID + cl.AZP, // one of them, by the form
 			Type:     "ServicePrincipal",
@@ -153,13 +154,13 @@ func (d *Directory) foreign(parsed *jwt.JSONWebToken) error {
 func (d *Directory) issuedHere(cl *claims) error {
 	version := ""
 	switch cl.Issuer {
-	case d.tenant.IssuerV1():
+	case d.Tenant().IssuerV1():
 		version = "1.0"
-	case d.tenant.IssuerV2():
+	case d.Tenant().IssuerV2():
 		version = "2.0"
 	}
-	if version == "" || cl.Version != version || !strings.EqualFold(cl.TenantID, d.tenant.ID) {
-		return &TokenError{Reason: WrongTenant, Got: cl.Issuer, Want: []string{d.tenant.IssuerV1()}}
+	if version == "" || cl.Version != version || !strings.EqualFold(cl.TenantID, d.Tenant().ID) {
+		return &TokenError{Reason: WrongTenant, Got: cl.Issuer, Want: []string{d.Tenant().IssuerV1()}}
 	}
 	return nil
 }

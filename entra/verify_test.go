@@ -19,6 +19,7 @@ import (
 
 	"vauban.dev/arm"
 	"vauban.dev/authz"
+	"vauban.dev/entra/directory"
 	"vauban.dev/store"
 )
 
@@ -252,7 +253,7 @@ func TestManagedIdentityTokens(t *testing.T) {
 		t.Errorf("%+v %v", c, err)
 	}
 	w.update(t, func(tx store.Tx) error { return w.Remove(tx, id) })
-	if _, err := w.IssueFor(context.Background(), oid, AudienceStorage); !errors.Is(err, ErrNoPrincipal) {
+	if _, err := w.IssueFor(context.Background(), oid, AudienceStorage); !errors.Is(err, directory.ErrNoPrincipal) {
 		t.Errorf("removed: %v", err)
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"vauban.dev/dataplane/mlflow"
 	"vauban.dev/dataplane/runhistory"
 	"vauban.dev/entra"
+	"vauban.dev/entra/directory"
 	"vauban.dev/entra/signin"
 	"vauban.dev/fabric"
 	"vauban.dev/fabric/dns"
@@ -152,7 +153,7 @@ func (w *world) openStore(ctx context.Context) (err error) {
 }
 
 func (w *world) openDirectory(ctx context.Context) (err error) {
-	if w.entra, err = entra.New(ctx, w.db, w.clock, entra.Options{}); err != nil {
+	if w.entra, err = entra.New(ctx, w.db, w.clock, directory.Options{}); err != nil {
 		return err
 	}
 	w.roles = &authz.Index{}
@@ -238,8 +239,8 @@ func (w *world) openProviders(context.Context) (err error) {
 	for _, types := range [][]rp.Registration{
 		resources.New(resources.Tenant{ID: tenant.ID, DisplayName: tenant.Name, Domain: tenant.Domain}, resources.AzureLocations(), w.roles).Within(w.access.Hierarchy).Types(),
 		w.groups.Types(),
-		authorization.New(directory{w.entra}).Types(),
-		managedidentity.Types(directory{w.entra}),
+		authorization.New(principals{w.entra}).Types(),
+		managedidentity.Types(principals{w.entra}),
 		w.network.Types(),
 		w.sync.zones.Types(),
 		dnsresolver.New(dnsresolver.Config{Network: w.network, Sync: w.sync}).Types(),

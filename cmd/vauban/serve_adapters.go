@@ -16,6 +16,7 @@ import (
 	"vauban.dev/dataplane/blob"
 	"vauban.dev/dataplane/keyvault"
 	"vauban.dev/entra"
+	"vauban.dev/entra/directory"
 	"vauban.dev/fabric"
 	"vauban.dev/firewall"
 	"vauban.dev/provider/authorization"
@@ -186,27 +187,30 @@ func (v vaultData) DropVault(ctx context.Context, id string) error {
 	return v.secrets.DestroyVault(ctx, strings.ToLower(arm.MustParseID(id).Name()))
 }
 
-// directory answers the providers' questions to entra.
-type directory struct{ *entra.Directory }
+// principals answers the providers' questions to entra.
+type principals struct{ *entra.Directory }
 
 var (
-	_ managedidentity.Directory = directory{}
-	_ authorization.Principals  = directory{}
+	_ managedidentity.Directory = principals{}
+	_ authorization.Principals  = principals{}
 )
 
-func (d directory) EnsureUserAssigned(tx store.Tx, id arm.ID) (principalID, clientID, tenantID string, err error) {
+func (d principals) EnsureUserAssigned(tx store.Tx, id arm.ID) (principalID, clientID, tenantID string, err error) {
 	return d.EnsureUser(tx, id)
 }
 
-func (d directory) Remove(tx store.Tx, id arm.ID) error { return d.RemoveUser(tx, id) }
+func (d principals) Remove(tx store.Tx, id arm.ID) error { return d.RemoveUser(tx, id) }
 
-func (d directory) PrincipalType(tx store.Tx, objectID string) (string, bool, error) {
-	_, err := d.ByObjectID(tx, objectID)
-	if errors.Is(err, entra.ErrNoPrincipal) {
+func (d principals) PrincipalType(tx store.Tx, objectID string) (string, bool, error) {
+	r, err := d.Find(tx, objectID, directory.TypeUser, directory.TypeGroup, directory.TypeServicePrincipal)
+	if errors.Is(err, directory.ErrNotFound) {
 		return "", false, nil
 	}
-	return "ServicePrincipal", err == nil, err
+	return armPrincipalTypes[r.Type], err == nil, err
 }
+
+// armPrincipalTypes are the types of principals in Resource Manager's words.
+var armPrincipalTypes = map[directory.Type]string{directory.TypeUser: "User", directory.TypeGroup: "Group", directory.TypeServicePrincipal: "ServicePrincipal"}
 
 // runTokens answers provider/machinelearning from entra.
 type runTokens struct{ dir *entra.Directory }

@@ -13,7 +13,7 @@ import (
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/authz"
-	"vauban.dev/entra"
+	"vauban.dev/entra/directory"
 	"vauban.dev/provider/authorization"
 	"vauban.dev/provider/resources"
 )
@@ -64,7 +64,7 @@ func (w *world) bootstrap(ctx context.Context) error {
 	switch {
 	case err == nil:
 		// A crash between the file and the commit left credentials of nobody: make new ones.
-		if _, err := w.entra.Principal(ctx, first.ObjectID); !errors.Is(err, entra.ErrNoPrincipal) {
+		if _, err := w.entra.Principal(ctx, first.ObjectID); !errors.Is(err, directory.ErrNoPrincipal) {
 			w.first = first
 			return err
 		}
@@ -81,7 +81,7 @@ func (w *world) bootstrap(ctx context.Context) error {
 			return err
 		}
 		c.ClientID, c.ObjectID, c.ClientSecret = sp.AppID, sp.ObjectID, secret
-		if err := w.entra.GrantGraph(tx, sp.ObjectID, "Directory.Read.All"); err != nil {
+		if err := w.entra.AssignRole(tx, c.TenantID, directory.GlobalAdministrator, sp.ObjectID); err != nil {
 			return err
 		}
 		if err := authorization.Grant(tx, arm.MustParseID("/"), authz.Owner, sp.ObjectID); err != nil {

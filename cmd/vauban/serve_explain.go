@@ -13,10 +13,9 @@ import (
 
 	mdns "github.com/miekg/dns"
 
-	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/authz"
-	"vauban.dev/entra"
+	"vauban.dev/entra/directory"
 	"vauban.dev/explain"
 	"vauban.dev/fabric"
 	"vauban.dev/fabric/dns"
@@ -157,45 +156,47 @@ func (w *world) probe(ctx context.Context, r region.Request) (region.Reply, erro
 // packetTimeout is how long a probe waits for the answer to a datagram or an echo.
 const packetTimeout = 2 * time.Second
 
-// principal finds who is meant: by object id, client id, resource id or display name.
+// principal finds who is meant: by object id, client id, user principal name, resource id or display name.
 func (w *world) principal(ctx context.Context, name string) (*authz.Principal, error) {
-	var found []entra.ServicePrincipal
-	err := w.engine.View(ctx, func(tx *rp.Tx) error {
-		ask := []func() (entra.ServicePrincipal, error){
-			func() (entra.ServicePrincipal, error) { return w.entra.ByObjectID(tx, name) },
-			func() (entra.ServicePrincipal, error) { return w.entra.ByAppID(tx, name) },
+	var found []directory.Ref
+	out := &authz.Principal{TenantID: w.entra.Tenant().ID}
+	err := w.engine.View(ctx, func(tx *rp.Tx) (err error) {
+		if found, err = w.entra.Named(tx, name); err != nil || len(found) != 1 {
+			return err
 		}
-		if id, err := arm.ParseID(name); err == nil {
-			ask = []func() (entra.ServicePrincipal, error){func() (entra.ServicePrincipal, error) { return w.entra.ByResource(tx, id) }}
+		out.ObjectID = found[0].ID
+		if found[0].Type == directory.TypeGroup {
+			return w.groupPrincipal(tx, out)
 		}
-		for _, f := range ask {
-			p, err := f()
-			if err == nil {
-				found = append(found, p)
-				return nil
-			}
-			if !errors.Is(err, entra.ErrNoPrincipal) {
-				return err
-			}
-		}
-		var err error
-		found, err = w.entra.ByDisplayName(tx, name)
-		return err
+		return nil
 	})
 	switch {
 	case err != nil:
 		return nil, err
 	case len(found) == 0:
-		return nil, notFound("there is no principal %q: write an object id, a client id, a display name, or the id of a resource with an identity", name)
+		return nil, notFound("there is no principal %q: write an object id, a client id, a user principal name, a display name, or the id of a resource with an identity", name)
 	case len(found) > 1:
 		return nil, notFound("%d principals are called %q: write an object id", len(found), name)
+	case out.Type != "":
+		return out, nil
 	}
-	p := found[0]
-	kind := "ServicePrincipal"
-	if p.Managed() {
-		kind = "ManagedIdentity"
+	s, err := w.entra.Standing(ctx, out.ObjectID)
+	out.Name, out.Groups, out.Type = s.Name, s.Groups, s.PrincipalType()
+	return out, err
+}
+
+// groupPrincipal is a member of a group that is in nothing else.
+func (w *world) groupPrincipal(tx *rp.Tx, p *authz.Principal) error {
+	g, err := w.entra.Group(tx, p.ObjectID)
+	if err != nil {
+		return err
 	}
-	return &authz.Principal{TenantID: w.entra.Tenant().ID, ObjectID: p.ObjectID, AppID: p.AppID, Name: p.DisplayName, Type: kind}, nil
+	in, err := w.entra.TransitiveMemberOf(tx, g.ID)
+	for _, r := range in {
+		p.Groups = append(p.Groups, r.ID)
+	}
+	p.Name, p.Type = g.DisplayName, "Group"
+	return err
 }
 
 // service is the resource behind a host name, with what a reader of its data needs.

@@ -12,6 +12,7 @@ import (
 	"vauban.dev/dataplane/blob"
 	"vauban.dev/dataplane/runhistory"
 	"vauban.dev/entra"
+	"vauban.dev/entra/directory"
 	"vauban.dev/provider/machinelearning"
 	"vauban.dev/store"
 )
@@ -70,12 +71,12 @@ func (m machines) identities(ctx context.Context, i *arm.Identity) (out []entra.
 			if err != nil {
 				return err
 			}
-			out = append(out, entra.ManagedIdentity{Kind: entra.SystemAssigned, ObjectID: sp.ObjectID, ClientID: sp.AppID})
+			out = append(out, entra.ManagedIdentity{Kind: directory.SystemAssigned, ObjectID: sp.ObjectID, ClientID: sp.AppID})
 			return nil
 		})
 	}
 	for user, u := range i.UserAssignedIdentities {
-		out = append(out, entra.ManagedIdentity{Kind: entra.UserAssigned, ObjectID: u.PrincipalID, ClientID: u.ClientID, ResourceID: user})
+		out = append(out, entra.ManagedIdentity{Kind: directory.UserAssigned, ObjectID: u.PrincipalID, ClientID: u.ClientID, ResourceID: user})
 	}
 	return out, err
 }

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"vauban.dev/entra"
+	"vauban.dev/entra/directory"
 	"vauban.dev/internal/clock"
 	"vauban.dev/store"
 	"vauban.dev/store/sqlite"
@@ -32,7 +33,7 @@ type world struct {
 	*entra.Directory
 	store store.Store
 	clock *clock.Region
-	app   entra.ServicePrincipal
+	app   directory.ServicePrincipal
 	key   string // the application's client secret
 }
 
@@ -44,7 +45,7 @@ func newWorld(t testing.TB) *world {
 	}
 	t.Cleanup(func() { st.Close() })
 	w := &world{clock: new(clock.Region), store: st}
-	w.Directory, err = entra.New(context.Background(), w.store, w.clock, entra.Options{TenantID: testTenant, TenantName: "Contoso", Domain: "contoso.test"})
+	w.Directory, err = entra.New(context.Background(), w.store, w.clock, directory.Options{TenantID: testTenant, TenantName: "Contoso", Domain: "contoso.test"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"vauban.dev/entra"
+	"vauban.dev/entra/directory"
 	"vauban.dev/internal/clock"
 	"vauban.dev/store"
 )
@@ -33,7 +34,7 @@ type Service struct {
 	clock  clock.Clock
 	log    *slog.Logger
 	hosts  []string
-	tenant entra.Tenant
+	tenant directory.Tenant
 }
 
 // New returns the service.

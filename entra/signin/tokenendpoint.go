@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"vauban.dev/entra"
+	"vauban.dev/entra/directory"
 	"vauban.dev/store"
 )
 
@@ -68,22 +69,26 @@ func (s *Service) token(w http.ResponseWriter, r *http.Request, tenant string, v
 func (s *Service) signIn(r *http.Request, req tokenRequest) (sub entra.Subject, to entra.Target, err error) {
 	err = s.store.View(r.Context(), func(tx store.Tx) error {
 		p, err := s.dir.ByAppID(tx, req.clientID)
-		if errors.Is(err, entra.ErrNoPrincipal) {
+		if errors.Is(err, directory.ErrNoPrincipal) {
 			return unknownApplication(req.clientID, s.tenant.Name)
 		} else if err != nil {
 			return err
 		}
-		keyID, state := p.TrySecret(req.secret, s.clock.Now())
+		proofs, err := s.dir.Credentials(tx, p)
+		if err != nil {
+			return err
+		}
+		keyID, state := proofs.TrySecret(req.secret, s.clock.Now())
 		switch state {
-		case entra.SecretWrong:
+		case directory.SecretWrong:
 			return wrongSecret(p.AppID)
-		case entra.SecretExpired:
+		case directory.SecretExpired:
 			return expiredSecret(p.AppID)
 		}
 		if to, err = s.dir.Target(tx, req.resource); errors.Is(err, entra.ErrNoResource) {
 			return unknownResource(req.resource, s.tenant.Name)
 		}
-		sub = p.Subject(to)
+		sub, err = s.dir.AppSubject(tx, p, to)
 		sub.Credential, sub.Capabilities = keyID, req.capabilities
 		return err
 	})

@@ -19,6 +19,7 @@ import (
 	"vauban.dev/arm/rp"
 	"vauban.dev/authz"
 	"vauban.dev/internal/clock"
+	"vauban.dev/locks"
 	"vauban.dev/store"
 )
 
@@ -73,6 +74,7 @@ func New(cfg Config) (*Door, error) {
 		{name: "type and api-version", run: d.resolve},
 		{name: "parse", run: d.parse},
 		{name: "role", run: d.role},
+		{name: "lock", run: d.lock},
 		{name: "provider", run: d.serve},
 		{name: "activity log", run: d.log, always: true},
 	}
@@ -197,6 +199,22 @@ func (d *Door) role(c *call) error {
 		}
 	}
 	return e
+}
+
+// lock refuses what a management lock holds (409 ScopeLocked). Locks bind all callers, whatever their roles.
+func (d *Door) lock(c *call) error {
+	if !c.target.Write {
+		return nil
+	}
+	verb := locks.Write
+	if c.req.Method == http.MethodDelete {
+		verb = locks.Delete
+	}
+	target := c.target.ID
+	if id, err := arm.ParseID(c.req.Path); err == nil && !id.Type().IsZero() { // also what only its data plane keeps (a container)
+		target = id
+	}
+	return d.cfg.Engine.CheckLocks(c.ctx, verb, target)
 }
 
 func (d *Door) serve(c *call) (err error) {

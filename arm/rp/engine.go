@@ -13,6 +13,7 @@ import (
 
 	"vauban.dev/arm"
 	"vauban.dev/internal/clock"
+	"vauban.dev/locks"
 	"vauban.dev/reconcile"
 	"vauban.dev/store"
 )
@@ -56,7 +57,8 @@ type Engine struct {
 	tenant     string
 	queue      *reconcile.Queue
 	waiters    waiters
-	known      *Memo[struct{}] // subscriptions, by lower-case id
+	known      *Memo[struct{}]   // subscriptions, by lower-case id
+	locks      *Memo[*locks.Set] // all of them, under ""
 
 	mu         sync.RWMutex
 	types      map[string]*definition // by lower-case name
@@ -81,6 +83,7 @@ func New(cfg Config) *Engine {
 	}
 	e.queue = reconcile.New(reconcile.Config{Do: e.reconcile, Workers: cfg.Workers, Log: e.log})
 	e.known = NewMemo(e, e.findSubscription)
+	e.locks = NewMemo(e, lockSet)
 	e.builtin()
 	return e
 }

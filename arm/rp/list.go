@@ -118,9 +118,13 @@ func (tx *Tx) list(ctx context.Context, d *definition, t *Target, r *Request, to
 	for k := range r.Query {
 		query[k] = r.Query.Get(k)
 	}
+	own := d.kind == Extension && strings.EqualFold(strings.ReplaceAll(query["$filter"], " ", ""), "atScope()")
 	last, more := "", false
 	err := tx.each(d, t.ID, after, func(rec *record) (bool, error) {
 		if len(d.name.Types) > 1 && t.ID.Namespace() != "" && len(rec.id.Names()) != len(t.ID.Names())+1 {
+			return true, nil
+		}
+		if own && rec.id.Scope().Key() != t.ID.Key() {
 			return true, nil
 		}
 		if ok, err := visible(rec); err != nil || !ok {

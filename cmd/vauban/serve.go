@@ -239,6 +239,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	for _, types := range [][]rp.Registration{
 		resources.New(resources.Tenant{ID: tenant.ID, DisplayName: tenant.Name, Domain: tenant.Domain}, resources.AzureLocations(), w.roles).Within(w.access.Hierarchy).Types(),
 		w.groups.Types(),
+		{authorization.Locks()},
 		authorization.New(principals{w.entra}).Types(),
 		managedidentity.Types(principals{w.entra}),
 		w.network.Types(),

@@ -13,6 +13,7 @@ import (
 	"vauban.dev/arm/rp"
 	"vauban.dev/compute"
 	"vauban.dev/compute/cluster"
+	"vauban.dev/locks"
 	"vauban.dev/ml"
 	"vauban.dev/store"
 )
@@ -111,6 +112,16 @@ func (p *Provider) decide(ctx context.Context, r *rp.Resource[Compute]) (do clus
 			state.Nodes = append(state.Nodes, cluster.Node{ID: n.ID, State: n.State, Since: n.Since})
 		}
 		do = cluster.Decide(state)
+		if len(do.Deallocate) > 0 {
+			err := shrinkLocked(tx, r, do.Deallocate[0])
+			if refused := arm.AsError(err); refused != nil {
+				do.Deallocate = nil
+				return putNote(tx, r.ID.String(), refused) // looked at again in a while
+			}
+			if err != nil {
+				return err
+			}
+		}
 		for _, id := range do.Deallocate {
 			n := byID[id]
 			n.enter(compute.NodeLeaving, tx.Now)
@@ -129,6 +140,9 @@ func (p *Provider) decide(ctx context.Context, r *rp.Resource[Compute]) (do clus
 
 // allocate makes a node: its document and its NIC, in one transaction. *arm.Error when the network refuses.
 func (p *Provider) allocate(tx *rp.Tx, r *rp.Resource[Compute]) error {
+	if err := networkLocked(tx, locks.Write, r); err != nil {
+		return err
+	}
 	subnet, err := p.subnetFor(tx, r)
 	if err != nil {
 		return err

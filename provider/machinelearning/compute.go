@@ -10,6 +10,7 @@ import (
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/compute"
+	"vauban.dev/locks"
 )
 
 // Compute is the properties of a compute resource. Only AmlCompute is made here.
@@ -101,6 +102,7 @@ func (p *Provider) computeType() rp.Registration {
 		},
 		Reconcile: p.reconcileCluster,
 		Present:   p.presentCompute,
+		Release:   releaseCompute,
 		Finalize:  p.finalizeCluster,
 		Actions: map[string]rp.Action[Compute]{
 			"listNodes": {Do: p.listNodes},
@@ -235,6 +237,9 @@ func (p *Provider) admitCompute(_ context.Context, tx *rp.Tx, op rp.Op, new, old
 	}
 	if !strings.EqualFold(subnet.Subscription(), w.ID.Subscription()) {
 		return userError("The virtual network of subnet '%s' must be in the subscription of the workspace.", subnet)
+	}
+	if err := networkLocked(tx, locks.Write, new); err != nil {
+		return err
 	}
 	return p.Network.CheckSubnet(tx, subnet, w.Location)
 }

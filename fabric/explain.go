@@ -91,6 +91,19 @@ type Explanation struct {
 	// Either is what becomes of the flow at each backend that a load balancer may choose, where there are
 	// several. The explanation itself is that of the first that refuses, else of the first.
 	Either []Explanation
+	// Reply is what becomes of the answer to an allowed flow, nil for others: its Flow begins where the flow ends.
+	// Of an answer that arrives to TCP, Reply is what the sender says next, where that is refused.
+	Reply *Explanation
+}
+
+// Refused is the first of the flow, its answer and what follows that is refused; nil if none is.
+func (e *Explanation) Refused() *Explanation {
+	for ; e != nil; e = e.Reply {
+		if e.Verdict == Denied {
+			return e
+		}
+	}
+	return nil
 }
 
 // String is the explanation for people: the verdict, then every step on the way.
@@ -174,8 +187,19 @@ func Explain(t *Topology, f Flow) Explanation {
 	}
 	w.p = Packet{Source: f.Source, Destination: f.Dst, Protocol: f.Protocol, SourcePort: f.SrcPort, DestinationPort: f.DstPort}
 	w.begin()
-	w.e.Source = w.p.Source
+	w.finish()
 	return w.e
+}
+
+// finish ends a walk: what has arrived is answered.
+func (w *walk) finish() {
+	if w.e.Either != nil {
+		return
+	}
+	w.e.Source = w.p.Source
+	if w.answers == nil && w.e.Verdict == Allowed {
+		w.e.Reply = w.answer()
+	}
 }
 
 // walk is one flow under way. Its methods return false once it has been refused or has arrived.
@@ -190,6 +214,7 @@ type walk struct {
 	crossed map[string]bool // VNets that it has left, for a NIC that passes it on or another VNet
 	again   int             // how many steps there were when one got it again
 	linked  bool            // a private link service has begun it again
+	memory                  // what connection tracking keeps of the flow
 }
 
 func (w *walk) step(where, what string, rule RuleRef, v Verdict) {
@@ -206,6 +231,9 @@ func (w *walk) deny(where, what string, rule RuleRef) bool {
 }
 
 func (w *walk) arrive(where string, d Destination) bool {
+	if w.answers != nil {
+		return w.arriveBack(where, d)
+	}
 	w.e.Verdict, w.e.Destination = Allowed, d
 	what := "the " + d.Kind.String() + " answers"
 	if d.Kind == ToTunnel {
@@ -216,6 +244,10 @@ func (w *walk) arrive(where string, d Destination) bool {
 }
 
 func (w *walk) begin() {
+	if w.answers != nil {
+		w.beginBack()
+		return
+	}
 	switch f := w.e.Flow; f.From.Kind {
 	case AtNIC:
 		for i := range w.t.VNets {
@@ -272,10 +304,20 @@ func (w *walk) fromNIC(v *VNet, n *NIC) bool {
 		}
 		return w.carried(v, n)
 	}
-	if !w.own(n.ID, n.Addrs) || !w.leaves(n, w.p.Destination, "a packet") {
+	addrs := n.Addrs
+	if w.answers != nil && w.floats(v, n, w.p.Source) {
+		addrs = append(slices.Clone(addrs), w.p.Source) // as a frontend it answers only
+	}
+	if !w.own(n.ID, addrs) || !w.leaves(n, w.p.Destination, "a packet") {
 		return false
 	}
+	w.enter(RouterNS(v.ID), v.ID)
+	w.began()
 	switch {
+	case w.answers != nil && !w.known && !w.invalid && !slices.Contains(n.Addrs, w.p.Source):
+		return w.deny(n.ID, fmt.Sprintf("%s is a frontend's address, which only answers", w.p.Source), FabricRule(RuleAntiSpoof))
+	case w.known && w.p.Destination == WireServer:
+		return w.arrive(v.ID, Destination{Kind: ToPlatform, Addr: w.p.Destination})
 	case w.p.Destination == WireServer, w.p.Destination == IMDS:
 		return w.toPlatform(v, n)
 	case w.p.Destination == Gateway, w.routerHas(v, w.p.Destination):
@@ -299,10 +341,24 @@ func (w *walk) judge(where, nsg, subnet string, d Direction) bool {
 }
 
 func (w *walk) egress(v *VNet, n *NIC) bool {
+	if w.known || w.invalid {
+		return true
+	}
+	return w.judgeOut(v, n)
+}
+
+func (w *walk) judgeOut(v *VNet, n *NIC) bool {
 	return w.judge(n.ID, n.NSG, n.Subnet, Outbound) && w.judge(n.Subnet, v.subnet(n.Subnet).NSG, n.Subnet, Outbound)
 }
 
 func (w *walk) ingress(v *VNet, n *NIC) bool {
+	if w.known && !w.unjudged() {
+		return true
+	}
+	return w.judgeIn(v, n)
+}
+
+func (w *walk) judgeIn(v *VNet, n *NIC) bool {
 	return w.judge(n.Subnet, v.subnet(n.Subnet).NSG, n.Subnet, Inbound) && w.judge(n.ID, n.NSG, n.Subnet, Inbound)
 }
 
@@ -367,6 +423,7 @@ func (w *walk) toEndpoint(v *VNet, to *NIC) bool {
 	}
 	if s := w.t.linkService(to.Service.Target); s != nil {
 		n, _, _ := w.t.link(s)
+		w.legs = append(w.legs, leg{Destination{Kind: ToEndpoint, ID: s.ID}, w.p, func(back *walk) bool { return back.fromRouterBack(v) }})
 		return w.throughLink(s, n.Addrs[0])
 	}
 	return w.arrive(to.ID, Destination{Kind: ToEndpoint, ID: to.ID, Addr: w.p.Destination, Service: to.Service})
@@ -376,10 +433,17 @@ func (w *walk) toNIC(v *VNet, to *NIC) bool {
 	if slices.Contains(to.Addrs, w.p.Source) {
 		return w.loop(to.ID, "nobody takes packets from himself")
 	}
-	if to.Firewall != nil {
-		return w.ingress(v, to) && w.firewall(v, to)
+	if !w.ingress(v, to) {
+		return false
 	}
-	return w.ingress(v, to) && w.leaves(to, w.p.Source, "the answer") && w.arrive(to.ID, Destination{Kind: ToNIC, ID: to.ID, Addr: w.p.Destination})
+	w.restored()
+	if to.Firewall != nil {
+		return w.firewall(v, to)
+	}
+	if w.answers != nil {
+		return w.arrive(to.ID, Destination{Kind: ToNIC, ID: to.ID, Addr: w.p.Destination})
+	}
+	return w.leaves(to, w.p.Source, "the answer") && w.arrive(to.ID, Destination{Kind: ToNIC, ID: to.ID, Addr: w.p.Destination})
 }
 
 // byServiceEndpoint is the way to a service as a NIC of the VNet.
@@ -392,6 +456,9 @@ func (w *walk) byServiceEndpoint(v *VNet) bool {
 
 // leave is the way from a NIC out of its VNet.
 func (w *walk) leave(v *VNet, n *NIC) bool {
+	if w.known && !w.carrying {
+		return w.leaveBack(v)
+	}
 	switch {
 	case v.has(w.p.Destination):
 		return w.deny(v.ID, "no NIC of the VNet has this address", FabricRule(RuleNoRoute))
@@ -407,6 +474,7 @@ func (w *walk) leave(v *VNet, n *NIC) bool {
 	}
 	w.step(n.Subnet, fmt.Sprintf("%s %s", how, public), RuleRef{}, Allowed)
 	w.p.Source = public
+	w.translated()
 	return w.acrossInternet()
 }
 
@@ -414,7 +482,6 @@ func (w *walk) leave(v *VNet, n *NIC) bool {
 func (w *walk) acrossInternet() bool {
 	dst := w.p.Destination
 	if v, to, private, what := w.owner(dst); v != nil {
-		w.ns = RouterNS(v.ID)
 		return w.fromUplink(v, to, private, what)
 	}
 	for _, h := range w.t.Internet.Hosts {
@@ -433,9 +500,17 @@ func (w *walk) acrossInternet() bool {
 // for going out only.
 func (w *walk) fromUplink(v *VNet, to *NIC, private netip.Addr, what string) bool {
 	b, f := w.frontend(v, false)
-	switch {
-	case !isPublic(w.p.Source) || v.has(w.p.Source):
+	w.ns = RouterNS(v.ID)
+	if !isPublic(w.p.Source) || v.has(w.p.Source) {
 		return w.deny(v.ID, "such an address is not on the internet", FabricRule(RuleAntiSpoof))
+	}
+	w.enter(RouterNS(v.ID), v.ID)
+	w.began()
+	switch {
+	case w.invalid:
+		return w.unknown(v.ID)
+	case w.known:
+		return w.toNIC(v, v.nicAt(w.p.Destination))
 	case b != nil:
 		return w.balance(v, b, f)
 	case to == nil:
@@ -445,6 +520,7 @@ func (w *walk) fromUplink(v *VNet, to *NIC, private netip.Addr, what string) boo
 	}
 	w.step(v.ID, fmt.Sprintf("%s is translated to %s", w.p.Destination, private), RuleRef{}, Allowed)
 	w.p.Destination = private
+	w.translated()
 	return w.toNIC(v, to)
 }
 
@@ -492,6 +568,8 @@ func (w *walk) fromRouter(id string) bool {
 		return w.arrive(id, Destination{Kind: ToPlatform, Addr: w.p.Destination})
 	case to != nil && to.Kind == Guest && (!w.p.Source.IsValid() || w.p.Source == WireServer) && w.probed(v):
 		w.p.Source = WireServer
+		w.enter(w.ns, id)
+		w.began()
 		w.step(id, "a load balancer's probe", RuleRef{}, Allowed)
 		return w.toNIC(v, to)
 	case w.linkFrom(v) != nil:

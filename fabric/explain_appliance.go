@@ -8,6 +8,7 @@ import (
 
 // carried is the way from a forwarding NIC of a packet that another sent.
 func (w *walk) carried(v *VNet, n *NIC) bool {
+	w.ns = RouterNS(v.ID)
 	never := []string{"0.0.0.0/8", "127.0.0.0/8", "168.63.129.16/32", "169.254.0.0/16", "224.0.0.0/3"}
 	owner := v.nicAt(w.p.Source)
 	switch {
@@ -26,7 +27,15 @@ func (w *walk) carried(v *VNet, n *NIC) bool {
 	}
 	w.passed[n.ID] = true
 	w.step(n.ID, fmt.Sprintf("the appliance passes on what %s sent", w.p.Source), RuleRef{}, Allowed)
-	return w.egress(v, n) && w.route(v, n)
+	w.enter(RouterNS(v.ID), v.ID)
+	w.direct, w.carrying = false, true
+	if !w.egress(v, n) {
+		return false
+	}
+	if w.answers == nil {
+		w.tracks[w.at].outbound[n.ID] = true
+	}
+	return w.route(v, n)
 }
 
 // hand is the way to a forwarding NIC that is the next hop.
@@ -34,11 +43,28 @@ func (w *walk) hand(v *VNet, n *NIC) bool {
 	if slices.Contains(n.Addrs, w.p.Destination) || w.floats(v, n, w.p.Destination) {
 		return w.toNIC(v, n)
 	}
-	if slices.Contains(n.Addrs, w.p.Source) {
+	if slices.Contains(n.Addrs, w.p.Source) || w.floats(v, n, w.p.Source) {
 		return w.loop(n.ID, "the route leads back to the sender")
 	}
-	if !w.ingress(v, n) {
-		return false
+	switch {
+	case w.invalid:
+		return w.unknown(v.ID)
+	case w.known:
+		if !w.handedBack(v, n) {
+			return false
+		}
+		w.restored()
+		if slices.Contains(n.Addrs, w.p.Source) || w.floats(v, n, w.p.Source) {
+			w.stop(n.ID, fmt.Sprintf("%s is an address of the appliance's own, from which it takes no packets", w.p.Source))
+			return false
+		}
+	default:
+		if !w.ingress(v, n) {
+			return false
+		}
+		if w.answers == nil {
+			w.tracks[w.at].inbound[n.ID] = true
+		}
 	}
 	w.crossed[v.ID] = true
 	w.ttl -= 2 // the router's and the appliance's

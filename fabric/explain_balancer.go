@@ -101,14 +101,22 @@ func (w *walk) balance(v *VNet, b *LoadBalancer, f *Frontend) bool {
 // balancedHop is the way to one of the appliances behind an internal load balancer that is the next hop.
 func (w *walk) balancedHop(v *VNet, r *EffectiveRoute) bool {
 	u := w.t.vnet(r.VNet)
-	w.step(r.Appliance.String(), fmt.Sprintf("the load balancer's frontend stands for %d appliances", len(r.Balanced)), RuleRef{}, Allowed)
-	return w.choose(len(r.Balanced), func(way *walk, i int) {
+	on := func(way *walk, i int) {
+		way.picked = append(way.picked, picked{way.raw, r.Balanced, i})
 		if u.ID != v.ID {
 			way.toPeer(v, u.ID, u.nic(r.Balanced[i]))
 			return
 		}
 		way.hand(v, u.nic(r.Balanced[i]))
-	})
+	}
+	// The choice is by a hash that is the same for both directions.
+	same := func(p picked) bool { return p.raw.inverse() == w.raw && slices.Equal(p.of, r.Balanced) }
+	if i := slices.IndexFunc(w.picked, same); w.answers != nil && i >= 0 {
+		on(w, w.picked[i].nic)
+		return false
+	}
+	w.step(r.Appliance.String(), fmt.Sprintf("the load balancer's frontend stands for %d appliances", len(r.Balanced)), RuleRef{}, Allowed)
+	return w.choose(len(r.Balanced), on)
 }
 
 // choose follows the flow on each of several ways; it is allowed only if all of them allow it.
@@ -120,16 +128,21 @@ func (w *walk) choose(n int, on func(way *walk, i int)) bool {
 	for i := range n {
 		way := *w
 		way.e.Steps, way.e.Either = slices.Clone(w.e.Steps), nil
-		way.passed, way.crossed = maps.Clone(w.passed), maps.Clone(w.crossed)
+		way.passed, way.crossed, way.memory = maps.Clone(w.passed), maps.Clone(w.crossed), w.memory.clone()
 		on(&way, i)
-		way.e.Source = way.p.Source
+		way.finish()
 		if way.e.Either == nil {
 			way.e.Either = []Explanation{way.e}
 		}
 		w.e.Either = append(w.e.Either, way.e.Either...)
 	}
-	one := &w.e.Either[max(0, slices.IndexFunc(w.e.Either, func(e Explanation) bool { return e.Verdict == Denied }))]
-	w.e.Verdict, w.e.By, w.e.Namespace, w.e.Destination, w.e.Steps = one.Verdict, one.By, one.Namespace, one.Destination, one.Steps
+	one := slices.IndexFunc(w.e.Either, func(e Explanation) bool { return e.Verdict == Denied })
+	if one < 0 {
+		one = max(0, slices.IndexFunc(w.e.Either, func(e Explanation) bool { return e.Refused() != nil }))
+	}
+	all := w.e.Either
+	w.e = all[one]
+	w.e.Either = all
 	return false
 }
 
@@ -144,6 +157,7 @@ func (w *walk) toBackend(v *VNet, f *Frontend, rule string, t target) bool {
 		w.step(rule, fmt.Sprintf("is translated to %s", netip.AddrPortFrom(t.addr, t.port)), RuleRef{}, Allowed)
 	}
 	w.p.Destination, w.p.DestinationPort = t.addr, t.port
+	w.translated()
 	if public && t.nic.Firewall == nil && !t.nic.Managed && t.nic.NSG == "" && v.subnet(t.nic.Subnet).NSG == "" {
 		return w.deny(t.nic.ID, "a public frontend is closed where no network security group opens the backend", FabricRule(RuleNoInbound))
 	}

@@ -15,6 +15,12 @@ func (w *walk) firewall(v *VNet, n *NIC) bool {
 		w.stop(n.ID, err.Error())
 		return false
 	}
+	if w.answers != nil && w.firewallBack(v, n) {
+		return false
+	}
+	if w.answers == nil {
+		w.enter(NICNS(n.ID), n.ID)
+	}
 	names := func(fqdn string) []netip.Addr { return w.t.namesAt(n.ID, fqdn) }
 	p := azurefirewall.Packet{Source: w.p.Source, Destination: w.p.Destination, Protocol: firewallProtocol(w.p.Protocol), Port: w.p.DestinationPort}
 	d := rules.Packet(p, names)
@@ -35,8 +41,10 @@ func (w *walk) firewall(v *VNet, n *NIC) bool {
 		w.step(n.ID, fmt.Sprintf("%s is translated to %s", w.p.Destination, d.To), RuleRef{}, Allowed)
 		w.p.Destination, w.p.DestinationPort = d.To.Addr(), d.To.Port()
 		w.p.Source = n.Addrs[0]
+		w.translated()
 	case d.SNAT:
 		w.p.Source = n.outside()
+		w.translated()
 	default:
 		return w.carried(v, n)
 	}
@@ -99,6 +107,12 @@ func (w *walk) proxied(v *VNet, n *NIC, rules *azurefirewall.Ruleset) bool {
 		text += ", which inspects TLS: the path of each request decides further"
 	}
 	w.step(n.ID, text, ref, Allowed)
+	w.legs = append(w.legs, leg{Destination{Kind: ToNIC, ID: n.ID}, w.p, func(back *walk) bool {
+		sent := back.p
+		back.enter(NICNS(n.ID), n.ID)
+		back.p = sent
+		return back.carried(v, n)
+	}})
 	if found := w.t.namesAt(n.ID, q.Host); len(found) > 0 {
 		w.p.Destination = found[0]
 	}

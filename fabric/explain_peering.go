@@ -69,6 +69,7 @@ func (w *walk) toPeer(v *VNet, remote string, hop *NIC) bool {
 	i := slices.IndexFunc(u.Peerings, func(p Peering) bool { return p.Remote == v.ID })
 	side := &u.Peerings[i]
 	w.crossed[v.ID] = true
+	w.restored()
 	w.ttl--
 	w.ns = RouterNS(u.ID)
 	_, own := w.t.peeringHas(u, side, w.p.Source)
@@ -83,6 +84,8 @@ func (w *walk) toPeer(v *VNet, remote string, hop *NIC) bool {
 	default:
 		w.step(side.ID, what+", which allows forwarded traffic", RuleRef{}, Allowed)
 	}
+	w.enter(RouterNS(u.ID), u.ID)
+	w.direct = false
 	if hop != nil {
 		return w.hand(u, hop)
 	}
@@ -99,7 +102,9 @@ func (w *walk) entered(v *VNet) bool {
 	})
 	b, f := w.frontend(v, true)
 	switch {
-	case b != nil:
+	case w.invalid && (to != nil || !elsewhere):
+		return w.unknown(v.ID)
+	case b != nil && !w.known:
 		return w.balance(v, b, f)
 	case to != nil && to.Kind == Endpoint:
 		return w.toEndpoint(v, to)
@@ -109,6 +114,8 @@ func (w *walk) entered(v *VNet) bool {
 		return w.deny(v.ID, "peering is not transitive", FabricRule(RulePeering))
 	case v.has(dst) || !isPublic(dst):
 		return w.deny(v.ID, "no NIC of the VNet has this address", FabricRule(RuleNoRoute))
+	case w.known:
+		return w.leaveBack(v)
 	}
 	return w.deny(v.ID, "a peering leads to the peered VNet only, not to the internet", FabricRule(RulePeering))
 }

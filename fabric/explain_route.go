@@ -19,6 +19,12 @@ func (w *walk) route(v *VNet, n *NIC) bool {
 	}
 	r := w.t.routeFor(v, v.subnet(n.Subnet), w.p.Destination)
 	w.e.Steps = append(w.e.Steps, Step{Where: n.Subnet, What: r.what(), Verdict: Allowed, Route: &r})
+	if w.invalid {
+		return w.unknown(v.ID)
+	}
+	if w.known && w.carrying && w.leavesFor(v, &r) && !w.carriedBack(v, n) {
+		return false
+	}
 	switch {
 	case r.Hop == HopVNet && r.Source == UserRouted && !v.has(w.p.Destination):
 		return w.deny(v.ID, "the route's next hop is the VNet, which does not have this address", r.denial())
@@ -26,7 +32,7 @@ func (w *walk) route(v *VNet, n *NIC) bool {
 		return w.toPeer(v, r.VNet, nil)
 	case r.Hop == HopVNet, r.Hop == HopEndpoint:
 		return w.within(v)
-	case r.Hop == HopService && slices.Contains(n.Addrs, w.p.Source) && v.ServiceEndpoint(v.subnet(n.Subnet), w.p.Destination):
+	case r.Hop == HopService && !w.known && slices.Contains(n.Addrs, w.p.Source) && v.ServiceEndpoint(v.subnet(n.Subnet), w.p.Destination):
 		return w.byServiceEndpoint(v)
 	case r.Hop == HopInternet, r.Hop == HopService:
 		return w.leave(v, n)
@@ -49,10 +55,12 @@ func (w *walk) within(v *VNet) bool {
 	to := v.nicAt(w.p.Destination)
 	b, f := w.frontend(v, true)
 	switch {
-	case b != nil:
+	case b != nil && !w.known:
 		return w.balance(v, b, f)
 	case to == nil:
 		return w.deny(v.ID, "no NIC of the VNet has this address", FabricRule(RuleNoRoute))
+	case to.Kind == Endpoint && w.known:
+		return w.arrive(to.ID, Destination{Kind: ToEndpoint, ID: to.ID, Addr: w.p.Destination})
 	case to.Kind == Endpoint:
 		return w.toEndpoint(v, to)
 	}

@@ -175,6 +175,8 @@ func (w *walk) throughLink(s *LinkService, from netip.Addr) bool {
 	_, b, f := w.t.link(s)
 	w.ns, w.linked, w.passed, w.crossed = RouterNS(s.VNet), true, map[string]bool{}, map[string]bool{}
 	w.p.Source, w.p.Destination, w.e.Linked = from, f.Addr, true
+	w.enter(w.ns, s.VNet)
+	w.began()
 	w.step(s.ID, fmt.Sprintf("goes on from %s to %s of a load balancer", w.p.Source, f.Addr), RuleRef{}, Allowed)
 	return w.balance(w.t.vnet(s.VNet), b, f)
 }

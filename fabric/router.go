@@ -308,6 +308,7 @@ func (r *router) input() {
 		"goto to_platform"})...)
 	r.base("output", "filter hook output priority 0; policy drop;", slices.Concat([]string{
 		`oifname "lo" accept`,
+		`oifname "` + UplinkInterface + `" ct state established,related ` + r.drop(FabricRule(RuleNoRoute)), // answers to nobody's address
 		"ct state established,related accept",
 	}, r.probing(), r.linking(), []string{r.drop(FabricRule(RuleRouter))})...)
 }
@@ -341,10 +342,11 @@ func (r *router) forward() {
 		`iifname "` + UplinkInterface + `" ` + r.drop(FabricRule(RuleNoInbound)),
 		"ip daddr @private " + r.drop(FabricRule(RuleNoRoute)),
 	}, r.notBeyond(), r.mayLeave())...)
-	var first []string
+	// What goes on to an address that has no way there any more: a peering was deleted, a gateway's route is gone.
+	first := []string{`oifname "` + UplinkInterface + `" ct state established,related ip daddr @private ` + r.drop(FabricRule(RuleNoRoute))}
 	if len(r.routed) > 0 {
 		r.nowhere()
-		first = []string{`oifname "` + loopback + `" goto nowhere`}
+		first = append(first, `oifname "`+loopback+`" goto nowhere`)
 	}
 	r.base("forward", "filter hook forward priority 0; policy drop;", slices.Concat(first, r.passOn(), r.crossPeerings(), r.ownFlows(""), r.known(), r.notFloating(""), r.egressGates(), []string{
 		`oifname "` + UplinkInterface + `" goto leave`,

@@ -23,8 +23,9 @@ const routeMarks = 0xffff
 // Preferences of the policy rules. The tables of subnets come before the router's own addresses, because a
 // user route may lead to a private endpoint's.
 const (
-	preferTables = 100
-	preferLocal  = 200
+	preferTables  = 100
+	preferLocal   = 200
+	preferAnswers = 300
 )
 
 // routed is one such table.
@@ -36,6 +37,8 @@ type routed struct {
 	// A subnet with a load balancer as next hop has several tables, which differ in the backend. Packets
 	// take one by a hash of their flow that is the same for both directions.
 	of, among int
+	// answers: it is for what the router itself sends, in the names of private endpoints.
+	answers bool
 }
 
 // refusal are addresses that routes lead nowhere, and the rule that counts their packets.
@@ -67,6 +70,9 @@ func (r *router) routes() {
 		}
 	}
 	r.arrivals(names)
+	if t := r.answers(); t != nil {
+		names["\x00answers"] = t
+	}
 	taken := map[uint64]bool{}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		// There are fewer subnets than numbers: Azure has 3,000 a VNet.
@@ -75,6 +81,21 @@ func (r *router) routes() {
 		names[name].mark = uint32(slot) + 1
 		r.routed = append(r.routed, names[name])
 	}
+}
+
+// answers is the table by which private endpoints answer who is behind a gateway: by Azure's own routes, of which
+// route tables of users are no part. nil if there is none of either.
+func (r *router) answers() *routed {
+	if !slices.ContainsFunc(r.v.NICs, func(n NIC) bool { return n.Kind == Endpoint }) {
+		return nil
+	}
+	table := r.subnetTable(r.active(&Subnet{}), 0)
+	table.routes = slices.DeleteFunc(table.routes, func(x Route) bool { return x.Dev == loopback })
+	table.refused, table.answers = nil, true
+	if !slices.ContainsFunc(table.routes, func(x Route) bool { return x.Type == "unicast" }) {
+		return nil
+	}
+	return table
 }
 
 // maxVariants bounds the tables of a subnet.
@@ -230,7 +251,11 @@ func (r *router) routeTables(ns *Namespace) {
 			route.Table = number
 			ns.Routes = append(ns.Routes, route)
 		}
-		ns.Rules = append(ns.Rules, PolicyRule{Priority: preferTables, FwMark: t.mark, FwMask: routeMarks, Table: number})
+		rule := PolicyRule{Priority: preferTables, FwMark: t.mark, FwMask: routeMarks, Table: number}
+		if t.answers {
+			rule = PolicyRule{Priority: preferAnswers, IIF: loopback, Table: number}
+		}
+		ns.Rules = append(ns.Rules, rule)
 	}
 	if len(r.routed) > 0 {
 		ns.Rules = append(ns.Rules, PolicyRule{Priority: preferLocal, Table: LocalTable})

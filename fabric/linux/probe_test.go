@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,13 +23,26 @@ type probe struct {
 	src, dst     netip.Addr
 	proto        fabric.Protocol
 	sport, dport uint16
+	flags        byte   // of TCP: 0 is SYN
+	reply        bool   // ICMP: an answer
+	ping         uint16 // the identifier of an answer's ping
 }
+
+// TCP's flags.
+const (
+	synFlag = 2
+	ackFlag = 16
+)
 
 // outcome of a probe: the namespace that it arrived in, or the rule whose counter rose by one.
 type outcome struct {
 	at string
 	by fabric.RuleRef
+	as probe // as it arrived
 }
+
+// is tells whether two packets met the same.
+func (o outcome) is(other outcome) bool { return o.at == other.at && o.by == other.by }
 
 func (o outcome) String() string {
 	switch {
@@ -51,6 +65,8 @@ type prober struct {
 
 	mu      sync.Mutex
 	arrived map[uint16]string
+	seen    map[uint16]probe // as they arrived
+	silent  atomic.Bool
 }
 
 var probedProtocols = []int{unix.IPPROTO_ICMP, unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_ESP}
@@ -60,7 +76,7 @@ const firstPort = 20000
 
 func newProber(t testing.TB, d *Driver) *prober {
 	t.Helper()
-	p := &prober{d: d, drops: d.Drops(t.Context()), sockets: map[string]int{}, arrived: map[uint16]string{}}
+	p := &prober{d: d, drops: d.Drops(t.Context()), sockets: map[string]int{}, arrived: map[uint16]string{}, seen: map[uint16]probe{}}
 	var readers []*os.File
 	var wg sync.WaitGroup
 	for _, name := range d.names() {
@@ -101,13 +117,14 @@ func newProber(t testing.TB, d *Driver) *prober {
 }
 
 // probeMark is on the packets of probes in the namespace that sends them, and nowhere else.
-const probeMark = 0x7a
+const probeMark = 0x40000000
 
 // silence keeps everybody from answering: where routes differ by direction, the answer to a probe may be
 // refused, and would be counted beside the probes.
 func (p *prober) silence(t testing.TB) {
 	t.Helper()
-	text := fmt.Sprintf("table inet silence {\nchain output { type filter hook output priority 0; policy drop; meta mark %#x accept; }\n}\n", probeMark)
+	p.silent.Store(true)
+	text := fmt.Sprintf("table inet silence {\nchain output { type filter hook output priority -400; policy drop; meta mark %#x accept; }\n}\n", probeMark)
 	for _, name := range p.d.names() {
 		if _, err := p.d.runNFT(t.Context(), p.d.space(name), text, "-f", "-"); err != nil {
 			t.Fatal(err)
@@ -122,9 +139,9 @@ func (p *prober) read(f *os.File, name string) {
 		if err != nil {
 			return
 		}
-		if id, ok := probeID(buf[:n]); ok {
+		if id, ok := probeID(buf[:n], p.silent.Load()); ok {
 			p.mu.Lock()
-			p.arrived[id] = name
+			p.arrived[id], p.seen[id] = name, seenAs(buf[:n])
 			p.mu.Unlock()
 		}
 	}
@@ -133,22 +150,38 @@ func (p *prober) read(f *os.File, name string) {
 // marker begins the payload of every probe that has one; a SYN has it as its sequence number.
 const marker = 0x76617562
 
-// probeID tells a probe from answers to it.
-func probeID(b []byte) (uint16, bool) {
+// probeID tells a probe from answers to it; silent says that nobody answers but probes.
+func probeID(b []byte, silent bool) (uint16, bool) {
 	if len(b) < 28 {
 		return 0, false
 	}
 	id, body := binary.BigEndian.Uint16(b[4:]), b[int(b[0]&15)*4:]
 	at := 8
 	switch b[9] {
-	case unix.IPPROTO_TCP, unix.IPPROTO_ESP:
+	case unix.IPPROTO_TCP:
+		// the sequence number of what follows the SYN is one more
+		return id, len(body) >= 20 && binary.BigEndian.Uint32(body[4:])-marker <= 1
+	case unix.IPPROTO_ESP:
 		at = 4
 	case unix.IPPROTO_ICMP:
-		if body[0] != 8 {
+		if body[0] != 8 && (body[0] != 0 || !silent) {
 			return 0, false
 		}
 	}
 	return id, len(body) >= at+4 && binary.BigEndian.Uint32(body[at:]) == marker
+}
+
+// seenAs is a probe as it arrived: the addresses and ports may be others than it was sent with.
+func seenAs(b []byte) probe {
+	body := b[int(b[0]&15)*4:]
+	pr := probe{src: netip.AddrFrom4([4]byte(b[12:16])), dst: netip.AddrFrom4([4]byte(b[16:20])), proto: fabric.Protocol(b[9])}
+	switch pr.proto {
+	case fabric.TCP, fabric.UDP:
+		pr.sport, pr.dport = binary.BigEndian.Uint16(body), binary.BigEndian.Uint16(body[2:])
+	case fabric.ICMP:
+		pr.ping = binary.BigEndian.Uint16(body[4:])
+	}
+	return pr
 }
 
 // send sends probes and says what became of each. It returns when every one has arrived or been
@@ -161,6 +194,7 @@ func (p *prober) send(t testing.TB, probes []probe) []outcome {
 	}
 	p.mu.Lock()
 	clear(p.arrived)
+	clear(p.seen)
 	p.mu.Unlock()
 	index := map[uint16]int{}
 	for i, pr := range probes {
@@ -169,6 +203,9 @@ func (p *prober) send(t testing.TB, probes []probe) []outcome {
 		if pr.sport == 0 {
 			probes[i].sport = p.port()
 			pr.sport = probes[i].sport
+		}
+		if pr.proto == fabric.ICMP && !pr.reply {
+			pr.ping = p.next
 		}
 		to := &unix.SockaddrInet4{Addr: pr.dst.As4()}
 		err := unix.Sendto(p.sockets[fabric.NSName(pr.from)], packetOf(pr, p.next), 0, to)
@@ -181,7 +218,7 @@ func (p *prober) send(t testing.TB, probes []probe) []outcome {
 	p.mu.Lock()
 	for id, at := range p.arrived {
 		if i, ok := index[id]; ok {
-			out[i].at = at
+			out[i].at, out[i].as = at, p.seen[id]
 		}
 	}
 	p.mu.Unlock()
@@ -242,7 +279,7 @@ func (p *prober) attribute(t testing.TB, probes []probe, index map[uint16]int, o
 				t.Errorf("a drop of no probe: %+v", drop)
 				continue
 			}
-			if out[i] != (outcome{}) {
+			if !out[i].is(outcome{}) {
 				t.Errorf("%+v: %s, and %+v", probes[i], out[i], drop)
 			}
 			out[i].by = drop.Rule
@@ -269,7 +306,16 @@ func packetOf(pr probe, id uint16) []byte {
 		binary.BigEndian.PutUint16(body, pr.sport)
 		binary.BigEndian.PutUint16(body[2:], pr.dport)
 		binary.BigEndian.PutUint32(body[4:], marker)
-		body[12], body[13] = 5<<4, 2 // SYN
+		body[12], body[13] = 5<<4, synFlag
+		if pr.flags != 0 {
+			body[13] = pr.flags
+		}
+		if pr.flags&ackFlag != 0 {
+			binary.BigEndian.PutUint32(body[8:], marker+1)
+		}
+		if pr.flags == ackFlag {
+			binary.BigEndian.PutUint32(body[4:], marker+1)
+		}
 		binary.BigEndian.PutUint16(body[14:], 65535)
 		binary.BigEndian.PutUint16(body[16:], checksum(pseudoHeader(pr, len(body)), body))
 	case fabric.UDP:
@@ -281,7 +327,10 @@ func packetOf(pr probe, id uint16) []byte {
 	case fabric.ICMP:
 		body = make([]byte, 12)
 		body[0] = 8
-		binary.BigEndian.PutUint16(body[4:], id)
+		if pr.reply {
+			body[0] = 0
+		}
+		binary.BigEndian.PutUint16(body[4:], pr.ping)
 		binary.BigEndian.PutUint32(body[8:], marker)
 		binary.BigEndian.PutUint16(body[2:], checksum(body))
 	default:

@@ -194,7 +194,7 @@ func TestProbes(t *testing.T) {
 		if c.by != nil {
 			want = outcome{by: *c.by}
 		}
-		if got != want {
+		if !got.is(want) {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}
 	}

@@ -184,9 +184,11 @@ func (r *rig) parse(text string) (t Tunnel, addrs []netip.Prefix) {
 // serve tells whoever connects to the gateway's own address where he comes from.
 func (r *rig) serve(addr string) { r.serveAt(gatewayNIC, addr) }
 
-func (r *rig) serveAt(nic, addr string) {
+func (r *rig) serveAt(nic, addr string) { r.listen(fabric.Place{Kind: fabric.AtNIC, ID: nic}, addr) }
+
+func (r *rig) listen(at fabric.Place, addr string) {
 	r.Helper()
-	l, err := r.driver.Listen(r.Context(), fabric.Place{Kind: fabric.AtNIC, ID: nic}, "tcp", addr)
+	l, err := r.driver.Listen(r.Context(), at, "tcp", addr)
 	if err != nil {
 		r.Fatal(err)
 	}

@@ -14,7 +14,8 @@ func hub(tunnels ...fabric.Tunnel) *fabric.Topology {
 	t := topology(tunnels...)
 	v := &t.VNets[0]
 	v.Subnets = append(v.Subnets, fabric.Subnet{ID: "web", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24")}, NSG: "nsg"})
-	v.NICs = append(v.NICs, fabric.NIC{ID: webNIC, Subnet: "web", Addrs: []netip.Addr{netip.MustParseAddr("10.0.1.4")}})
+	v.NICs = append(v.NICs, fabric.NIC{ID: webNIC, Subnet: "web", Addrs: []netip.Addr{netip.MustParseAddr("10.0.1.4")}},
+		fabric.NIC{ID: "endpoint", Subnet: "web", Kind: fabric.Endpoint, Addrs: []netip.Addr{netip.MustParseAddr("10.0.1.5")}, Service: &fabric.Service{Ports: []uint16{443}}})
 	for _, x := range tunnels {
 		for _, p := range x.Prefixes {
 			v.GatewayRoutes = append(v.GatewayRoutes, fabric.GatewayRoute{Prefix: p, NIC: gatewayNIC})
@@ -46,6 +47,7 @@ func TestClientInTheNetwork(t *testing.T) {
 	for _, port := range []string{"80", "81", "82"} {
 		r.serveAt(webNIC, "10.0.1.4:"+port)
 	}
+	r.listen(fabric.Place{Kind: fabric.AtRouter, ID: "vnet"}, "10.0.1.5:443")
 	gateway, alice := NewPrivateKey(), NewPrivateKey()
 	r.set(Tunnel{Name: p2s, NIC: gatewayNIC, Private: gateway, Peers: []Peer{client(alice, "172.20.0.2")}})
 	r.join(r.profile(gateway, alice, "172.20.0.2"))
@@ -54,6 +56,10 @@ func TestClientInTheNetwork(t *testing.T) {
 	got, err := r.call("10.0.1.4:80", patient)
 	if err != nil || got != "172.20.0.2" {
 		t.Fatalf("the machine saw %q, %v", got, err)
+	}
+	// So does a private endpoint, whose answers go back by the gateway.
+	if got, err := r.call("10.0.1.5:443", patient); err != nil || got != "172.20.0.2" {
+		t.Errorf("the private endpoint saw %q, %v", got, err)
 	}
 	// What a rule denies is counted there, and the model says so too.
 	for _, c := range []struct {

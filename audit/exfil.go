@@ -80,9 +80,9 @@ func (e *exfil) internet(ctx context.Context) error {
 		}
 		text := "by " + strings.ToUpper(protocol.String())
 		switch {
-		case a.Allowed && len(open) > 0:
+		case a.Arrives() && len(open) > 0:
 			text += " at " + describe(open)
-		case !a.Allowed:
+		case !a.Arrives():
 			e.r.Items = append(e.r.Items, Item{Level: Passed, Kind: KindInternet, What: "no host of the internet is reached " + text, From: e.p.From, Answer: bare(a)})
 			continue
 		}
@@ -108,7 +108,7 @@ func (e *exfil) resources(ctx context.Context) error {
 			return err
 		}
 		what := fmt.Sprintf("%s %s, which is of another subscription", planeName(s.Kind), s.ID)
-		if a.Allowed {
+		if a.Arrives() {
 			e.found(KindResource, what+", takes connections: "+a.Service, a)
 			continue
 		}
@@ -160,7 +160,7 @@ func (e *exfil) dns(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !a.Allowed {
+	if !a.Arrives() {
 		e.r.Items = append(e.r.Items, Item{Level: Passed, Kind: KindDNS, What: "Azure's resolver is not reached", From: e.p.From, Answer: bare(a)})
 		return nil
 	}
@@ -213,7 +213,7 @@ func (e *exfil) privateEndpoints(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				if a.Allowed {
+				if a.Arrives() {
 					e.found(KindPrivate, fmt.Sprintf("private endpoint %s leads to %s, which is of another subscription", n.ID, n.Service.Target), a)
 					break
 				}

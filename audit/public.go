@@ -36,7 +36,7 @@ func Public(ctx context.Context, w *World) (*Report, error) {
 			return nil, err
 		}
 		item := Item{Level: Passed, Kind: KindResource, What: fmt.Sprintf("%s %s takes no connections from the internet", planeName(s.Kind), s.ID), From: "internet", Answer: bare(a)}
-		if a.Allowed {
+		if a.Arrives() {
 			item.Level, item.What = Finding, fmt.Sprintf("%s %s takes connections from the internet: %s", planeName(s.Kind), s.ID, a.Service)
 		}
 		r.Items = append(r.Items, item)
@@ -76,7 +76,7 @@ func (w *World) publicAddress(ctx context.Context, of string, addr netip.Addr, p
 		port = favourite(open, 22)
 	}
 	a, err := w.ask(ctx, w.internetPlace(), addr.String(), protocol, port)
-	if err != nil || !a.Allowed {
+	if err != nil || !a.Arrives() {
 		return nil, err
 	}
 	text := strings.ToUpper(protocol.String())
@@ -122,7 +122,7 @@ func Exposure(ctx context.Context, w *World) (*Report, error) {
 			why = "belongs to private workspace " + behind[key] + ", has no private endpoint itself"
 		}
 		item := Item{Level: Passed, Kind: kindName(s.Kind), What: fmt.Sprintf("%s %s %s, and the internet does not reach it", planeName(s.Kind), s.ID, why), From: "internet", Answer: bare(a)}
-		if a.Allowed {
+		if a.Arrives() {
 			item.Level, item.What = Finding, fmt.Sprintf("%s %s %s, and takes connections from the internet all the same: %s", planeName(s.Kind), s.ID, why, a.Service)
 			item.Fixes = []explain.Fix{closing(s)}
 		}

@@ -126,7 +126,7 @@ func (c *requirements) add(i Item) { c.r.Items = append(c.r.Items, i) }
 // passes: the packet leaves for the internet, whether or not the region plays somebody at the address.
 func passes(a *explain.Answer) bool {
 	e := a.Flow()
-	return e.Verdict == fabric.Allowed || e.Namespace == fabric.InternetNS && e.By == fabric.FabricRule(fabric.RuleNoRoute)
+	return e.Refused() == nil || e.Namespace == fabric.InternetNS && e.By == fabric.FabricRule(fabric.RuleNoRoute)
 }
 
 func (c *requirements) prefixes(tag string) []netip.Prefix {
@@ -219,7 +219,11 @@ func (c *requirements) source(q Requirement) netip.Addr {
 
 // missing is Azure's text for a rule of a security group that refuses; other refusals have none.
 func (c *requirements) missing(q Requirement, a *explain.Answer, protocol fabric.Protocol, port uint16) string {
-	by := a.Flow().By
+	refused := a.Refusal()
+	if refused == nil {
+		return ""
+	}
+	by := refused.By
 	if by.Owner == "" || by.Owner == fabric.FabricOwner || by.Direction == fabric.Routing {
 		return ""
 	}

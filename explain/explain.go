@@ -81,6 +81,7 @@ type Layer string
 const (
 	ByName    Layer = "name"    // it has no address there
 	ByNetwork Layer = "network" // a security rule, a route, the fabric
+	ByReply   Layer = "reply"   // the same, of the answer: what is asked arrives
 	ByService Layer = "service" // the firewall of the service that answers
 	ByRole    Layer = "role"    // no role grants the action
 )
@@ -102,6 +103,16 @@ type Route struct {
 	Next   string `json:"nextHopIpAddress,omitempty"`
 	Table  string `json:"routeTableId,omitempty"`
 	Name   string `json:"name,omitempty"`
+}
+
+// Reply is the way of the answer, which may be another than the way there: security rules let it pass, routes do not know it.
+type Reply struct {
+	From    string `json:"from"` // the address that answers, as it is there
+	Allowed bool   `json:"allowed"`
+	Steps   []Step `json:"steps"`
+	// After are the steps of what the caller says next, by TCP, where that is refused: on the way there somebody has
+	// seen the connection begin, and the answer has not come by.
+	After []Step `json:"after,omitempty"`
 }
 
 // Permission is what a principal may do at the service.
@@ -132,6 +143,7 @@ type Answer struct {
 	Rule        *reach.Rule `json:"rule,omitempty"`
 	Counter     string      `json:"counter,omitempty"`
 	Steps       []Step      `json:"steps,omitempty"`
+	Reply       *Reply      `json:"reply,omitempty"` // of what arrives and crosses a network
 	Destination string      `json:"destination,omitempty"`
 	Linked      bool        `json:"linked,omitempty"` // a private link service takes the connection before that
 	// Service is what the service's own firewall says, Resource the id of what it protects.
@@ -146,8 +158,19 @@ type Answer struct {
 	flow fabric.Explanation
 }
 
-// Flow is the network's part of the answer; zero if the name has no address.
+// Flow is the network's part of the answer, the way there; zero if the name has no address.
 func (a *Answer) Flow() fabric.Explanation { return a.flow }
+
+// Refusal is the packet that the network refuses: what is asked, its answer, or what follows; nil if it refuses none.
+func (a *Answer) Refusal() *fabric.Explanation {
+	if a.Address == "" {
+		return nil
+	}
+	return a.flow.Refused()
+}
+
+// Arrives reports whether what is asked arrives, even if the answer does not.
+func (a *Answer) Arrives() bool { return a.Allowed || a.Refused == ByReply }
 
 // Explain answers a question, and says what to change if the answer is no. The error is that of a check
 // that could not be made.
@@ -203,17 +226,9 @@ func (w World) answer(ctx context.Context, q Question, s situation) (Answer, err
 	if e.Source.IsValid() {
 		a.Source = e.Source.String()
 	}
-	if e.Verdict == fabric.Denied {
-		a.Refused = ByNetwork
-		if e.By == (fabric.RuleRef{}) { // it could not be followed: the last step says why
-			a.By = e.Steps[len(e.Steps)-1].What
-			return a, nil
-		}
-		rule := NameRule(e.By)
-		a.By, a.Rule = e.By.String(), &rule
-		if e.Namespace != "" { // what a firewall's proxy refuses is in its log alone
-			a.Counter = e.By.Counter()
-		}
+	a.Reply = reply(&e)
+	if refused := e.Refused(); refused != nil {
+		a.refuse(refused)
 		return a, nil
 	}
 	a.Allowed = true
@@ -225,6 +240,36 @@ func (w World) answer(ctx context.Context, q Question, s situation) (Answer, err
 		return Answer{}, err
 	}
 	return a, nil
+}
+
+// reply is the way of the answer to a flow, nil if there is none.
+func reply(e *fabric.Explanation) *Reply {
+	back := e.Reply
+	if back == nil {
+		return nil
+	}
+	r := &Reply{From: back.Flow.Source.String(), Allowed: back.Verdict == fabric.Allowed, Steps: steps(*back)}
+	if back.Reply != nil {
+		r.After = steps(*back.Reply)
+	}
+	return r
+}
+
+// refuse names what the network refuses the connection by.
+func (a *Answer) refuse(refused *fabric.Explanation) {
+	a.Refused = ByNetwork
+	if a.flow.Verdict == fabric.Allowed {
+		a.Refused = ByReply
+	}
+	if refused.By == (fabric.RuleRef{}) { // it could not be followed: the last step says why
+		a.By = refused.Steps[len(refused.Steps)-1].What
+		return
+	}
+	rule := NameRule(refused.By)
+	a.By, a.Rule = refused.By.String(), &rule
+	if refused.Namespace != "" { // what a firewall's proxy refuses is in its log alone
+		a.Counter = refused.By.Counter()
+	}
 }
 
 // judge asks the service's firewall.

@@ -64,9 +64,12 @@ func (w World) repair(ctx context.Context, q Question, s situation, a Answer) (f
 
 // further reports whether an answer is refused later than another, or by something else on the same way.
 func further(before, after Answer) bool {
-	order := map[Layer]int{ByName: 0, ByNetwork: 1, ByService: 2, ByRole: 3}
+	order := map[Layer]int{ByName: 0, ByNetwork: 1, ByReply: 2, ByService: 3, ByRole: 4}
 	if order[before.Refused] != order[after.Refused] {
 		return order[after.Refused] > order[before.Refused]
+	}
+	if after.Refused == ByReply {
+		return after.Rule != nil && (before.Rule == nil || *after.Rule != *before.Rule) && len(after.Reply.Steps) >= len(before.Reply.Steps)
 	}
 	return after.Refused == ByNetwork && after.Rule != nil && (before.Rule == nil || *after.Rule != *before.Rule) && len(after.Steps) >= len(before.Steps)
 }
@@ -78,11 +81,15 @@ func (w World) candidates(q Question, s situation, a Answer) []candidate {
 			return advise("ask the DNS server itself (--live does): it must forward %s to 168.63.129.16, or have a record of its own", q.Host)
 		}
 		return fixName(q, s)
-	case ByNetwork:
-		if w.Hidden != nil && w.Hidden(a.flow.By.Owner) {
-			return advise("%s belongs to the service and cannot be changed: put the compute into a subnet of your own", a.flow.By.Owner)
+	case ByNetwork, ByReply:
+		e := *a.Refusal()
+		if w.Hidden != nil && w.Hidden(e.By.Owner) {
+			return advise("%s belongs to the service and cannot be changed: put the compute into a subnet of your own", e.By.Owner)
 		}
-		return fixNetwork(q, s, a)
+		if a.Refused == ByReply {
+			return fixReply(q, s, a, e)
+		}
+		return fixNetwork(q, s, a.By, e)
 	case ByService:
 		return fixService(q, s, a)
 	case ByRole:

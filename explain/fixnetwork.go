@@ -13,10 +13,9 @@ import (
 )
 
 // fixNetwork names what would take a refused packet further: the rule's own kind decides which change.
-func fixNetwork(q Question, s situation, a Answer) []candidate {
-	e := a.flow
+func fixNetwork(q Question, s situation, by string, e fabric.Explanation) []candidate {
 	if e.By == (fabric.RuleRef{}) {
-		return advise("the packet cannot be followed: %s", a.By)
+		return advise("the packet cannot be followed: %s", by)
 	}
 	if e.By.Direction == fabric.Routing {
 		return fixUserRoute(s, e)

@@ -40,7 +40,7 @@ func (a *Answer) compare(l *Live) (agrees bool, why string) {
 		return true, "a DNS server of your own decided: " + string(l.Outcome)
 	case a.Refused == ByName:
 		return l.Outcome == reach.NoName, "the resolver of the place was asked: " + string(l.Outcome)
-	case a.Refused == ByNetwork && a.Rule == nil:
+	case (a.Refused == ByNetwork || a.Refused == ByReply) && a.Rule == nil:
 		return l.Result.Connect != reach.Connected, "the model cannot follow the packet; it was: " + string(l.Outcome)
 	case a.Refused == ByNetwork && a.Rule.Direction == fabric.Through.String() && a.Counter == "":
 		// The proxy takes the connection, to read what it is for, and resets it.
@@ -49,9 +49,12 @@ func (a *Answer) compare(l *Live) (agrees bool, why string) {
 	case a.Refused == ByNetwork && rule != nil && a.Linked:
 		return l.Outcome != reach.Answered && l.Outcome != reach.Forbidden && l.Outcome != reach.Banner,
 			fmt.Sprintf("%s by the private link service, and the counter of %s rose by %d packets on the way to its backend", l.Outcome, a.Rule, rule.Packets)
-	case a.Refused == ByNetwork && rule == nil:
+	case a.Refused == ByReply && a.Reply.Allowed && rule != nil:
+		return !slices.Contains([]reach.Outcome{reach.Answered, reach.Forbidden, reach.Banner}, l.Outcome),
+			fmt.Sprintf("%s, and the counter of %s rose by %d packets that followed the answer", l.Outcome, a.Rule, rule.Packets)
+	case (a.Refused == ByNetwork || a.Refused == ByReply) && rule == nil:
 		return false, fmt.Sprintf("%s, but the counter of %s did not rise", l.Outcome, a.Rule)
-	case a.Refused == ByNetwork:
+	case a.Refused == ByNetwork || a.Refused == ByReply:
 		return l.Outcome == reach.Dropped, fmt.Sprintf("%s, and the counter of %s rose by %d packets", l.Outcome, a.Rule, rule.Packets)
 	case l.Outcome == reach.Dropped && a.Protocol == "Udp" && len(l.Rose) == 0:
 		return true, "no answer, and no rule refused a packet: nobody there answers by UDP, or not to this"

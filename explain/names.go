@@ -57,8 +57,8 @@ func (l *Lookup) note(format string, args ...any) {
 // atServer asks one server; false means that it does not answer, and the next one is asked.
 func (w World) atServer(l *Lookup, t *fabric.Topology, from fabric.Place, vnet string, server netip.AddrPort, what, host string, round int) bool {
 	e := fabric.Explain(t, fabric.Flow{From: from, Dst: server.Addr(), Protocol: fabric.UDP, SrcPort: clientPort, DstPort: server.Port()})
-	if e.Verdict == fabric.Denied {
-		l.note("%s: %s %s cannot be asked: %s", host, what, server, denial(e))
+	if refused := e.Refused(); refused != nil {
+		l.note("%s: %s %s cannot be asked: %s", host, what, server, denial(*refused))
 		return false
 	}
 	switch d := e.Destination; {

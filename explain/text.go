@@ -23,6 +23,12 @@ func (a *Answer) Print(w io.Writer) error {
 	if a.By != "" {
 		fmt.Fprintf(&b, ", by %s", a.refusal())
 	}
+	if a.Refused == ByReply {
+		b.WriteString(": it arrives, and the answer does not come back")
+		if a.Reply.Allowed {
+			b.WriteString(" by the same way")
+		}
+	}
 	b.WriteString("\n")
 	section := func(title string, lines ...string) {
 		if len(lines) == 0 {
@@ -34,9 +40,13 @@ func (a *Answer) Print(w io.Writer) error {
 		}
 	}
 	section("Names", a.nameLines()...)
-	section("Way", a.wayLines()...)
+	section("Way", wayLines(a.Steps)...)
 	if a.Destination != "" {
 		section("Answers", reach.ShortIDs(a.Destination))
+	}
+	if r := a.Reply; r != nil {
+		section("Way of the answer, from "+r.From, wayLines(r.Steps)...)
+		section("What follows the answer", wayLines(r.After)...)
 	}
 	if a.Service != "" {
 		section("Firewall of the service", mark(a.Refused != ByService)+reach.ShortIDs(a.Service))
@@ -87,8 +97,8 @@ func (a *Answer) nameLines() (out []string) {
 	return out
 }
 
-func (a *Answer) wayLines() (out []string) {
-	for i, s := range a.Steps {
+func wayLines(steps []Step) (out []string) {
+	for i, s := range steps {
 		rule := ""
 		if s.Rule != nil {
 			rule = ": " + s.Rule.String()

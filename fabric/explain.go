@@ -254,6 +254,7 @@ func (w *walk) begin() {
 			v := &w.t.VNets[i]
 			j := slices.IndexFunc(v.NICs, func(n NIC) bool { return n.ID == f.From.ID && n.Kind == Guest })
 			if j >= 0 {
+				w.fromFirewall(&v.NICs[j])
 				w.fromNIC(v, &v.NICs[j])
 				return
 			}

@@ -3,6 +3,7 @@ package fabric
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"vauban.dev/azurefirewall"
 )
@@ -49,6 +50,19 @@ func (w *walk) firewall(v *VNet, n *NIC) bool {
 		return w.carried(v, n)
 	}
 	return w.fromNIC(v, n)
+}
+
+// fromFirewall is what a firewall says itself: it knows the answer.
+func (w *walk) fromFirewall(n *NIC) {
+	if n.Firewall == nil {
+		return
+	}
+	if !w.p.Source.IsValid() {
+		w.p.Source = n.Addrs[0]
+	}
+	if slices.Contains(n.Addrs, w.p.Source) {
+		w.enter(NICNS(n.ID), n.ID)
+	}
 }
 
 // outside is the address that a firewall goes to the internet with. Of several it takes one by chance: the
@@ -117,6 +131,7 @@ func (w *walk) proxied(v *VNet, n *NIC, rules *azurefirewall.Ruleset) bool {
 		w.p.Destination = found[0]
 	}
 	w.step(n.ID, fmt.Sprintf("the firewall connects to %s at %s itself", q.Host, w.p.Destination), RuleRef{}, Allowed)
-	w.ns, w.p.Source = NICNS(n.ID), n.outside()
+	w.p.Source = n.outside()
+	w.enter(NICNS(n.ID), n.ID)
 	return w.fromNIC(v, n)
 }

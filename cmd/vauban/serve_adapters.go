@@ -367,6 +367,8 @@ func (m mlNetwork) Why(_ context.Context, nic, host string, port uint16) string 
 		return why
 	case e.Verdict == fabric.Denied:
 		return "The connection is refused by " + e.By.String() + "."
+	case e.Refused() != nil:
+		return "The answer to the connection is refused by " + e.Refused().By.String() + "."
 	}
 	return "No network rule refuses the connection."
 }

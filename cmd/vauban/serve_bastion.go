@@ -173,8 +173,8 @@ func (r bastionRegion) Reached(o origin.Origin, h bastion.Host) (why string, ok 
 			continue
 		}
 		e := fabric.Explain(v.topology, fabric.Flow{From: fabric.Place{Kind: fabric.AtHost, ID: clientHost}, Dst: n.Public[0].Public, Protocol: fabric.TCP, SrcPort: 40000, DstPort: 443})
-		if e.Verdict != fabric.Allowed {
-			return fmt.Sprint(e.By), false
+		if refused := e.Refused(); refused != nil {
+			return fmt.Sprint(refused.By), false
 		}
 		return "", true
 	}

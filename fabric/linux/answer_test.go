@@ -1,8 +1,10 @@
 package linux
 
 import (
+	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"vauban.dev/fabric"
 )
@@ -62,4 +64,123 @@ func checkAnswers(t *testing.T, p *prober, topo *fabric.Topology, probes []probe
 		}
 	}
 	t.Logf("%d answers, %d packets after them", len(list), len(next))
+}
+
+// A machine with a public address whose default route leads to a firewall: calls from the internet arrive past the firewall,
+// their answers go to it, and end there. A route for the caller to the internet lets them back. Spec 004, inbound 44224.
+func TestAnswerToTheFirewall(t *testing.T) {
+	topology := func(back ...fabric.UserRoute) *fabric.Topology {
+		topo := firewalled()
+		topo.VNets[0].NICs[0].Public = []fabric.PublicAddress{{Private: addr("10.0.1.4"), Public: addr("20.50.0.20")}}
+		topo.VNets[0].Subnets[0].NSG = "nsg"
+		topo.NSGs = map[string]*fabric.NSG{"nsg": {ID: "nsg", Rules: []fabric.Rule{rule("nodes", 100, fabric.Inbound, true, fabric.TCP, "Internet", "*", "44224")}}}
+		topo.RouteTables["out"].Routes = append(topo.RouteTables["out"].Routes, back...)
+		return topo
+	}
+	host := fabric.Place{Kind: fabric.AtHost, ID: attacker}
+	f := fabric.Flow{From: host, Dst: addr("20.50.0.20"), Protocol: fabric.TCP, SrcPort: 40000, DstPort: 44224}
+	d := newTestDriver(t, Config{})
+	apply(t, d, compile(t, topology()))
+	echo(t, listen(t, d, nic(workNIC), "10.0.1.4:44224"))
+	e := fabric.Explain(topology(), f)
+	refused := e.Refused()
+	if e.Verdict != fabric.Allowed || refused == nil || refused != e.Reply || refused.Namespace != fabric.NICNS(fwNIC) || refused.By != fabric.FabricRule(fabric.RuleInvalid) {
+		t.Fatalf("the model says: %v\n%v", e, e.Reply)
+	}
+	before := counted(t, d, refused.By)
+	for deadline := time.Now().Add(20 * time.Second); counted(t, d, refused.By) == before; {
+		if c, err := quick(t, d, host, "20.50.0.20:44224"); err == nil {
+			c.Close()
+			t.Fatal("the answer came back past the firewall")
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the firewall counted nothing")
+		}
+	}
+	open := topology(fabric.UserRoute{Name: "service", Prefix: "198.51.100.0/24", Hop: fabric.HopInternet})
+	apply(t, d, compile(t, open))
+	if e := fabric.Explain(open, f); e.Refused() != nil {
+		t.Fatalf("the model says: %v\n%v", e, e.Reply)
+	}
+	c, err := patient(t, d, host, "20.50.0.20:44224")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := say(c, "back by the internet"); err != nil {
+		t.Error(err)
+	}
+}
+
+// A spoke calls another by the hub's appliance, and the other, which is peered with it, answers straight: the connection
+// opens, and the hub takes what follows for invalid, as the model says.
+func TestAnswerPastTheAppliance(t *testing.T) {
+	topo := peered(false, true)
+	topo.RouteTables["west-table"].Routes = nil
+	topo.RouteTables["east-table"].Routes[0].Prefix = "10.2.0.0/16" // else the peering's route is the longer one
+	east, west := &topo.VNets[1], &topo.VNets[2]
+	east.Peerings = append(east.Peerings, fabric.Peering{ID: "east-west", Remote: west.ID, Prefixes: west.Prefixes, Access: true, Forwarded: true})
+	west.Peerings = append(west.Peerings, fabric.Peering{ID: "west-east", Remote: east.ID, Prefixes: east.Prefixes, Access: true, Forwarded: true})
+	e := fabric.Explain(topo, fabric.Flow{From: nic("east-n"), Dst: addr("10.2.0.4"), Protocol: fabric.TCP, SrcPort: 40000, DstPort: 80})
+	if e.Reply == nil || e.Reply.Verdict != fabric.Allowed || e.Refused() != e.Reply.Reply || e.Refused().Namespace != fabric.RouterNS("hub") {
+		t.Fatalf("the model says: %v\n%v", e, e.Reply)
+	}
+	d := newTestDriver(t, Config{})
+	apply(t, d, compile(t, topo))
+	echo(t, listen(t, d, nic("west-n"), "10.2.0.4:80"))
+	before := counted(t, d, e.Refused().By)
+	c, err := patient(t, d, nic("east-n"), "10.2.0.4:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(c, "hello")
+	for deadline := time.Now().Add(20 * time.Second); counted(t, d, e.Refused().By) == before; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the hub counted nothing")
+		}
+	}
+	c.SetDeadline(time.Now().Add(100 * time.Millisecond))
+	if n, err := c.Read(make([]byte, 1)); err == nil {
+		t.Errorf("%d bytes came back", n)
+	}
+}
+
+// What runs to a peered network when the peering goes has no way any more: model and counter say so alike.
+func TestPeeringGoesUnderFlow(t *testing.T) {
+	topology := func(peer bool) *fabric.Topology {
+		topo := peered(true, true)
+		topo.NSGs["nsg"].Rules = []fabric.Rule{rule("out", 100, fabric.Outbound, true, fabric.AnyProtocol, "*", "*", "*")}
+		for i := range topo.VNets {
+			if !peer {
+				topo.VNets[i].Peerings = nil
+			}
+		}
+		return topo
+	}
+	d := newTestDriver(t, Config{})
+	apply(t, d, compile(t, topology(true)))
+	echo(t, listen(t, d, nic("hub-n"), "10.0.0.4:80"))
+	c, err := patient(t, d, nic("east-n"), "10.0.0.4:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := say(c, "while it stands"); err != nil {
+		t.Fatal(err)
+	}
+	alone := topology(false)
+	apply(t, d, compile(t, alone))
+	e := fabric.Explain(alone, fabric.Flow{From: nic("east-n"), Dst: addr("10.0.0.4"), Protocol: fabric.TCP, SrcPort: 40000, DstPort: 80})
+	if e.By != fabric.FabricRule(fabric.RuleNoRoute) || e.Namespace != fabric.RouterNS("east") {
+		t.Fatalf("the model says: %v", e)
+	}
+	spoof := fabric.FabricRule(fabric.RuleAntiSpoof)
+	noRoute, spoofed := counted(t, d, e.By), counted(t, d, spoof)
+	fmt.Fprintln(c, "and after")
+	for deadline := time.Now().Add(20 * time.Second); counted(t, d, e.By) == noRoute; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no-route counted nothing")
+		}
+	}
+	if n := counted(t, d, spoof); n != spoofed {
+		t.Errorf("anti-spoof counted %d packets of it", n-spoofed)
+	}
 }

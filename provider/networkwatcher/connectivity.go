@@ -208,11 +208,11 @@ func holder(t *fabric.Topology, address string) string {
 // issueOf is what keeps the connection from arriving (Network REST: ConnectivityIssue), and whether it is met
 // at the destination.
 func issueOf(a *explain.Answer) (issue map[string]any, inbound bool) {
-	flow := a.Flow()
+	flow := a.Refusal()
 	switch {
 	case a.Refused == explain.ByName:
 		return connectivityIssue("Local", "DnsResolution", "Name", a.Host), false
-	case a.Refused != explain.ByNetwork || a.Rule == nil:
+	case flow == nil || a.Rule == nil:
 		return nil, false
 	case a.Rule.Owner == fabric.FabricOwner:
 		return connectivityIssue("Outbound", "Platform", "Rule", a.Rule.Name), false

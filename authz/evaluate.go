@@ -70,6 +70,32 @@ func (e *Evaluator) Explain(ctx context.Context, p Principal, r Request) (Explan
 	return f.explain(d), nil
 }
 
+// Permissions are what the roles of the principal grant at a scope, each as its role has it.
+func (e *Evaluator) Permissions(ctx context.Context, p Principal, scope string) ([]Permission, error) {
+	f, refusal, err := e.facts(ctx, p, Request{Action: "Microsoft.Authorization/permissions/read", Scope: scope})
+	if err != nil || refusal != "" {
+		return nil, err
+	}
+	var all []Permission
+	for i := range f.assignments {
+		a := &f.assignments[i]
+		if !reaches(a.scopeKey(), f.scope, f.enclosing) {
+			continue
+		}
+		d, ok := f.definition(a.Definition)
+		if !ok {
+			continue
+		}
+		for _, p := range d.Permissions {
+			if a.Condition != "" {
+				p.Condition, p.ConditionVersion = a.Condition, "2.0"
+			}
+			all = append(all, p)
+		}
+	}
+	return all, f.failed
+}
+
 // facts are what one request is decided on.
 type facts struct {
 	request     Request

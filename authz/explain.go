@@ -83,6 +83,14 @@ func (e *Explanation) ConditionFailed() bool {
 	return false
 }
 
+// Info is the reason for clients to read: the explanation, or all that there is.
+func (d Decision) Info() *Explanation {
+	if d.Why != nil {
+		return d.Why
+	}
+	return &Explanation{Allowed: d.Allowed, Reason: d.By}
+}
+
 func (f *facts) about() Explanation {
 	return Explanation{Principal: f.ids[0], Action: f.request.Action, Data: f.request.Data, Scope: f.request.Scope}
 }

@@ -10,14 +10,18 @@ import (
 //go:embed operations.txt.gz
 var operationsText []byte
 
-// operationList is the operations of one plane, sorted, in lower case.
+// operationList is the operations of one plane in lower case, sorted.
 type operationList []string
+
+// spelled are operations as Azure writes them, by their lower case.
+var spelled = map[string]string{}
 
 // known are Azure's operations: those that its built-in roles and its API descriptions name in full.
 var known = sync.OnceValue(func() (planes [2]operationList) {
 	for line := range strings.Lines(string(unpack("operations.txt.gz", operationsText))) {
 		name, data := strings.CutPrefix(strings.TrimSpace(line), "D ")
 		planes[plane(data)] = append(planes[plane(data)], lower(name))
+		spelled[lower(name)] = name
 	}
 	for i := range planes {
 		slices.Sort(planes[i])
@@ -52,6 +56,51 @@ func KnownAction(action string, data bool) bool {
 		}
 	}
 	return false
+}
+
+// NearestAction is the known operation that an unknown one is a misprint of by three letters at most, "" if there is
+// none.
+func NearestAction(action string, data bool) string {
+	text := lower(action)
+	best, least := "", 4
+	for _, have := range known()[plane(data)] {
+		if d := distance(text, have, least); d < least {
+			best, least = have, d
+		}
+	}
+	return spelled[best]
+}
+
+// distance is how many letters must be put in, taken out or changed to make b of a, at most the limit.
+func distance(a, b string, limit int) int {
+	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
+		return limit
+	}
+	for a != "" && b != "" && a[0] == b[0] {
+		a, b = a[1:], b[1:]
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		least := row[0]
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+			least = min(least, row[j+1])
+		}
+		if least >= limit {
+			return limit
+		}
+	}
+	return min(row[len(b)], limit)
 }
 
 // KnownNamespace reports whether Azure has operations under this namespace.

@@ -120,6 +120,12 @@ func (d *Definition) check(action string, data bool, q *asked) verdict {
 	return v
 }
 
+// Matches reports whether an action is one of those that a pattern of a role names.
+func Matches(pattern, action string) bool {
+	p := patterns([]string{pattern})[0]
+	return p.match(lower(action))
+}
+
 // lower folds ASCII letters only: Azure's names are ASCII, and Unicode folding would make other
 // letters (the Kelvin sign) equal to them.
 func lower(s string) string {

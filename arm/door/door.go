@@ -180,24 +180,43 @@ func (d *Door) role(c *call) error {
 	if err != nil || anybody {
 		return err
 	}
+	p, _ := authz.FromContext(c.ctx)
 	decision := authz.Decision{By: "The operation has no permission and is refused to everybody."}
 	if c.target.Permission != "" {
-		if decision, err = c.req.Check(c.ctx, c.target.Permission, scope); err != nil {
+		decision, err = d.cfg.Authorizer.Check(c.ctx, p, authz.Request{
+			Action: c.target.Permission, Scope: scope.String(), Attributes: c.target.Attributes(c.ctx, c.req.Body)})
+		if err != nil {
 			return fmt.Errorf("door: role check: %w", err)
 		}
 	}
 	if decision.Allowed {
 		return nil
 	}
-	p, _ := authz.FromContext(c.ctx)
-	e := arm.Errorf(http.StatusForbidden, "AuthorizationFailed", "The client '%s' with object id '%s' does not have authorization to perform action '%s' over scope '%s' or the scope is invalid. If access was recently granted, please refresh your credentials.",
-		p.Name, p.ObjectID, c.target.Permission, scope)
-	if decision.By != "" {
+	return refusal(p, c.target.Permission, scope, decision)
+}
+
+// refusal is Azure's answer to who may not do this here, with the reason behind it.
+func refusal(p authz.Principal, action string, scope arm.ID, decision authz.Decision) *arm.Error {
+	why := decision.Info()
+	var e *arm.Error
+	switch {
+	case why.Denied != nil:
+		e = arm.Errorf(http.StatusForbidden, "DenyAssignmentAuthorizationFailed", "The client '%s' with object id '%s' has permission to perform action '%s' on scope '%s'; however, the access is denied because of the deny assignment with name '%s' and Id '%s' at scope '%s'.",
+			p.Name, p.ObjectID, action, scope, why.Denied.Name, why.Denied.ID, why.Denied.Scope)
+	case why.ConditionFailed():
+		e = arm.Errorf(http.StatusForbidden, "AuthorizationFailed", "The client '%s' with object id '%s' does not have authorization or an ABAC condition not fulfilled to perform action '%s' over scope '%s' or the scope is invalid. If access was recently granted, please refresh your credentials.",
+			p.Name, p.ObjectID, action, scope)
+	default:
+		e = arm.Errorf(http.StatusForbidden, "AuthorizationFailed", "The client '%s' with object id '%s' does not have authorization to perform action '%s' over scope '%s' or the scope is invalid. If access was recently granted, please refresh your credentials.",
+			p.Name, p.ObjectID, action, scope)
+	}
+	if decision.By != "" && why.Denied == nil {
 		e.Message += " " + strings.ToUpper(decision.By[:1]) + decision.By[1:]
 		if !strings.HasSuffix(e.Message, ".") {
 			e.Message += "."
 		}
 	}
+	e.AdditionalInfo = []arm.AdditionalInfo{{Type: "RoleDecision", Info: why}}
 	return e
 }
 

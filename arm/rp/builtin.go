@@ -20,7 +20,7 @@ func (e *Engine) builtin() {
 	get(group+"/resources", "-", e.resources)
 	get("/providers", "-", e.providers)
 	get("/providers/{namespace}", "-", e.provider)
-	get("/providers/{namespace}/operations", "-", e.operations)
+	get("/providers/{namespace}/operations", "-", e.listOperations)
 	get(subscription+"/providers", "Microsoft.Resources/subscriptions/providers/read", e.providers)
 	get(subscription+"/providers/{namespace}", "Microsoft.Resources/subscriptions/providers/read", e.provider)
 	get(subscription+"/providers/Microsoft.Insights/eventtypes/management/values", "Microsoft.Insights/eventtypes/values/read", e.eventValues)

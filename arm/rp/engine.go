@@ -64,6 +64,7 @@ type Engine struct {
 	types      map[string]*definition // by lower-case name
 	namespaces map[string]string      // lower-case name to the registered spelling
 	routes     router
+	operations []Operation // registered as such
 }
 
 // New makes an engine without types. Register adds them; Run works their reconciles.
@@ -127,6 +128,7 @@ func (e *Engine) Register(regs ...Registration) error {
 		for _, route := range r.routes {
 			e.routes.add(e.public(route))
 		}
+		e.operations = append(e.operations, r.operations...)
 	}
 	return nil
 }

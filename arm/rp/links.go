@@ -69,7 +69,7 @@ func linkRefused(ctx context.Context, t *Target, l Link, decision authz.Decision
 	p, _ := authz.FromContext(ctx)
 	e := arm.Errorf(http.StatusForbidden, "LinkedAuthorizationFailed", "The client '%s' with object id '%s' has permission to perform action '%s' on scope '%s'; however, it does not have permission to perform action '%s' on the linked scope(s) '%s' or the linked scope(s) are invalid.",
 		p.Name, p.ObjectID, t.Permission, t.ID, l.Action, l.ID)
-	e.AdditionalInfo = []arm.AdditionalInfo{{Type: "RoleDecision", Info: map[string]string{"reason": decision.By}}}
+	e.AdditionalInfo = []arm.AdditionalInfo{{Type: "RoleDecision", Info: decision.Info()}}
 	return e
 }
 

@@ -3,7 +3,6 @@ package rp
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -182,41 +181,4 @@ func (tx *Tx) registered(id arm.ID, d *definition) error {
 		return err
 	}
 	return arm.Errorf(http.StatusConflict, "MissingSubscriptionRegistration", "The subscription is not registered to use namespace '%s'. See https://aka.ms/rps-not-found for how to register subscriptions.", d.name.Namespace)
-}
-
-// operation of a provider, as its operations API lists it.
-type listedOperation struct {
-	Name         string            `json:"name"`
-	IsDataAction bool              `json:"isDataAction"`
-	Display      map[string]string `json:"display"`
-}
-
-// operations is GET /providers/{namespace}/operations, from the types and routes that are registered.
-func (e *Engine) operations(_ context.Context, _ *Request, path map[string]string) (*Response, error) {
-	body := page{Value: []any{}}
-	add := func(info TypeInfo, permission, verb string) {
-		resource := strings.Join(info.Name.Types, "/")
-		body.Value = append(body.Value, listedOperation{Name: permission, Display: map[string]string{
-			"provider": info.Name.Namespace, "resource": resource, "operation": verb, "description": fmt.Sprintf("%s %s", verb, resource),
-		}})
-	}
-	for _, info := range e.Describe() {
-		if !strings.EqualFold(info.Name.Namespace, path["namespace"]) {
-			continue
-		}
-		add(info, info.Permission+"/read", "Read")
-		if !info.NoPut {
-			add(info, info.Permission+"/write", "Write")
-		}
-		if !info.NoDelete {
-			add(info, info.Permission+"/delete", "Delete")
-		}
-		for _, a := range info.Actions {
-			add(info, a, "Action")
-		}
-	}
-	if len(body.Value) == 0 {
-		return nil, arm.Errorf(http.StatusNotFound, "InvalidResourceNamespace", "The resource namespace '%s' is invalid.", path["namespace"])
-	}
-	return &Response{Status: http.StatusOK, Body: body}, nil
 }

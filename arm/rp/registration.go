@@ -13,13 +13,15 @@ import (
 	"strings"
 
 	"vauban.dev/arm"
+	"vauban.dev/authz"
 )
 
 // Registration is what a provider hands to Engine.Register: types made by Of, routes made by Routes.
 type Registration struct {
-	types  []*definition
-	routes []Route
-	err    error
+	types      []*definition
+	routes     []Route
+	operations []Operation
+	err        error
 }
 
 // Of makes the registration of one resource type. A mistake in the literal (no api-version, a name
@@ -71,6 +73,7 @@ type definition struct {
 
 	listReadable bool
 	createScope  func(tx *Tx, id arm.ID, body []byte) (arm.ID, error)
+	attributes   func(tx *Tx, method string, id arm.ID, body []byte) (map[authz.Attribute][]string, error)
 	patchForm    func(patch []byte) ([]byte, error)
 
 	hide   func(res any) // clears what no answer may show
@@ -100,7 +103,7 @@ func define[T any](t Type[T]) (*definition, error) {
 	d := &definition{
 		kind: t.Kind, nameRule: t.NameRule, nameError: t.NameError, implicit: t.ImplicitParent, noPut: t.NoPut, noDelete: t.NoDelete,
 		createStatus: cmp.Or(t.CreateStatus, http.StatusCreated), syncDelete: t.SyncDelete, home: t.Home, showETag: t.ShowETag, inline: t.Inline, stateProperty: t.StateProperty,
-		actions: map[string]*action{}, listReadable: t.ListReadable, createScope: t.CreateScope, patchForm: t.PatchForm,
+		actions: map[string]*action{}, listReadable: t.ListReadable, createScope: t.CreateScope, attributes: t.Attributes, patchForm: t.PatchForm,
 	}
 	if !strings.Contains(t.Name, "/") {
 		return nil, errors.New("the name has no namespace")

@@ -2,8 +2,11 @@ package rp
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
+	"sync"
 	"time"
 
 	"vauban.dev/arm"
@@ -64,6 +67,16 @@ func (r *Response) set(name, value string) {
 	r.Header.Set(name, value)
 }
 
+// warn puts the warnings of a transaction into the answer (RFC 9111, section 5.5: 199).
+func (r *Response) warn(tx *Tx) {
+	for _, w := range tx.warnings {
+		if r.Header == nil {
+			r.Header = http.Header{}
+		}
+		r.Header.Add("Warning", fmt.Sprintf("199 vauban %q", w))
+	}
+}
+
 // Target is what a request is for: the operation found for method and path.
 type Target struct {
 	ID         arm.ID       // the resource, or the scope of a listing
@@ -74,6 +87,7 @@ type Target struct {
 	Logged     bool         // it writes its own activity entry when it succeeds, in its transaction
 	typ        arm.TypeName // for messages
 	roleScope  func(ctx context.Context, body []byte) (arm.ID, error)
+	attributes func(ctx context.Context, body []byte) (map[authz.Attribute][]string, error)
 	serve      serveFunc
 }
 
@@ -84,6 +98,19 @@ func (t *Target) RoleScope(ctx context.Context, body []byte) (scope arm.ID, anyb
 	}
 	scope, err = t.roleScope(ctx, body)
 	return scope, scope.IsZero(), err
+}
+
+// Attributes answers the conditions of roles about a request with this body; nil if its type has none.
+func (t *Target) Attributes(ctx context.Context, body []byte) authz.Attributes {
+	if t.attributes == nil {
+		return nil
+	}
+	known := sync.OnceValues(func() (map[authz.Attribute][]string, error) { return t.attributes(ctx, body) })
+	return func(a authz.Attribute) ([]string, bool, error) {
+		all, err := known()
+		values, ok := all[authz.Attribute{Source: a.Source, Name: strings.ToLower(a.Name)}]
+		return values, ok, err
+	}
 }
 
 // Serve runs the operation. The caller has checked the permission.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"vauban.dev/arm"
+	"vauban.dev/authz"
 	"vauban.dev/store"
 )
 
@@ -123,6 +124,15 @@ func (e *Engine) verb(method string, d *definition, id arm.ID) (*Target, []strin
 	}
 	if d.noPut && (method == http.MethodPut || method == http.MethodPatch) || d.noDelete && method == http.MethodDelete {
 		return nil, nil, methodNotAllowed(method, d.name)
+	}
+	if d.attributes != nil && t.Write {
+		t.attributes = func(ctx context.Context, body []byte) (all map[authz.Attribute][]string, err error) {
+			err = e.View(ctx, func(tx *Tx) error {
+				all, err = d.attributes(tx, method, id, body)
+				return err
+			})
+			return all, err
+		}
 	}
 	return t, d.versions, nil
 }

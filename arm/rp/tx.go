@@ -206,3 +206,8 @@ func (e *Engine) committed(tx *Tx) {
 		e.waiters.end(id)
 	}
 }
+
+// Warn has the answer to the client's write say something that it did not ask for and ought to know.
+func (tx *Tx) Warn(format string, args ...any) {
+	tx.warnings = append(tx.warnings, fmt.Sprintf(format, args...))
+}

@@ -107,6 +107,9 @@ type Type[T any] struct {
 	// CreateScope is where the role of a PUT is checked that creates id, from a body that is JSON and no more: where
 	// Azure asks at the parent that the body names. The zero ID lets every caller create. nil: at id itself.
 	CreateScope func(tx *Tx, id arm.ID, body []byte) (arm.ID, error)
+	// Attributes are what a role's condition may ask about a PUT, PATCH or DELETE of id, from a body that is JSON and no
+	// more ("@Request[Microsoft.Authorization/roleAssignments:PrincipalId]"; names in lower case).
+	Attributes func(tx *Tx, method string, id arm.ID, body []byte) (map[authz.Attribute][]string, error)
 	// PatchForm turns the body of a PATCH into a merge patch of the resource, for services that spell it otherwise.
 	PatchForm func(patch []byte) ([]byte, error)
 
@@ -169,4 +172,6 @@ type Tx struct {
 	engine *Engine
 	wake   []string // resources to reconcile once the transaction is committed
 	ended  []string // operations that it ends
+
+	warnings []string
 }

@@ -212,9 +212,10 @@ func (e *Engine) delete(d *definition) serveFunc {
 	return func(ctx context.Context, t *Target, r *Request) (*Response, error) {
 		var rec *record
 		var op *operation
+		var done *Tx
 		pending := false
 		err := e.Update(ctx, func(tx *Tx) error {
-			rec, op, pending = nil, nil, false
+			rec, op, done, pending = nil, nil, tx, false
 			cur, err := tx.existing(d, t.ID)
 			if failure := arm.AsError(err); failure != nil && (d.name.Key() == groupKey || failure.Code != "ResourceGroupNotFound") {
 				if d.name.Key() == groupKey {
@@ -266,7 +267,9 @@ func (e *Engine) delete(d *definition) serveFunc {
 		case rec == nil:
 			return &Response{Status: http.StatusNoContent}, nil
 		case !pending && d.syncDelete:
-			return &Response{Status: http.StatusOK}, nil
+			res := &Response{Status: http.StatusOK}
+			res.warn(done)
+			return res, nil
 		}
 		if d.syncDelete && op != nil {
 			ended, err := e.ended(ctx, op.ID, syncDelete)

@@ -64,7 +64,7 @@ type world struct {
 	db       *sqlite.Store
 	keys     *seal.Keyring
 	entra    *entra.Directory
-	roles    *authz.Index
+	roles    *authorization.Source
 	access   *authz.Evaluator
 	groups   *managementgroups.Provider
 	engine   *rp.Engine
@@ -156,12 +156,10 @@ func (w *world) openDirectory(ctx context.Context) (err error) {
 	if w.entra, err = entra.New(ctx, w.db, w.clock, directory.Options{}); err != nil {
 		return err
 	}
-	w.roles = &authz.Index{}
-	follow, err := authorization.Index(ctx, w.db, w.roles)
-	if err != nil {
+	if w.roles, err = authorization.Open(ctx, w.db, w.clock, 0); err != nil {
 		return err
 	}
-	w.follow = append(w.follow, follow)
+	w.follow = append(w.follow, w.roles.Run)
 	w.access = &authz.Evaluator{Source: w.roles}
 	w.engine = rp.New(rp.Config{
 		Store: w.db, Clock: w.clock, Log: w.log, Identities: w.entra, TenantID: w.entra.Tenant().ID,
@@ -240,7 +238,7 @@ func (w *world) openProviders(context.Context) (err error) {
 		resources.New(resources.Tenant{ID: tenant.ID, DisplayName: tenant.Name, Domain: tenant.Domain}, resources.AzureLocations(), w.roles).Within(w.access.Hierarchy).Types(),
 		w.groups.Types(),
 		{authorization.Locks()},
-		authorization.New(principals{w.entra}).Types(),
+		authorization.New(principals{w.entra}).With(w.authorizationConfig()).Types(),
 		managedidentity.Types(principals{w.entra}),
 		w.network.Types(),
 		w.sync.zones.Types(),

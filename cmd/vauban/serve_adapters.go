@@ -23,6 +23,7 @@ import (
 	kvprovider "vauban.dev/provider/keyvault"
 	"vauban.dev/provider/machinelearning"
 	"vauban.dev/provider/managedidentity"
+	"vauban.dev/provider/managementgroups"
 	"vauban.dev/provider/network"
 	"vauban.dev/provider/storage"
 	"vauban.dev/store"
@@ -211,6 +212,16 @@ func (d principals) PrincipalType(tx store.Tx, objectID string) (string, bool, e
 
 // armPrincipalTypes are the types of principals in Resource Manager's words.
 var armPrincipalTypes = map[directory.Type]string{directory.TypeUser: "User", directory.TypeGroup: "Group", directory.TypeServicePrincipal: "ServicePrincipal"}
+
+// authorizationConfig lets Microsoft.Authorization see the management groups and what the evaluator sees.
+func (w *world) authorizationConfig() authorization.Config {
+	return authorization.Config{
+		Enclosing: func(tx *rp.Tx, scope arm.ID) ([]arm.ID, error) {
+			return managementgroups.Enclosing(tx, w.groups.Root(), scope)
+		},
+		Permissions: w.access.Permissions,
+	}
+}
 
 // runTokens answers provider/machinelearning from entra.
 type runTokens struct{ dir *entra.Directory }

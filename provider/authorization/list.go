@@ -20,14 +20,15 @@ type shown struct {
 }
 
 // listAssignments lists the assignments at, above and below a scope ("Role Assignments - List For Scope"):
-// $filter=atScope() leaves out those below, principalId eq '…' and assignedTo('…') those of others. There are no
-// groups in the directory, so that the last two say the same.
-func listAssignments(_ context.Context, tx *rp.Tx, path, query map[string]string, _ []byte) (any, error) {
+// $filter=atScope() leaves out those below, principalId eq '…' and assignedTo('…') those of others; the latter keeps those
+// of the principal's groups.
+func (p *Provider) listAssignments(ctx context.Context, tx *rp.Tx, path, query map[string]string, _ []byte) (any, error) {
 	terms, err := parseFilter(query["$filter"])
 	if err != nil {
 		return nil, err
 	}
 	below, who := true, ""
+	var whose []string
 	for _, t := range terms {
 		switch t.name {
 		case "atscope()":
@@ -36,7 +37,12 @@ func listAssignments(_ context.Context, tx *rp.Tx, path, query map[string]string
 			if !guid.MatchString(t.value) || who != "" && !strings.EqualFold(who, t.value) {
 				return nil, badFilter(query["$filter"], "one object id of a principal")
 			}
-			who = t.value
+			who, whose = t.value, []string{t.value}
+			if t.name == "assignedto()" {
+				if whose, err = p.withGroups(ctx, t.value); err != nil {
+					return nil, err
+				}
+			}
 		default:
 			return nil, badFilter(query["$filter"], "atScope(), principalId eq '…', assignedTo('…')")
 		}
@@ -48,7 +54,7 @@ func listAssignments(_ context.Context, tx *rp.Tx, path, query map[string]string
 	if err := rp.Exists(tx, scope); err != nil {
 		return nil, err
 	}
-	ids, err := reaching(tx, scope, below)
+	ids, err := p.reaching(tx, scope, below)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +64,7 @@ func listAssignments(_ context.Context, tx *rp.Tx, path, query map[string]string
 		if err != nil {
 			return nil, err
 		}
-		if who == "" || strings.EqualFold(who, a.Properties.PrincipalID) {
+		if who == "" || slices.ContainsFunc(whose, func(id string) bool { return strings.EqualFold(id, a.Properties.PrincipalID) }) {
 			value = append(value, shown{a.ID.String(), a.ID.Name(), AssignmentType, a.Properties})
 		}
 	}
@@ -87,11 +93,27 @@ func under(tx store.Tx, prefix, except string) (ids []arm.ID, err error) {
 	return ids, errors.Join(err, bad)
 }
 
+// withGroups are a principal and the groups that it is in.
+func (p *Provider) withGroups(ctx context.Context, objectID string) ([]string, error) {
+	if p.MemberOf == nil {
+		return []string{objectID}, nil
+	}
+	groups, err := p.MemberOf(ctx, objectID)
+	return append([]string{objectID}, groups...), err
+}
+
 // reaching returns the ids of the assignments at scope and above it, from the outermost, then of those below.
-func reaching(tx store.Tx, scope arm.ID, below bool) (ids []arm.ID, err error) {
+func (p *Provider) reaching(tx *rp.Tx, scope arm.ID, below bool) (ids []arm.ID, err error) {
 	var path []arm.ID
 	for at := scope; !at.IsZero(); at = at.Parent() {
 		path = append(path, at)
+	}
+	groups, err := p.enclosing(tx, scope)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(path); n > 0 && path[n-1].Key() == "/" { // management groups stand between the root and the rest
+		path = append(path[:n-1:n-1], append(groups, path[n-1])...)
 	}
 	for _, at := range slices.Backward(path) {
 		here, err := under(tx, own(at), "")

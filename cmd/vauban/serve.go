@@ -160,7 +160,7 @@ func (w *world) openDirectory(ctx context.Context) (err error) {
 		return err
 	}
 	w.follow = append(w.follow, w.roles.Run)
-	w.access = &authz.Evaluator{Source: w.roles}
+	w.access = &authz.Evaluator{Source: w.roles, Directory: people{w.entra}}
 	w.engine = rp.New(rp.Config{
 		Store: w.db, Clock: w.clock, Log: w.log, Identities: w.entra, TenantID: w.entra.Tenant().ID,
 		Locations: locations(w.settings.Location),

@@ -213,13 +213,30 @@ func (d principals) PrincipalType(tx store.Tx, objectID string) (string, bool, e
 // armPrincipalTypes are the types of principals in Resource Manager's words.
 var armPrincipalTypes = map[directory.Type]string{directory.TypeUser: "User", directory.TypeGroup: "Group", directory.TypeServicePrincipal: "ServicePrincipal"}
 
+// people answers authz's questions to the directory.
+type people struct{ *entra.Directory }
+
+var _ authz.Directory = people{}
+
+func (p people) MemberOf(ctx context.Context, objectID string) ([]string, error) {
+	s, err := p.Standing(ctx, objectID)
+	if errors.Is(err, directory.ErrNotFound) {
+		return nil, nil
+	}
+	return s.Groups, err
+}
+
+func (people) SecurityAttribute(context.Context, string, string) ([]string, bool, error) {
+	return nil, false, nil // the directory keeps no custom security attributes: conditions on them do not hold
+}
+
 // authorizationConfig lets Microsoft.Authorization see the management groups and what the evaluator sees.
 func (w *world) authorizationConfig() authorization.Config {
 	return authorization.Config{
 		Enclosing: func(tx *rp.Tx, scope arm.ID) ([]arm.ID, error) {
 			return managementgroups.Enclosing(tx, w.groups.Root(), scope)
 		},
-		Permissions: w.access.Permissions,
+		Permissions: w.access.Permissions, MemberOf: people{w.entra}.MemberOf,
 	}
 }
 

@@ -308,7 +308,7 @@ func (r *router) input() {
 		"goto to_platform"})...)
 	r.base("output", "filter hook output priority 0; policy drop;", slices.Concat([]string{
 		`oifname "lo" accept`,
-		`oifname "` + UplinkInterface + `" ct state established,related ` + r.drop(FabricRule(RuleNoRoute)), // answers to nobody's address
+		`oifname "` + UplinkInterface + `" ct direction reply ct state established,related ` + r.drop(FabricRule(RuleNoRoute)), // answers to nobody's address
 		"ct state established,related accept",
 	}, r.probing(), r.linking(), []string{r.drop(FabricRule(RuleRouter))})...)
 }

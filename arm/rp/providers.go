@@ -43,6 +43,7 @@ type TypeInfo struct {
 	Async      bool // writes end in an operation
 	NoPut      bool
 	NoDelete   bool
+	Fields     []Field // properties that the type interprets
 }
 
 // Describe returns the registered types, ordered by name.
@@ -52,6 +53,7 @@ func (e *Engine) Describe() []TypeInfo {
 		info := TypeInfo{
 			Name: d.name, Kind: d.kind, Versions: slices.Clone(d.versions), Permission: permissionName(d.name),
 			Inline: maps.Clone(d.inline), Locations: e.locationsOf(d), Async: e.async(d), NoPut: d.noPut, NoDelete: d.noDelete,
+			Fields: d.fields,
 		}
 		for _, name := range slices.Sorted(maps.Keys(d.actions)) {
 			info.Actions = append(info.Actions, d.actions[name].permission)

@@ -63,6 +63,7 @@ type definition struct {
 	inline        map[string]string
 	stateProperty string
 	actions       map[string]*action // by lower-case name
+	fields        []Field            // of T
 
 	load    func(*record) (any, error)
 	unload  func(any, *record) error
@@ -108,7 +109,7 @@ func define[T any](t Type[T]) (*definition, error) {
 	if !strings.Contains(t.Name, "/") {
 		return nil, errors.New("the name has no namespace")
 	}
-	d.name = arm.ParseTypeName(t.Name)
+	d.name, d.fields = arm.ParseTypeName(t.Name), fieldsOf[T]()
 	if len(t.Versions) == 0 {
 		return nil, errors.New("no api-version")
 	}

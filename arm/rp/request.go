@@ -88,6 +88,7 @@ type Target struct {
 	typ        arm.TypeName // for messages
 	roleScope  func(ctx context.Context, body []byte) (arm.ID, error)
 	attributes func(ctx context.Context, body []byte) (map[authz.Attribute][]string, error)
+	definition *definition // of the resource that a verb is on; nil for routes, listings and actions
 	serve      serveFunc
 }
 

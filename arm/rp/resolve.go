@@ -103,7 +103,7 @@ func (e *Engine) unknown(method, path string, failure error) error {
 
 // verb makes the target of a request on a resource.
 func (e *Engine) verb(method string, d *definition, id arm.ID) (*Target, []string, error) {
-	t := &Target{ID: id, Scope: id, Logged: true}
+	t := &Target{ID: id, Scope: id, Logged: true, definition: d}
 	right := permissionName(d.name)
 	switch method {
 	case http.MethodGet:

@@ -18,6 +18,7 @@ import (
 	"vauban.dev/arm/door"
 	"vauban.dev/arm/rp"
 	"vauban.dev/authz"
+	"vauban.dev/internal/clock"
 	"vauban.dev/store"
 	"vauban.dev/store/sqlite"
 )
@@ -36,6 +37,7 @@ type Region struct {
 	config rp.Config
 	regs   []rp.Registration
 	stop   func()
+	policy door.Policy
 
 	mu    sync.Mutex
 	deny  map[string]string // caller's object id + " " + action to reason
@@ -73,11 +75,7 @@ func (r *Region) Start() {
 	if err := r.Engine.Register(r.regs...); err != nil {
 		r.t.Fatal(err)
 	}
-	d, err := door.New(door.Config{Engine: r.Engine, Authenticator: callers{}, Authorizer: r, Clock: cfg.Clock, Log: log, Region: "test"})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.Handler = d
+	r.open(cfg.Clock, log)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Engine.Run(ctx) }()
@@ -90,6 +88,23 @@ func (r *Region) Start() {
 			r.t.Errorf("store: %v", err)
 		}
 	}
+}
+
+// open makes the door.
+func (r *Region) open(c clock.Clock, log *slog.Logger) {
+	r.t.Helper()
+	d, err := door.New(door.Config{Engine: r.Engine, Authenticator: callers{}, Authorizer: r, Policy: r.policy, Clock: c, Log: log, Region: "test"})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.Handler = d
+}
+
+// Govern has every request from now on decided by p too.
+func (r *Region) Govern(p door.Policy) {
+	r.t.Helper()
+	r.policy = p
+	r.open(r.config.Clock, r.config.Log)
 }
 
 // Stop stops the region; what was acknowledged is kept for Start.

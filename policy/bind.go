@@ -465,3 +465,23 @@ func nameOf(id string) string { return id[strings.LastIndexByte(id, '/')+1:] }
 func (b *Bound) String() string {
 	return fmt.Sprintf("%s (%s)", b.Assignment.ID, b.Definition.ID)
 }
+
+// PossibleEffects are the effects that the definition has in the assignment, in lower case: with overrides by location
+// there are several.
+func (b *Bound) PossibleEffects() []string {
+	all := []string{}
+	base := true
+	for _, o := range b.overrides {
+		all = append(all, strings.ToLower(o.Value))
+		if !slices.ContainsFunc(o.Selectors, func(s Selector) bool { return strings.EqualFold(s.Kind, "resourceLocation") }) {
+			base = false
+		}
+	}
+	if base {
+		all = append(all, b.Effect)
+	}
+	return all
+}
+
+// Supported says whether an effect is evaluated here.
+func Supported(effect string) bool { return supported[strings.ToLower(effect)] != "" }

@@ -208,8 +208,8 @@ func ruleFunctions() expr.Table {
 		{Name: "utcNow", Min: 0, Max: 1, Call: callUTCNow},
 		object("requestContext", (*run).requestObject),
 		object("policy", (*run).policyObject),
-		object("resourceGroup", func(r *run) map[string]any { return r.request.ResourceGroup }),
-		object("subscription", func(r *run) map[string]any { return r.request.Subscription }),
+		object("resourceGroup", func(r *run) map[string]any { return orEmpty(r.request.ResourceGroup) }),
+		object("subscription", func(r *run) map[string]any { return orEmpty(r.request.Subscription) }),
 	}
 	for _, name := range absent {
 		all = append(all, expr.Func{Name: name, Max: -1})
@@ -217,6 +217,13 @@ func ruleFunctions() expr.Table {
 	table := expr.Table{}
 	table.Add(all...)
 	return table
+}
+
+func orEmpty(f func() map[string]any) map[string]any {
+	if f == nil {
+		return map[string]any{}
+	}
+	return f()
 }
 
 func runOf(c *expr.Call) (*run, error) {

@@ -11,13 +11,12 @@ type Index struct {
 	exemptions map[string][]*Exemption // by lower-case assignment
 	all        []*Bound
 	secrets    func(resourceType, path string) bool
-	builtinOf  Library
 }
 
 // NewIndex makes an index. An assignment that can no longer be bound is kept as Broken. secrets says whether a
 // property may not be told, by its path in the properties; nil: all may.
 func NewIndex(lib Library, assignments []*Assignment, exemptions []*Exemption, secrets func(resourceType, path string) bool) *Index {
-	x := &Index{byScope: map[string][]*Bound{}, exemptions: map[string][]*Exemption{}, secrets: secrets, builtinOf: lib}
+	x := &Index{byScope: map[string][]*Bound{}, exemptions: map[string][]*Exemption{}, secrets: secrets}
 	for _, a := range assignments {
 		bound, err := Bind(lib, a)
 		if err != nil {
@@ -62,6 +61,19 @@ func (x *Index) secret(f *field) bool {
 	return x.secrets(f.typ, b.String())
 }
 
+// May says whether anything in force could concern a resource of the type in one of the scopes. It is cheap.
+func (x *Index) May(scopes []string, resourceType string) bool {
+	typ := strings.ToLower(resourceType)
+	for _, scope := range scopes {
+		for _, b := range x.byScope[scopeKey(scope)] {
+			if b.types == nil || b.types[typ] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // reaching calls yield for what is in force for the resource, from the outermost of its scopes to the innermost.
 // scopes are those that enclose it and its own id.
 func (x *Index) reaching(scopes []string, res *Resource, yield func(*Bound, string) bool) {
@@ -91,11 +103,14 @@ func (b *Bound) sees(res *Resource, typ string) bool {
 	switch {
 	case b.Broken != nil:
 		return true
-	case strings.EqualFold(b.Definition.Mode, "Indexed"):
+	case indexed(b.Definition.Mode):
 		return res.Tracked && !scope
 	}
 	return b.Definition.ResourceMode()
 }
+
+// indexed says whether a mode leaves out what has no tags and location; no mode is as old definitions were.
+func indexed(mode string) bool { return mode == "" || strings.EqualFold(mode, "Indexed") }
 
 // excluded applies notScopes.
 func excluded(a *Assignment, id string) bool {

@@ -144,11 +144,11 @@ type Resource struct {
 
 // RequestContext is what a rule knows besides the resource.
 type RequestContext struct {
-	Now           time.Time
-	APIVersion    string         // of the request; in a scan the newest of the type
-	Identity      map[string]any // of the caller: idtyp, appid, acrs; nil in a scan
-	ResourceGroup map[string]any // what resourceGroup() is; nil: none
-	Subscription  map[string]any // what subscription() is; nil: none
+	Now        time.Time
+	APIVersion string         // of the request; in a scan the newest of the type
+	Identity   map[string]any // of the caller: idtyp, appid, acrs; nil in a scan
+	// ResourceGroup and Subscription are what the functions of that name return; nil: there are none.
+	ResourceGroup, Subscription func() map[string]any
 }
 
 // Error says what is wrong with a document; Code is Azure's.

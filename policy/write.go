@@ -115,7 +115,7 @@ func (x *Index) Delete(rc *RequestContext, scopes []string, res *Resource, group
 		if b.Broken == nil && !slices.ContainsFunc(rule.actions, func(a string) bool { return strings.EqualFold(a, "delete") }) {
 			return true
 		}
-		if group && (!res.Tracked || !strings.EqualFold(b.Definition.Mode, "Indexed") || rule.cascade == "allow") {
+		if group && (!res.Tracked || !indexed(b.Definition.Mode) || rule.cascade == "allow") {
 			return true
 		}
 		f, holds := b.evaluate(rc, res, effect)

@@ -29,11 +29,19 @@ type Authenticator interface {
 	Authenticate(r *http.Request) (authz.Principal, error)
 }
 
+// Policy decides about writes and deletions before the provider sees them.
+type Policy interface {
+	// Before may rewrite the request's body. Its *arm.Error refuses (403 RequestDisallowedByPolicy). done, if not nil, is
+	// called when the operation has succeeded, to record what was audited or modified.
+	Before(ctx context.Context, t *rp.Target, r *rp.Request) (done func(context.Context) error, err error)
+}
+
 // Config of a Door.
 type Config struct {
 	Engine        *rp.Engine
 	Authenticator Authenticator
 	Authorizer    authz.Authorizer
+	Policy        Policy // nil: there are no policies
 	// Open are the paths that anybody may GET, in lower case: cloud metadata (see Endpoints).
 	Open  map[string]http.Handler
 	Clock clock.Clock
@@ -75,7 +83,9 @@ func New(cfg Config) (*Door, error) {
 		{name: "parse", run: d.parse},
 		{name: "role", run: d.role},
 		{name: "lock", run: d.lock},
+		{name: "policy", run: d.policy},
 		{name: "provider", run: d.serve},
+		{name: "policy events", run: d.policyEvents},
 		{name: "activity log", run: d.log, always: true},
 	}
 	return d, nil
@@ -87,10 +97,11 @@ type call struct {
 	w        http.ResponseWriter
 	r        *http.Request
 	req      rp.Request
-	target   *rp.Target   // after resolve
-	response *rp.Response // after serve
-	err      error        // the refusal
-	done     bool         // an open handler has answered
+	target   *rp.Target                  // after resolve
+	response *rp.Response                // after serve
+	decided  func(context.Context) error // what policy records of a success; nil: nothing
+	err      error                       // the refusal
+	done     bool                        // an open handler has answered
 }
 
 func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -234,6 +245,26 @@ func (d *Door) lock(c *call) error {
 		target = id
 	}
 	return d.cfg.Engine.CheckLocks(c.ctx, verb, target)
+}
+
+// policy asks what is in force for the resource, and may change the body that the provider gets.
+func (d *Door) policy(c *call) (err error) {
+	if d.cfg.Policy == nil || !c.target.Write {
+		return nil
+	}
+	c.decided, err = d.cfg.Policy.Before(c.ctx, c.target, &c.req)
+	return err
+}
+
+// policyEvents records what policy audited or modified, now that it has happened.
+func (d *Door) policyEvents(c *call) error {
+	if c.decided == nil {
+		return nil
+	}
+	if err := c.decided(context.WithoutCancel(c.ctx)); err != nil { // the write is done: it is not undone by its record
+		d.cfg.Log.Error("policy events", "path", c.req.Path, "correlation", c.req.CorrelationID, "err", err)
+	}
+	return nil
 }
 
 func (d *Door) serve(c *call) (err error) {

@@ -53,6 +53,7 @@ type definition struct {
 	pattern       *regexp.Regexp
 	nameRule      string
 	nameError     func(string) *arm.Error
+	notFound      func(arm.ID) *arm.Error
 	implicit      bool
 	noPut         bool
 	noDelete      bool
@@ -102,7 +103,7 @@ type action struct {
 
 func define[T any](t Type[T]) (*definition, error) {
 	d := &definition{
-		kind: t.Kind, nameRule: t.NameRule, nameError: t.NameError, implicit: t.ImplicitParent, noPut: t.NoPut, noDelete: t.NoDelete,
+		kind: t.Kind, nameRule: t.NameRule, nameError: t.NameError, notFound: t.NotFound, implicit: t.ImplicitParent, noPut: t.NoPut, noDelete: t.NoDelete,
 		createStatus: cmp.Or(t.CreateStatus, http.StatusCreated), syncDelete: t.SyncDelete, home: t.Home, showETag: t.ShowETag, inline: t.Inline, stateProperty: t.StateProperty,
 		actions: map[string]*action{}, listReadable: t.ListReadable, createScope: t.CreateScope, attributes: t.Attributes, patchForm: t.PatchForm,
 	}

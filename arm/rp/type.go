@@ -79,6 +79,8 @@ type Type[T any] struct {
 	// NameError is the refusal of a name that does not match, for services whose own differs from
 	// InvalidResourceName.
 	NameError func(name string) *arm.Error
+	// NotFound is the answer for a resource that is not there, for services whose own differs from ResourceNotFound.
+	NotFound func(id arm.ID) *arm.Error
 	// ImplicitParent creates a missing parent with empty properties (models/x for models/x/versions/1).
 	ImplicitParent bool
 	// NoPut, NoDelete: clients get 405; only the system writes it.

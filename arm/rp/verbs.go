@@ -59,6 +59,9 @@ func (tx *Tx) existing(d *definition, id arm.ID) (*record, error) {
 			return nil, e
 		}
 	}
+	if d.notFound != nil {
+		return nil, d.notFound(id)
+	}
 	return nil, arm.NotFound(id)
 }
 

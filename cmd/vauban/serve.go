@@ -44,6 +44,7 @@ import (
 	"vauban.dev/provider/managementgroups"
 	"vauban.dev/provider/network"
 	"vauban.dev/provider/networkwatcher"
+	"vauban.dev/provider/policy"
 	"vauban.dev/provider/privatedns"
 	"vauban.dev/provider/privatelink"
 	"vauban.dev/provider/resources"
@@ -67,6 +68,7 @@ type world struct {
 	roles    *authorization.Source
 	access   *authz.Evaluator
 	groups   *managementgroups.Provider
+	policies *policy.Provider
 	engine   *rp.Engine
 	links    *privatelink.Links
 	accounts *blobAccounts
@@ -234,6 +236,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	accounts.UseSubnets(network.HasServiceEndpoint)
 	vaults.UseSubnets(network.HasServiceEndpoint)
 	w.ml.Attach(w.engine, w.links)
+	w.policies = policy.New(policy.Config{Hierarchy: w.access.Hierarchy, TenantID: tenant.ID, Clock: w.clock})
 	for _, types := range [][]rp.Registration{
 		resources.New(resources.Tenant{ID: tenant.ID, DisplayName: tenant.Name, Domain: tenant.Domain}, resources.AzureLocations(), w.roles).Within(w.access.Hierarchy).Types(),
 		w.groups.Types(),
@@ -251,11 +254,13 @@ func (w *world) openProviders(context.Context) (err error) {
 		w.ml.Types(),
 		w.vms.Types(),
 		w.links.Types(),
+		w.policies.Types(),
 	} {
 		if err := w.engine.Register(types...); err != nil {
 			return err
 		}
 	}
+	w.policies.Attach(w.engine)
 	return nil
 }
 
@@ -292,7 +297,7 @@ func (w *world) openNetwork(ctx context.Context) (err error) {
 func (w *world) openHosts(ctx context.Context) error {
 	armAudiences := []string{entra.AudienceARM, entra.AudienceARMClassic}
 	control, err := door.New(door.Config{
-		Engine: w.engine, Authenticator: authenticate(w.entra.Bearer(armAudiences...)), Authorizer: w.access, Clock: w.clock, Log: w.log,
+		Engine: w.engine, Authenticator: authenticate(w.entra.Bearer(armAudiences...)), Authorizer: w.access, Policy: w.policies, Clock: w.clock, Log: w.log,
 		Region: w.settings.Location, Open: map[string]http.Handler{"/metadata/endpoints": door.AzureCloud()},
 	})
 	if err != nil {

@@ -1,7 +1,6 @@
 // Package sqlite is the store on one SQLite file: write-ahead log, synchronous=FULL. One goroutine owns the
-// only connection that writes; it takes as many waiting transactions as there are (up to 256), runs each in
-// a savepoint, commits them together with one fsync, and then answers. Readers have snapshots of their own
-// and wait for nobody.
+// only connection that writes and commits what waits with one fsync. Readers have snapshots of their own and
+// wait for nobody.
 package sqlite
 
 import (
@@ -17,6 +16,7 @@ import (
 	_ "modernc.org/sqlite" // the driver
 
 	"vauban.dev/store"
+	"vauban.dev/store/internal/commit"
 )
 
 const schema = `
@@ -35,8 +35,9 @@ type Store struct {
 	writer  *sql.DB
 	readers *sql.DB
 	idle    chan *session // readers' sessions, at most maxReaders
-	w       *writer
-	watch   *hub
+	w       *commit.Writer
+	hub     *commit.Hub
+	stamps  commit.Stamps
 
 	mu     sync.Mutex
 	closed bool
@@ -51,7 +52,7 @@ func Open(path string) (*Store, error) {
 		return nil, err
 	}
 	ctx := context.Background()
-	s := &Store{watch: newHub()}
+	s := &Store{hub: commit.NewHub()}
 	var err error
 	s.writer, err = sql.Open("sqlite", dsn(path, "journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(10000)", "foreign_keys(0)", "cache_size(-65536)"))
 	if err != nil {
@@ -74,15 +75,17 @@ func Open(path string) (*Store, error) {
 	if _, err := conn.ExecContext(ctx, schema); err != nil {
 		return fail(err)
 	}
-	if s.w, err = newWriter(ctx, conn, s.watch); err != nil {
+	rows, err := newWritable(ctx, conn)
+	if err != nil {
 		return fail(err)
 	}
+	s.w = commit.NewWriter("sqlite", rows, rows.version, &s.stamps, s.hub)
 	s.readers, err = sql.Open("sqlite", dsn(path, "query_only(1)", "busy_timeout(10000)", "cache_size(-16384)"))
 	if err != nil {
 		return fail(err)
 	}
 	s.idle = make(chan *session, maxReaders())
-	go s.w.run()
+	go s.w.Run()
 	return s, nil
 }
 
@@ -120,13 +123,13 @@ func (s *Store) View(ctx context.Context, f func(store.Tx) error) error {
 		return err
 	}
 	defer s.giveBack(ses)
-	if err := ses.exec(ctx, ses.begin); err != nil {
+	if _, err := ses.begin.ExecContext(ctx); err != nil {
 		return fmt.Errorf("sqlite: begin: %w", err)
 	}
-	t := &tx{ses: ses}
+	t := commit.View("sqlite", ses)
 	defer func() { // also when f panics: the connection must not stay in the transaction
-		t.ses = nil
-		if err := ses.exec(context.WithoutCancel(ctx), ses.rollback); err != nil {
+		t.End()
+		if err := run(ses.rollback); err != nil {
 			ses.broken = true
 		}
 	}()
@@ -173,16 +176,16 @@ func (s *Store) giveBack(ses *session) {
 
 // Update runs f in the writer.
 func (s *Store) Update(ctx context.Context, f func(store.Tx) error) error {
-	return s.w.update(ctx, f)
+	return s.w.Update(ctx, f)
 }
 
 // Watch delivers committed changes.
 func (s *Store) Watch(ctx context.Context, kinds ...string) <-chan []store.Change {
-	return s.watch.watch(ctx, kinds)
+	return s.hub.Watch(ctx, kinds)
 }
 
 // Changed answers from memory.
-func (s *Store) Changed(kinds ...string) int64 { return s.w.latest.of(kinds) }
+func (s *Store) Changed(kinds ...string) int64 { return s.stamps.Of(kinds...) }
 
 // Close finishes the transactions that were accepted, ends the watches and closes the file.
 func (s *Store) Close() error {
@@ -194,8 +197,8 @@ func (s *Store) Close() error {
 	s.closed = true
 	s.mu.Unlock()
 	s.users.Wait()
-	s.w.stop()
-	s.watch.close()
+	s.w.Stop()
+	s.hub.Close()
 	close(s.idle)
 	for ses := range s.idle {
 		ses.close()

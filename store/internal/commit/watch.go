@@ -1,4 +1,4 @@
-package sqlite
+package commit
 
 import (
 	"context"
@@ -8,8 +8,8 @@ import (
 	"vauban.dev/store"
 )
 
-// hub hands committed changes to the watchers.
-type hub struct {
+// Hub hands committed changes to the watchers.
+type Hub struct {
 	mu       sync.Mutex
 	watchers map[*watcher]struct{}
 	closed   bool
@@ -27,9 +27,11 @@ type watcher struct {
 	some  chan struct{} // capacity 1: queue is not empty
 }
 
-func newHub() *hub { return &hub{watchers: map[*watcher]struct{}{}} }
+// NewHub makes a Hub without watchers.
+func NewHub() *Hub { return &Hub{watchers: map[*watcher]struct{}{}} }
 
-func (h *hub) watch(ctx context.Context, kinds []string) <-chan []store.Change {
+// Watch is store.Store.Watch.
+func (h *Hub) Watch(ctx context.Context, kinds []string) <-chan []store.Change {
 	ctx, end := context.WithCancel(ctx)
 	w := &watcher{kinds: slices.Clone(kinds), out: make(chan []store.Change), end: end, some: make(chan struct{}, 1)}
 	h.mu.Lock()
@@ -51,7 +53,7 @@ func (h *hub) watch(ctx context.Context, kinds []string) <-chan []store.Change {
 	return w.out
 }
 
-func (h *hub) publish(changes []store.Change) {
+func (h *Hub) publish(changes []store.Change) {
 	if len(changes) == 0 {
 		return
 	}
@@ -62,8 +64,8 @@ func (h *hub) publish(changes []store.Change) {
 	}
 }
 
-// close ends all watches and waits for them.
-func (h *hub) close() {
+// Close ends all watches and waits for them.
+func (h *Hub) Close() {
 	h.mu.Lock()
 	h.closed = true
 	for w := range h.watchers {

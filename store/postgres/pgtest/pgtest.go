@@ -1,0 +1,159 @@
+// Package pgtest starts a PostgreSQL of the machine's own programs for tests, on a socket that nobody else can open.
+package pgtest
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Server is a running PostgreSQL with an empty database.
+type Server struct {
+	dir  string
+	cmd  *exec.Cmd
+	done chan error
+}
+
+// Start makes a database cluster in a temporary directory and starts its server. Debian's package is postgresql.
+// PostgreSQL refuses root: then its processes are those of the user nobody.
+func Start() (_ *Server, err error) {
+	bin, err := programs()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "pgtest")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{dir: dir, done: make(chan error, 1)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("pgtest: %w", err), os.RemoveAll(dir))
+		}
+	}()
+	attr, err := s.ownUser()
+	if err != nil {
+		return nil, err
+	}
+	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", s.path("data"), "-U", "vauban", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+	initdb.SysProcAttr, initdb.Dir = attr, dir
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("initdb: %w: %s", err, out)
+	}
+	s.cmd = exec.Command(filepath.Join(bin, "postgres"), "-D", s.path("data"), "-k", dir, "-h", "", "-c", "max_connections=200")
+	s.cmd.SysProcAttr, s.cmd.Dir = attr, dir
+	return s, s.run()
+}
+
+func (s *Server) path(name string) string { return filepath.Join(s.dir, name) }
+
+// ownUser gives the directory to the user that PostgreSQL runs as.
+func (s *Server) ownUser() (*syscall.SysProcAttr, error) {
+	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if os.Geteuid() != 0 {
+		return attr, nil
+	}
+	nobody, err := user.Lookup("nobody")
+	if err != nil {
+		return nil, err
+	}
+	uid, err := strconv.ParseUint(nobody.Uid, 10, 32)
+	if err != nil {
+		return nil, err
+	}
+	gid, err := strconv.ParseUint(nobody.Gid, 10, 32)
+	if err != nil {
+		return nil, err
+	}
+	attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	return attr, os.Chown(s.dir, int(uid), int(gid))
+}
+
+// run starts the server and returns when it takes connections.
+func (s *Server) run() error {
+	out, err := s.cmd.StderrPipe()
+	if err != nil {
+		return err
+	}
+	started := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // the server dies with the thread that began it
+		defer runtime.UnlockOSThread()
+		if err := s.cmd.Start(); err != nil {
+			started <- err
+			return
+		}
+		var said strings.Builder
+		ready := false
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			if ready {
+				continue
+			}
+			said.WriteString(lines.Text() + "\n")
+			if ready = strings.Contains(lines.Text(), "ready to accept connections"); ready {
+				started <- nil
+			}
+		}
+		err := s.cmd.Wait()
+		if !ready {
+			started <- fmt.Errorf("postgres ended: %w: %s", err, said.String())
+		}
+		s.done <- err
+	}()
+	return <-started
+}
+
+// URL is the connection string; everything is in the named schema, which must exist.
+func (s *Server) URL(schema string) string {
+	q := url.Values{"host": {s.dir}, "search_path": {schema}}
+	return (&url.URL{Scheme: "postgres", User: url.User("vauban"), Path: "/postgres", RawQuery: q.Encode()}).String()
+}
+
+// Signal sends a signal to the server's first process.
+func (s *Server) Signal(sig syscall.Signal) error { return s.cmd.Process.Signal(sig) }
+
+// Restart kills every process of the server, as a power cut does, and starts it again.
+func (s *Server) Restart() error {
+	if err := s.Signal(syscall.SIGQUIT); err != nil { // immediate shutdown: no checkpoint, recovery at the next start
+		return err
+	}
+	<-s.done
+	next := exec.Command(s.cmd.Path, s.cmd.Args[1:]...)
+	next.SysProcAttr, next.Dir = s.cmd.SysProcAttr, s.cmd.Dir
+	s.cmd = next
+	return s.run()
+}
+
+// Close ends the server and removes its files.
+func (s *Server) Close() error {
+	err := s.Signal(syscall.SIGINT)
+	<-s.done
+	return errors.Join(err, os.RemoveAll(s.dir))
+}
+
+// programs is the directory of PostgreSQL's server programs; Debian keeps them out of the PATH.
+func programs() (string, error) {
+	if path, err := exec.LookPath("initdb"); err == nil {
+		return filepath.Dir(path), nil
+	}
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if err != nil || len(found) == 0 {
+		return "", errors.New("pgtest: no initdb in PATH or /usr/lib/postgresql: install PostgreSQL (apt-get install postgresql)")
+	}
+	return filepath.Dir(slices.MaxFunc(found, func(a, b string) int { return version(a) - version(b) })), nil
+}
+
+func version(initdb string) int {
+	n, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(initdb)))) // 0 for what is no number
+	return n
+}

@@ -13,7 +13,7 @@ demo:
 	@bin/vauban demo $(DEMO)
 
 test:
-	@sh demo/setup.sh
+	@sh demo/setup.sh tests
 	@$(MAKE) --no-print-directory build
 	@bash tools/test.sh
 

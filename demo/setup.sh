@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes this machine ready for the demo: the programs that a region needs, and two Python environments with
-# real clients below .cache. It may be run again at any time: what is there already stays.
+# real clients below .cache. It may be run again at any time: what is there already stays. `setup.sh tests` adds what
+# the tests alone need.
 set -eu
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -23,6 +24,8 @@ bundle() {
 	done
 	return 1
 }
+database() { has initdb || ls /usr/lib/postgresql/*/bin/initdb; }
+tests=${1-}
 look() {
 	missing=
 	need nftables has nft
@@ -31,6 +34,7 @@ look() {
 	need ca-certificates bundle
 	need python3 test -x "$python"
 	need python3-venv "$python" -c 'import ensurepip, venv'
+	[ "$tests" != tests ] || need postgresql database
 }
 
 look

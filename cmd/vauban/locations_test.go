@@ -49,7 +49,7 @@ func TestLocations(t *testing.T) {
 	if l[0] != "northeurope" || l[len(l)-1] != "global" || !slices.Contains(l, "westeurope") || len(l) < 50 {
 		t.Errorf("%v", l)
 	}
-	if err := (&settings{Location: "westeurope"}).change(t.TempDir(), "atlantis", nil); err == nil {
+	if err := (&settings{Location: "westeurope"}).change(t.TempDir(), "atlantis", "", nil); err == nil {
 		t.Error("a region may be in Atlantis")
 	}
 }

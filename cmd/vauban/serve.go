@@ -51,7 +51,7 @@ import (
 	"vauban.dev/provider/storage"
 	"vauban.dev/region"
 	"vauban.dev/seal"
-	"vauban.dev/store/sqlite"
+	"vauban.dev/store"
 )
 
 // world is the running region: every part made once, and how they know each other.
@@ -62,7 +62,8 @@ type world struct {
 	started  time.Time
 
 	clock    *clock.Region
-	db       *sqlite.Store
+	db       store.Store
+	dbEnded  <-chan struct{}
 	keys     *seal.Keyring
 	entra    *entra.Directory
 	roles    *authorization.Source
@@ -139,7 +140,7 @@ func (w *world) path(elem ...string) string {
 }
 
 func (w *world) openStore(ctx context.Context) (err error) {
-	if w.db, err = sqlite.Open(w.path("state.db")); err != nil {
+	if w.db, w.dbEnded, err = openBackend(ctx, w.region.Dir, w.settings); err != nil {
 		return err
 	}
 	if err := loadClock(ctx, w.db, w.clock); err != nil {
@@ -375,6 +376,14 @@ func (w *world) run(ctx context.Context) error {
 	if err := w.sync.Sync(ctx); err != nil {
 		return err
 	}
+	start("store", func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.dbEnded:
+			return errors.New("it has lost its database for too long; start the region again with `vauban up`")
+		}
+	})
 	start("resource manager", w.engine.Run)
 	start("blob storage", w.blobs.Run)
 	start("key vault", w.secrets.Run)

@@ -20,7 +20,6 @@ import (
 	"vauban.dev/reach"
 	"vauban.dev/region"
 	"vauban.dev/store"
-	"vauban.dev/store/sqlite"
 )
 
 // Methods of the control socket beside those of package region.
@@ -265,7 +264,7 @@ func (wallClock) Now() time.Time { return time.Now() }
 
 const kindClock = "region.clock"
 
-func loadClock(ctx context.Context, db *sqlite.Store, c *clock.Region) error {
+func loadClock(ctx context.Context, db store.Store, c *clock.Region) error {
 	return db.View(ctx, func(tx store.Tx) error {
 		d, err := tx.Get(kindClock, "offset")
 		if errors.Is(err, store.ErrNotFound) {
@@ -283,7 +282,7 @@ func loadClock(ctx context.Context, db *sqlite.Store, c *clock.Region) error {
 	})
 }
 
-func saveClock(ctx context.Context, db *sqlite.Store, offset time.Duration) error {
+func saveClock(ctx context.Context, db store.Store, offset time.Duration) error {
 	b, err := json.Marshal(offset)
 	if err != nil {
 		return err

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"vauban.dev/provider/resources"
 )
@@ -17,6 +20,7 @@ import (
 type settings struct {
 	Location string            `json:"location"`         // the Azure region that it plays
 	Images   map[string]string `json:"images,omitempty"` // environments for jobs: reference → directory
+	Store    string            `json:"store,omitempty"`  // connection string of a PostgreSQL database, without password
 }
 
 func settingsFile(dir string) string { return filepath.Join(dir, "region.json") }
@@ -36,12 +40,16 @@ func readSettings(dir string) (settings, error) {
 	return s, nil
 }
 
-// change takes the flags of `up`: images are added, a location can be chosen for a new region only.
-func (s *settings) change(dir, location string, images []string) error {
+// change takes the flags of `up`: images are added, location and store can be chosen for a new region only.
+func (s *settings) change(dir, location, database string, images []string) error {
 	added, err := parseImages(images)
 	if err != nil {
 		return err
 	}
+	old := slices.ContainsFunc([]string{stateFile, homeFile}, func(name string) bool { // it has been started before
+		_, err := os.Stat(filepath.Join(dir, name))
+		return err == nil
+	})
 	if s.Images == nil {
 		s.Images = map[string]string{}
 	}
@@ -49,13 +57,22 @@ func (s *settings) change(dir, location string, images []string) error {
 		s.Images[ref] = path
 	}
 	if location != "" && location != s.Location {
-		if _, err := os.Stat(filepath.Join(dir, "state.db")); err == nil {
+		if old {
 			return fmt.Errorf("--location %s: this region is in %s; use another --data directory", location, s.Location)
 		}
 		s.Location = strings.ToLower(strings.ReplaceAll(location, " ", ""))
 		if !slices.ContainsFunc(resources.AzureLocations(), func(l resources.Location) bool { return l.Name == s.Location }) {
 			return fmt.Errorf("--location %s: Azure has no such region; write its name as westeurope or northeurope", location)
 		}
+	}
+	if database != "" && database != s.Store {
+		if old {
+			return errors.New("--store: the state of this region is elsewhere, and moving it is not implemented; use another --data directory")
+		}
+		if err := checkDatabase(database); err != nil {
+			return err
+		}
+		s.Store = database
 	}
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
@@ -66,6 +83,26 @@ func (s *settings) change(dir, location string, images []string) error {
 		return err
 	}
 	return os.Rename(tmp, settingsFile(dir))
+}
+
+// checkDatabase refuses what a region could not reach, and a password: command lines and region.json are no place for one.
+func checkDatabase(connection string) error {
+	c, err := pgconn.ParseConfig(connection)
+	if err != nil {
+		return fmt.Errorf("--store: write postgres:///DATABASE?host=/DIRECTORY/OF/SOCKET: %w", err)
+	}
+	if u, err := url.Parse(connection); strings.Contains(connection, "password") || (err == nil && hasPassword(u)) {
+		return errors.New("--store: everybody on this machine can read a command line: put the password into PGPASSWORD or a PGPASSFILE")
+	}
+	if !filepath.IsAbs(c.Host) {
+		return fmt.Errorf("--store: a region has no way to the network of the machine, nor to %s: name the directory of the database's socket, as postgres:///DATABASE?host=/var/run/postgresql", c.Host)
+	}
+	return nil
+}
+
+func hasPassword(u *url.URL) bool {
+	_, ok := u.User.Password()
+	return ok
 }
 
 // parseImages reads the --image flags, REFERENCE=DIRECTORY.

@@ -18,7 +18,7 @@ import (
 
 func newUpCmd(a *app) *cobra.Command {
 	var detach bool
-	var listen, datagrams, location string
+	var listen, datagrams, location, store string
 	var images []string
 	c := &cobra.Command{
 		Use:   "up",
@@ -30,7 +30,7 @@ When the server of a region was killed, its namespaces, jobs and listeners have 
 server again and connections that waited meanwhile are served.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			u := &up{app: a, listen: listen, datagrams: datagrams, detach: detach, location: location, images: images}
+			u := &up{app: a, listen: listen, datagrams: datagrams, detach: detach, location: location, store: store, images: images}
 			return u.run(c.Context())
 		},
 	}
@@ -38,6 +38,7 @@ server again and connections that waited meanwhile are served.`,
 	c.Flags().StringVar(&listen, "listen", "", "loopback address for clients outside the region, HOST:PORT (default: a free port, the same at every start)")
 	c.Flags().StringVar(&datagrams, "vpn-listen", "", "UDP address for VPN clients outside the region, ADDRESS:PORT (default: a free port of the loopback, the same at every start)")
 	c.Flags().StringVar(&location, "location", "", "the Azure region that a new region plays (default westeurope)")
+	c.Flags().StringVar(&store, "store", "", "a PostgreSQL database for the state of a new region, postgres:///DATABASE?host=/DIRECTORY/OF/SOCKET (default: a file in the data directory)")
 	c.Flags().StringArrayVar(&images, "image", nil, "an environment for jobs, REFERENCE=DIRECTORY of a Python environment; kept for later starts")
 	return c
 }
@@ -48,6 +49,7 @@ type up struct {
 	datagrams string
 	detach    bool
 	location  string
+	store     string
 	images    []string
 }
 
@@ -64,7 +66,7 @@ func (u *up) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := given.change(r.Dir(), u.location, u.images); err != nil {
+	if err := given.change(r.Dir(), u.location, u.store, u.images); err != nil {
 		return err
 	}
 	if !region.Alive(r.Dir()) {
@@ -124,11 +126,22 @@ func (u *up) startServer(ctx context.Context, r *region.Region) (*region.ServerP
 	ready, err := server.Ready(ctx)
 	if err != nil {
 		err = fmt.Errorf("the region's server: %w", err)
-		if u.detach {
-			err = fmt.Errorf("%w; its log is %s", err, serverLog(r.Dir()))
+		if u.detach && ctx.Err() == nil {
+			_ = server.Wait() // it has written why; its exit status says nothing more
+			err = fmt.Errorf("%w; its log, %s, ends with\n  %s", err, serverLog(r.Dir()), lastWords(serverLog(r.Dir())))
 		}
 	}
 	return server, ready, err
+}
+
+// lastWords is the line where a program that ends says why.
+func lastWords(file string) string {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return lines[len(lines)-1]
 }
 
 func serverLog(dir string) string { return filepath.Join(dir, "server.log") }

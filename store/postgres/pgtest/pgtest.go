@@ -119,15 +119,23 @@ func (s *Server) URL(schema string) string {
 	return (&url.URL{Scheme: "postgres", User: url.User("vauban"), Path: "/postgres", RawQuery: q.Encode()}).String()
 }
 
-// Signal sends a signal to the server's first process.
-func (s *Server) Signal(sig syscall.Signal) error { return s.cmd.Process.Signal(sig) }
-
 // Restart kills every process of the server, as a power cut does, and starts it again.
 func (s *Server) Restart() error {
-	if err := s.Signal(syscall.SIGQUIT); err != nil { // immediate shutdown: no checkpoint, recovery at the next start
+	if err := s.Kill(); err != nil {
 		return err
 	}
+	return s.Again()
+}
+
+// Kill ends every process of the server at once: no checkpoint, and recovery at the next start.
+func (s *Server) Kill() error {
+	err := s.cmd.Process.Signal(syscall.SIGQUIT)
 	<-s.done
+	return err
+}
+
+// Again starts the server after Kill.
+func (s *Server) Again() error {
 	next := exec.Command(s.cmd.Path, s.cmd.Args[1:]...)
 	next.SysProcAttr, next.Dir = s.cmd.SysProcAttr, s.cmd.Dir
 	s.cmd = next
@@ -136,7 +144,7 @@ func (s *Server) Restart() error {
 
 // Close ends the server and removes its files.
 func (s *Server) Close() error {
-	err := s.Signal(syscall.SIGINT)
+	err := s.cmd.Process.Signal(syscall.SIGINT)
 	<-s.done
 	return errors.Join(err, os.RemoveAll(s.dir))
 }

@@ -44,7 +44,7 @@ func (g *gate) root(n *NSG, d Direction) (string, error) {
 			lines = append(lines, fmt.Sprintf("meta l4proto %d %s", p, then))
 		}
 	}
-	g.chain(name, append(lines, others)...)
+	g.entry(name, append(lines, others)...) // else a rule would change all that leads here
 	return name, nil
 }
 

@@ -53,7 +53,7 @@ func (d *Driver) transact(ctx context.Context, s *space, sts []statement) error 
 	}
 	var b strings.Builder
 	for _, st := range sts {
-		b.WriteString(st.text)
+		b.WriteString(st.text())
 		b.WriteByte('\n')
 	}
 	_, err := d.runNFT(ctx, s, b.String(), "-f", "-")
@@ -219,12 +219,9 @@ func (d *Driver) loadRules(ctx context.Context, s *space, want *desired) error {
 	if difference(want.rules, have) == "" {
 		return d.settle(ctx, s, have)
 	}
-	if err := d.change(ctx, s, have, want); err != nil {
-		return fmt.Errorf("load the rules of %s: %w", s.name, err)
-	}
-	back, err := d.list(ctx, s, have)
+	back, err := d.change(ctx, s, have, gen, want)
 	if err != nil {
-		return err
+		return fmt.Errorf("load the rules of %s: %w", s.name, err)
 	}
 	if diff := difference(want.rules, back); diff != "" {
 		return errors.Join(&MismatchError{s.name, diff}, d.closeGate(ctx, s))
@@ -232,21 +229,36 @@ func (d *Driver) loadRules(ctx context.Context, s *space, want *desired) error {
 	return d.settle(ctx, s, back)
 }
 
-// change makes the table of a namespace what is desired.
-func (d *Driver) change(ctx context.Context, s *space, have ruleset, want *desired) error {
+// change makes the table of a namespace what is desired, and returns what the kernel then holds. have is what it
+// holds, of generation gen or later.
+func (d *Driver) change(ctx context.Context, s *space, have ruleset, gen uint32, want *desired) (ruleset, error) {
 	if len(want.rules) == 0 {
-		return d.deleteTable(ctx, s, table)
+		return ruleset{}, d.deleteTable(ctx, s, table)
 	}
 	p, ok := newPlan(have, want.rules, want.staged)
+	if direct := newDirect(p); ok && p.live && direct != nil {
+		err := d.changeDirectly(s, direct, gen)
+		if err == nil {
+			return want.rules, nil // what changed was read, and the rest was before
+		}
+		d.log.Warn("rules are loaded again by nft", "namespace", s.name, "reason", err)
+		if have, err = d.list(ctx, s, have); err != nil {
+			return nil, err
+		}
+		p, ok = newPlan(have, want.rules, want.staged)
+	}
 	if !ok {
 		d.log.Warn("rules were changed from outside: traffic is refused while they are loaded again", "namespace", s.name)
 		if err := errors.Join(d.closeGate(ctx, s), d.deleteTable(ctx, s, table)); err != nil {
-			return err
+			return nil, err
 		}
 		p, _ = newPlan(nil, want.rules, want.staged)
 	}
-	p.prepare = append([]statement{{"add table " + table, objectSize}}, p.prepare...)
-	return d.execute(ctx, s, p)
+	p.prepare = append([]statement{{verb: addTable, size: objectSize}}, p.prepare...)
+	if err := d.execute(ctx, s, p); err != nil {
+		return nil, err
+	}
+	return d.list(ctx, s, have)
 }
 
 // settle opens the gate and remembers what the kernel holds.

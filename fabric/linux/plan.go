@@ -17,10 +17,45 @@ type plan struct {
 	live    bool // there are base chains already
 }
 
-// statement is one nft command.
+// statement is one command of nft.
 type statement struct {
-	text string
-	size int // an upper estimate of its netlink messages, in bytes
+	verb   verb
+	object object
+	lines  []string // of an object, for addRules and addElements
+	size   int      // an upper estimate of its netlink messages, in bytes
+}
+
+type verb uint8
+
+const (
+	addTable verb = iota
+	declareObject
+	addRules
+	addElements
+	flushObject
+	removeObject
+)
+
+// text is the statement as the nft program takes it.
+func (st statement) text() string {
+	o := st.object
+	object := fmt.Sprintf("%s %s %s", o.Kind, table, o.Name)
+	switch st.verb {
+	case addTable:
+		return "add table " + table
+	case addRules:
+		return fmt.Sprintf("add rule %s %s %s", table, o.Name, st.lines[0])
+	case addElements:
+		return fmt.Sprintf("add element %s %s { %s }", table, o.Name, strings.Join(st.lines, ", "))
+	case flushObject:
+		return "flush " + object
+	case removeObject:
+		return "delete " + object
+	}
+	if len(o.Spec) == 0 {
+		return "add " + object
+	}
+	return "add " + object + " { " + strings.TrimRight(strings.Join(o.Spec, "; "), "; ") + "; }"
 }
 
 const table = "inet " + fabric.TableName
@@ -49,10 +84,10 @@ func newPlan(have, want ruleset, objects []fabric.Object) (plan, bool) {
 			p.prepare = append(p.prepare, declare(w))
 			p.prepare = append(p.prepare, contents(w)...)
 		case exists && h.spec != w.spec:
-			p.flip = append(p.flip, command("flush", w), command("delete", w), declare(w))
+			p.flip = append(p.flip, command(flushObject, w), command(removeObject, w), declare(w))
 			p.flip = append(p.flip, contents(w)...)
 		case exists:
-			p.flip = append(p.flip, command("flush", w))
+			p.flip = append(p.flip, command(flushObject, w))
 			p.flip = append(p.flip, contents(w)...)
 		default:
 			p.flip = append(p.flip, declare(w))
@@ -60,7 +95,7 @@ func newPlan(have, want ruleset, objects []fabric.Object) (plan, bool) {
 		}
 	}
 	// A base chain that goes must go with the flip: it still judges.
-	var flush, sets, chains, counters []statement
+	var flushes, sets, chains, counters []statement
 	for k, h := range have {
 		p.live = p.live || h.base()
 		if _, ok := want[k]; ok {
@@ -68,34 +103,26 @@ func newPlan(have, want ruleset, objects []fabric.Object) (plan, bool) {
 		}
 		switch {
 		case h.base():
-			p.flip = append(p.flip, command("flush", h), command("delete", h))
+			p.flip = append(p.flip, command(flushObject, h), command(removeObject, h))
 		case k.kind == fabric.ChainObject:
-			flush = append(flush, command("flush", h))
-			chains = append(chains, command("delete", h))
+			flushes = append(flushes, command(flushObject, h))
+			chains = append(chains, command(removeObject, h))
 		case k.kind == fabric.CounterObject:
-			counters = append(counters, command("delete", h))
+			counters = append(counters, command(removeObject, h))
 		default:
-			sets = append(sets, command("delete", h))
+			sets = append(sets, command(removeObject, h))
 		}
 	}
 	// Rules refer to sets, maps to chains, and both to counters.
-	for _, part := range [][]statement{flush, sets, chains, counters} {
+	for _, part := range [][]statement{flushes, sets, chains, counters} {
 		p.collect = append(p.collect, part...)
 	}
 	return p, true
 }
 
-func command(verb string, o object) statement {
-	return statement{fmt.Sprintf("%s %s %s %s", verb, o.Kind, table, o.Name), objectSize}
-}
+func command(v verb, o object) statement { return statement{verb: v, object: o, size: objectSize} }
 
-func declare(o object) statement {
-	st := command("add", o)
-	if len(o.Spec) > 0 {
-		st.text += " { " + strings.TrimRight(strings.Join(o.Spec, "; "), "; ") + "; }"
-	}
-	return st
-}
+func declare(o object) statement { return command(declareObject, o) }
 
 func contents(o object) []statement {
 	switch o.Kind {
@@ -110,10 +137,7 @@ func contents(o object) []statement {
 func rules(o object) []statement {
 	out := make([]statement, 0, len(o.Lines))
 	for _, l := range o.Lines {
-		out = append(out, statement{
-			text: fmt.Sprintf("add rule %s %s %s", table, o.Name, l),
-			size: ruleSize + strings.Count(l, ",")*elementSize,
-		})
+		out = append(out, statement{verb: addRules, object: o, lines: []string{l}, size: ruleSize + strings.Count(l, ",")*elementSize})
 	}
 	return out
 }
@@ -122,10 +146,7 @@ func elements(o object) []statement {
 	var out []statement
 	for lines := o.Lines; len(lines) > 0; {
 		n := min(len(lines), elementsPerStatement)
-		out = append(out, statement{
-			text: fmt.Sprintf("add element %s %s { %s }", table, o.Name, strings.Join(lines[:n], ", ")),
-			size: objectSize + n*elementSize,
-		})
+		out = append(out, statement{verb: addElements, object: o, lines: lines[:n], size: objectSize + n*elementSize})
 		lines = lines[n:]
 	}
 	return out

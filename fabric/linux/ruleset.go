@@ -2,6 +2,7 @@ package linux
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -85,6 +86,9 @@ const maxFields = 5
 
 // difference names the first thing in which two rulesets differ, "" if they are equal.
 func difference(want, have ruleset) string {
+	if maps.EqualFunc(want, have, object.equal) {
+		return ""
+	}
 	var keys []objectKey
 	for k := range want {
 		keys = append(keys, k)

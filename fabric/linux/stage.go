@@ -10,9 +10,10 @@ import (
 )
 
 // stage gives every chain, set and map a name that is a hash of what it says, and of what it refers to.
-// Base chains have to keep their names, and entries may: each becomes one rule that goes to its content.
+// Base chains have to keep their names: each becomes one rule that goes to its content. Entries keep theirs, and change all
+// at once.
 //
-// So nothing but that one rule ever changes under its name, and a packet that is on its way through the
+// So nothing but that one rule and entries ever changes under its name, and a packet that is on its way through the
 // old rules while the new ones become the law finds all of the old ones. The kernel exchanges the rules of chains
 // atomically, but a packet looks at each chain, set and element by itself: one that meets a
 // chain of the old ruleset and an element of the new one is judged by neither.
@@ -32,6 +33,10 @@ func stage(objects []fabric.Object) ([]fabric.Object, error) {
 			}
 			lines[i] = spell(rename(toks, names))
 		}
+		if o.Entry {
+			out = append(out, fabric.Object{Kind: o.Kind, Name: o.Name, Entry: true, Lines: lines})
+			continue
+		}
 		content := fabric.Object{Kind: o.Kind, Name: o.Name, Spec: o.Spec, Lines: lines, Content: true}
 		if keepsName(o) {
 			content.Spec = nil
@@ -39,7 +44,7 @@ func stage(objects []fabric.Object) ([]fabric.Object, error) {
 		content.Name = o.Name + "." + hash(content)
 		out = append(out, content)
 		if keepsName(o) {
-			out = append(out, fabric.Object{Kind: o.Kind, Name: o.Name, Spec: o.Spec, Entry: o.Entry, Lines: []string{"goto " + content.Name}})
+			out = append(out, fabric.Object{Kind: o.Kind, Name: o.Name, Spec: o.Spec, Lines: []string{"goto " + content.Name}})
 			continue
 		}
 		if names[o.Name] != "" {

@@ -19,6 +19,7 @@ const (
 	maxDepth      = 10   // beyond it the diagram is built again, coarser
 	baseSize      = 4000 // elements that any diagram may have
 	sizePerRule   = 40   // and more for each rule
+	hopeless      = 4    // a cut whose classes have so many times the rules of another's is not looked at
 	inlineSetSize = 16   // larger sets are shared: their elements count once
 )
 
@@ -75,14 +76,14 @@ func (b *Builder) Build(rules []Rule) *Node {
 // build lets a leaf cost twice as much until the diagram is small enough; in the end it is one leaf,
 // which no budget holds for.
 func build(rules []Rule, s *sets, rel relations) *Node {
-	list := interned(rules, s)
+	list := (&builder{sets: s, rel: rel}).simplify(interned(rules, s), true)
+	linear := listCost(list)
 	for limit := leafCost; ; limit *= 2 {
-		b := &builder{sets: s, rel: rel, limit: limit, budget: baseSize + sizePerRule*len(list), memo: map[string]*Node{}}
-		linear := listCost(b.simplify(list, true))
+		b := &builder{sets: s, rel: rel, limit: limit, budget: baseSize + sizePerRule*(len(rules)+1), memo: map[string]*Node{}}
 		if limit > linear {
 			b.budget = math.MaxInt
 		}
-		n := b.node(list, 0)
+		n := b.simplified(list, 0)
 		if !b.tooLarge && (n.depth <= maxDepth || limit > linear) {
 			return n
 		}
@@ -122,7 +123,10 @@ type builder struct {
 
 // node compiles a list that ends in a catch-all.
 func (b *builder) node(list []rule, depth int) *Node {
-	list = b.simplify(list, true)
+	return b.simplified(b.simplify(list, true), depth)
+}
+
+func (b *builder) simplified(list []rule, depth int) *Node {
 	key := listKey(list)
 	if n, ok := b.memo[key]; ok {
 		return n
@@ -155,7 +159,15 @@ func (b *builder) bestCut(list []rule, depth int) *partition {
 		return nil
 	}
 	var best *partition
+	crowd, least := [fields]float64{}, math.Inf(1)
 	for f := range fields {
+		crowd[f] = crowding(list, f)
+		least = min(least, crowd[f])
+	}
+	for f := range fields {
+		if crowd[f] > hopeless*least {
+			continue
+		}
 		if p := b.partition(list, f); p != nil && (best == nil || p.score < best.score) {
 			best = p
 		}

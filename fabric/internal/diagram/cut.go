@@ -2,6 +2,7 @@ package diagram
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"vauban.dev/fabric/internal/interval"
@@ -46,6 +47,40 @@ type edge struct {
 	at   uint64
 	rule int
 	in   bool
+}
+
+// crowding is the mean number of rules, as they stand, in the elementary ranges of a field: infinite where no rule
+// tests it.
+func crowding(list []rule, f Field) float64 {
+	var edges []edge
+	live, tested := 0, 0
+	for i := range list {
+		s := &list[i].match[f]
+		if s.any() {
+			live++
+			continue
+		}
+		tested++
+		for _, v := range s.values {
+			edges = append(edges, edge{uint64(v.Lo), i, true}, edge{uint64(v.Hi) + 1, i, false})
+		}
+	}
+	if tested == 0 {
+		return math.Inf(1)
+	}
+	slices.SortFunc(edges, func(a, b edge) int { return cmp.Compare(a.at, b.at) })
+	sum, ranges := live, 1 // below the first edge
+	for i, e := range edges {
+		if e.in {
+			live++
+		} else {
+			live--
+		}
+		if i+1 == len(edges) || edges[i+1].at != e.at {
+			sum, ranges = sum+live, ranges+1
+		}
+	}
+	return float64(sum) / float64(ranges)
 }
 
 // partition returns nil where no rule tests the field.

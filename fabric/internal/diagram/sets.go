@@ -10,10 +10,11 @@ import (
 // set is an interned interval set; id 0 is any value.
 type set struct {
 	id     int
+	lo, hi uint32 // the smallest and the largest value
 	values interval.Set
 }
 
-func (s set) any() bool { return s.id == 0 }
+func (s *set) any() bool { return s.id == 0 }
 
 // rule is a Rule with interned sets. A rule with next hands on to a node instead of deciding.
 type rule struct {
@@ -69,7 +70,7 @@ func (s *sets) intern(v interval.Set, f Field) set {
 	if known, ok := s.ids[string(key)]; ok {
 		return known
 	}
-	made := set{id: len(s.ids) + 1, values: v}
+	made := set{id: len(s.ids) + 1, lo: v[0].Lo, hi: v[len(v)-1].Hi, values: v}
 	s.ids[string(key)] = made
 	return made
 }
@@ -79,7 +80,7 @@ type setRelations struct{ *sets }
 
 func (s setRelations) covers(a, b *rule) bool {
 	for f := range a.match {
-		if x, y := a.match[f], b.match[f]; !x.any() && x.id != y.id && (y.any() || !s.isSubset(y, x)) {
+		if x, y := &a.match[f], &b.match[f]; !x.any() && x.id != y.id && (y.any() || !s.isSubset(y, x)) {
 			return false
 		}
 	}
@@ -88,17 +89,20 @@ func (s setRelations) covers(a, b *rule) bool {
 
 func (s setRelations) overlap(a, b *rule) bool {
 	for f := range a.match {
-		if x, y := a.match[f], b.match[f]; !x.any() && !y.any() && x.id != y.id && !s.overlaps(x, y) {
+		if x, y := &a.match[f], &b.match[f]; !x.any() && !y.any() && x.id != y.id && !s.overlaps(x, y) {
 			return false
 		}
 	}
 	return true
 }
 
-// A comparison of two single intervals is cheaper than the look in the table of known answers.
-func (s setRelations) isSubset(a, b set) bool {
-	if len(a.values) == 1 && len(b.values) == 1 {
-		return b.values[0].Lo <= a.values[0].Lo && a.values[0].Hi <= b.values[0].Hi
+// Most sets are told apart by their ends, without a look in the table of known answers.
+func (s setRelations) isSubset(a, b *set) bool {
+	if a.lo < b.lo || a.hi > b.hi {
+		return false
+	}
+	if len(b.values) == 1 {
+		return true
 	}
 	key := [2]int{a.id, b.id}
 	v, ok := s.sets.subset[key]
@@ -109,9 +113,12 @@ func (s setRelations) isSubset(a, b set) bool {
 	return v
 }
 
-func (s setRelations) overlaps(a, b set) bool {
+func (s setRelations) overlaps(a, b *set) bool {
+	if a.hi < b.lo || b.hi < a.lo {
+		return false
+	}
 	if len(a.values) == 1 && len(b.values) == 1 {
-		return a.values[0].Lo <= b.values[0].Hi && b.values[0].Lo <= a.values[0].Hi
+		return true
 	}
 	key := [2]int{min(a.id, b.id), max(a.id, b.id)}
 	v, ok := s.sets.overlap[key]

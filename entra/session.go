@@ -32,17 +32,21 @@ type Session struct {
 // Family is what a client has been given for a user: one authorization, the refresh tokens that follow each
 // other, and every access token of theirs. It ends as one.
 type Family struct {
-	ID        string    `json:"id"`
-	UserID    string    `json:"userId"`
-	Session   string    `json:"session,omitempty"` // sid; none for device codes of another machine
-	ClientID  string    `json:"clientId"`
-	Scopes    []string  `json:"scopes"`  // as the client asked for them
-	Refresh   []byte    `json:"refresh"` // SHA-256 of the refresh token that holds now; nil without one
-	ValidFrom time.Time `json:"validFrom"`
-	AMR       []string  `json:"amr"`
-	SignedIn  time.Time `json:"signedIn"`
-	Factor    time.Time `json:"factor,omitzero"`
-	Expires   time.Time `json:"expires"` // moves with every use
+	ID          string    `json:"id"`
+	UserID      string    `json:"userId"`   // as the tenant knows him
+	Account     string    `json:"account"`  // who proved his password: the same, or a partner's user
+	TenantID    string    `json:"tenantId"` // that the tokens are of
+	Session     string    `json:"session,omitempty"`
+	ClientID    string    `json:"clientId"`
+	Scopes      []string  `json:"scopes"`     // of the first resource, as they were granted
+	Generation  int       `json:"generation"` // of the refresh token that holds now; 0: none was given yet
+	ValidFrom   time.Time `json:"validFrom"`  // the user's SessionsValidFrom when it began
+	AccountFrom time.Time `json:"accountFrom"`
+	AMR         []string  `json:"amr"`
+	SignedIn    time.Time `json:"signedIn"`
+	Factor      time.Time `json:"factor,omitzero"`
+	Issued      time.Time `json:"issued,omitzero"` // of the refresh token that holds now
+	Expires     time.Time `json:"expires"`         // moves with every use
 }
 
 // Session returns the session with this id; ErrNoSession.

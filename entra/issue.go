@@ -60,7 +60,8 @@ const (
 // Subject is whom an access token speaks of, and how that was proved.
 type Subject struct {
 	ObjectID     string
-	ClientID     string // application id of the client
+	Tenant       directory.Tenant // that the token is of; zero: the home tenant
+	ClientID     string           // application id of the client
 	Proof        Proof
 	Capabilities []string // xms_cc that the client declares, such as CP1
 
@@ -80,6 +81,8 @@ type UserSubject struct {
 	Session string   // sid
 	Family  string   // the family of refresh tokens that the access token is of
 	AMR     []string
+	IDP     string   // issuer of a guest's own tenant; "" for members
+	Roles   []string // app roles of the user on the resource
 	Groups  []string // ids; nil when the client does not ask for groups in its tokens
 	Address string   // of the client, as the kernel saw it
 }
@@ -147,14 +150,15 @@ func (d *Directory) IssueFor(ctx context.Context, objectID, audience string) (To
 // AppSubject is what a token for the resource says of the principal itself, without a user: its application
 // permissions on the resource among it.
 func (d *Directory) AppSubject(tx store.Tx, p directory.ServicePrincipal, to Target) (Subject, error) {
-	s := Subject{ObjectID: p.ObjectID, ClientID: p.AppID, Proof: ProofSecret, Resource: p.Resource}
+	tenant, err := d.TenantBy(tx, p.TenantID)
+	if err != nil {
+		return Subject{}, err
+	}
+	s := Subject{ObjectID: p.ObjectID, Tenant: tenant, ClientID: p.AppID, Proof: ProofSecret, Resource: p.Resource}
 	if p.Managed() {
 		s.Managed, s.Proof = true, ProofCertificate
 	}
-	resource, err := d.PrincipalIn(tx, p.TenantID, to.AppID)
-	if err == nil {
-		s.Roles, err = d.RolesOn(tx, p.ObjectID, nil, resource)
-	}
+	s.Roles, err = d.RolesOn(tx, p.ObjectID, nil, to.Principal)
 	return s, err
 }
 
@@ -165,26 +169,30 @@ func (d *Directory) Issue(s Subject, to Target) (Token, error) {
 	if s.Managed {
 		life = identityTokenLife
 	}
+	tenant := s.Tenant
+	if tenant.ID == "" {
+		tenant = d.Tenant()
+	}
 	c := claims{
 		Audience:  to.Audience,
-		Issuer:    d.Tenant().IssuerV1(),
+		Issuer:    tenant.IssuerV1(),
 		IssuedAt:  now.Add(-Backdate).Unix(),
 		NotBefore: now.Add(-Backdate).Unix(),
 		Expires:   now.Add(life).Unix(),
 		AIO:       s.stamp().String(),
-		IDP:       d.Tenant().IssuerV1(),
+		IDP:       tenant.IssuerV1(),
 		IDTyp:     "app",
 		OID:       s.ObjectID,
 		Roles:     s.Roles,
 		Subject:   s.ObjectID,
-		TenantID:  d.Tenant().ID,
+		TenantID:  tenant.ID,
 		UTI:       random(16),
 		Version:   "1.0",
 		CC:        s.Capabilities,
 		MIRID:     s.Resource,
 	}
 	if to.Version == 2 {
-		c.Issuer, c.Version, c.IDP = d.Tenant().IssuerV2(), "2.0", ""
+		c.Issuer, c.Version, c.IDP = tenant.IssuerV2(), "2.0", ""
 		c.AZP, c.AZPACR = s.ClientID, string(s.Proof)
 	} else {
 		c.AppID, c.AppIDACR = s.ClientID, string(s.Proof)
@@ -211,7 +219,7 @@ const maxGroups = 200
 
 // speakOf adds the claims of a user's token.
 func (d *Directory) speakOf(c *claims, u *UserSubject, to Target) {
-	c.IDTyp, c.IDP = "user", ""
+	c.IDTyp, c.IDP, c.Roles = "user", u.IDP, u.Roles
 	c.Subject = Pairwise(c.OID, c.AppID+c.AZP)
 	c.Name, c.Scopes, c.SessionID, c.IPAddr = u.Name, strings.Join(u.Scopes, " "), u.Session, u.Address
 	if to.Version == 2 {

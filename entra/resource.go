@@ -67,43 +67,50 @@ func storageAccount(key, suffix string) bool {
 
 // Target is the resource that a token is asked for.
 type Target struct {
-	Audience string // the aud claim
-	AppID    string // application id of the resource
-	Version  int    // form of the access token: 1 or 2
-	Platform bool   // one of Azure's own services, not an application of the tenant
+	Audience  string                     // the aud claim
+	AppID     string                     // application id of the resource
+	Version   int                        // form of the access token: 1 or 2
+	Platform  bool                       // one of Azure's own services, not an application of the tenant
+	Principal directory.ServicePrincipal // the resource in the tenant
 }
 
 // ErrNoResource is returned for an identifier that no resource of the tenant has.
 var ErrNoResource = errors.New("entra: no such resource in the tenant")
 
-// Target resolves what a client asked a token for; ErrNoResource. Entra's v1 tokens repeat the identifier
-// exactly as it was asked for, with its slashes; v2 tokens carry the application's id.
+// Target resolves what a client asked a token of the home tenant for; ErrNoResource.
 func (d *Directory) Target(tx store.Tx, identifier string) (Target, error) {
+	return d.TargetIn(tx, d.Tenant(), identifier)
+}
+
+// TargetIn resolves what a client asked a token of a tenant for; ErrNoResource. Entra's v1 tokens repeat the
+// identifier exactly as it was asked for, with its slashes; v2 tokens carry the application's id.
+func (d *Directory) TargetIn(tx store.Tx, t directory.Tenant, identifier string) (Target, error) {
 	if s, ok := find(identifier); ok {
-		return Target{Audience: identifier, AppID: s.AppID, Version: 1, Platform: true}, nil
+		p, err := d.PrincipalIn(tx, t.ID, s.AppID)
+		return Target{Audience: identifier, AppID: s.AppID, Version: 1, Platform: true, Principal: p}, err
 	}
-	p, err := d.resource(tx, identifier)
+	p, err := d.resource(tx, t, identifier)
 	if err != nil {
 		return Target{}, err
 	}
 	if p.TokenVersion == 2 {
-		return Target{Audience: p.AppID, AppID: p.AppID, Version: 2}, nil
+		return Target{Audience: p.AppID, AppID: p.AppID, Version: 2, Principal: p}, nil
 	}
-	return Target{Audience: identifier, AppID: p.AppID, Version: 1}, nil
+	return Target{Audience: identifier, AppID: p.AppID, Version: 1, Principal: p}, nil
 }
 
-// resource finds the application of the tenant that an identifier names: an application id, an identifier URI, or
+// resource finds the application of a tenant that an identifier names: an application id, an identifier URI, or
 // api:// and the application id.
-func (d *Directory) resource(tx store.Tx, identifier string) (directory.ServicePrincipal, error) {
+func (d *Directory) resource(tx store.Tx, t directory.Tenant, identifier string) (directory.ServicePrincipal, error) {
 	id := identifier
-	if a, err := d.ApplicationByURI(tx, "", identifier); err == nil {
+	if a, err := d.ApplicationByURI(tx, t.ID, identifier); err == nil {
 		id = a.AppID
 	} else if !errors.Is(err, directory.ErrNotFound) {
 		return directory.ServicePrincipal{}, err
 	} else if u, err := url.Parse(identifier); err == nil && u.Scheme == "api" {
 		id = u.Host
 	}
-	p, err := d.ByAppID(tx, id)
+	p, err := d.PrincipalIn(tx, t.ID, id)
 	if errors.Is(err, directory.ErrNoPrincipal) || err == nil && p.Managed() {
 		return p, ErrNoResource
 	}

@@ -37,6 +37,7 @@ type Family struct {
 	Account     string    `json:"account"`  // who proved his password: the same, or a partner's user
 	TenantID    string    `json:"tenantId"` // that the tokens are of
 	Session     string    `json:"session,omitempty"`
+	Parent      string    `json:"parent,omitempty"` // on behalf of whose token it began
 	ClientID    string    `json:"clientId"`
 	Scopes      []string  `json:"scopes"`     // of the first resource, as they were granted
 	Generation  int       `json:"generation"` // of the refresh token that holds now; 0: none was given yet
@@ -51,7 +52,8 @@ type Family struct {
 
 // Session returns the session with this id; ErrNoSession.
 func (d *Directory) Session(tx store.Tx, id string) (s Session, err error) {
-	return s, noSession(getJSON(tx, kindSession, id, &s))
+	err = noSession(getJSON(tx, kindSession, id, &s))
+	return s, err
 }
 
 // PutSession keeps a session.
@@ -61,7 +63,8 @@ func (d *Directory) PutSession(tx store.Tx, s Session) error {
 
 // Family returns the family with this id; ErrNoSession.
 func (d *Directory) Family(tx store.Tx, id string) (f Family, err error) {
-	return f, noSession(getJSON(tx, kindFamily, id, &f))
+	err = noSession(getJSON(tx, kindFamily, id, &f))
+	return f, err
 }
 
 // PutFamily keeps a family.
@@ -69,8 +72,27 @@ func (d *Directory) PutFamily(tx store.Tx, f Family) error {
 	return putJSON(tx, kindFamily, f.ID, f, store.Any)
 }
 
-// EndFamily ends a family: its refresh token and its access tokens are void at once.
-func (d *Directory) EndFamily(tx store.Tx, id string) error { return drop(tx, kindFamily, id) }
+// EndFamily ends a family and those that began on its behalf: their refresh tokens and access tokens are void at
+// once.
+func (d *Directory) EndFamily(tx store.Tx, id string) error {
+	ended := map[string]bool{id: true}
+	for n := 0; n != len(ended); { // children of children too
+		n = len(ended)
+		err := read(tx, kindFamily, func(f Family) {
+			if ended[f.Parent] {
+				ended[f.ID] = true
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	var err error
+	for f := range ended {
+		err = errors.Join(err, drop(tx, kindFamily, f))
+	}
+	return err
+}
 
 // EndSession ends a session and every family that began in it.
 func (d *Directory) EndSession(tx store.Tx, id string) error {

@@ -308,7 +308,10 @@ func (w *world) openHosts(ctx context.Context) error {
 		Runs: w.runs, MLflow: mlflow.New(w.runs, mlModels{w.ml}, w.clock, w.log), Workspaces: newMLWorkspaces(w.engine), Authorizer: w.access,
 		Tokens: w.entra, Blobs: mlBlobs{w.blobs}, Clock: w.clock, Log: w.log,
 	})
-	login := signin.New(signin.Config{Directory: w.entra, Store: w.db, Clock: w.clock, Log: w.log})
+	login, err := signin.New(ctx, signin.Config{Directory: w.entra, Store: w.db, Clock: w.clock, Log: w.log, Issuers: &http.Client{Transport: inRegion{w}}})
+	if err != nil {
+		return err
+	}
 	w.bastion = bastion.New(bastion.Config{Region: newBastionRegion(w), Authorizer: w.access, Log: w.log})
 	w.hosts = &httpx.Hosts{}
 	for pattern, h := range map[string]http.Handler{

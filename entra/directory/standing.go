@@ -52,6 +52,15 @@ func (o *Objects) Standing(ctx context.Context, objectID string) (Standing, erro
 	return s, err
 }
 
+// StandingIn is Standing as a transaction sees it.
+func (o *Objects) StandingIn(ctx context.Context, tx store.Tx, objectID string) (Standing, error) {
+	s, err := o.readStanding(ctx, tx, guid(objectID))
+	if err == nil && s.ID == "" {
+		err = ErrNotFound
+	}
+	return s, err
+}
+
 // readStanding finds no object as the empty standing, which is kept like any other.
 func (o *Objects) readStanding(ctx context.Context, tx store.Tx, id string) (s Standing, err error) {
 	u, err := o.User(tx, id)

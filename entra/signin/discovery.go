@@ -39,56 +39,66 @@ func (s *Service) ours(host string) bool {
 
 // openID is the OpenID Connect discovery document (OpenID Connect Discovery 1.0, section 3) in the
 // form of either endpoint.
-func (s *Service) openID(w http.ResponseWriter, r *http.Request, tenant string, v2 bool) error {
-	if err := s.known(tenant, true); err != nil {
+func (s *Service) openID(w http.ResponseWriter, r *http.Request, segment string, v2 bool) error {
+	if strings.EqualFold(segment, "consumers") {
+		return noConsumers()
+	}
+	t, err := s.anyTenant(r, segment)
+	if err != nil {
 		return err
 	}
-	id, issuer := s.tenant.ID, s.tenant.IssuerV1()
+	id, issuer := t.ID, t.IssuerV1()
 	if v2 {
-		issuer = s.tenant.IssuerV2()
+		issuer = t.IssuerV2()
 	}
-	if word := strings.ToLower(tenant); word == "common" || word == "organizations" {
+	if word := strings.ToLower(segment); word == "common" || word == "organizations" {
 		issuer = strings.Replace(issuer, id, "{tenantid}", 1)
 		id = word
 	}
 	base, v := s.base(r)+"/"+id, "oauth2/"
-	keys := base + "/discovery/keys"
+	keys, info := base+"/discovery/keys", base+"/openid/userinfo"
 	if v2 {
-		v, keys = "oauth2/v2.0/", base+"/discovery/v2.0/keys"
+		v, keys, info = "oauth2/v2.0/", base+"/discovery/v2.0/keys", entra.AudienceGraph+"/oidc/userinfo"
 	}
 	writeJSON(w, http.StatusOK, map[string]any{
-		"token_endpoint":                        base + "/" + v + "token",
-		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "client_secret_basic"},
-		"jwks_uri":                              keys,
-		"response_modes_supported":              []string{"query", "fragment", "form_post"},
-		"subject_types_supported":               []string{"pairwise"},
-		"id_token_signing_alg_values_supported": []string{"RS256"},
-		"response_types_supported":              []string{"code", "id_token", "code id_token", "id_token token"},
-		"scopes_supported":                      []string{"openid", "profile", "email", "offline_access"},
-		"issuer":                                issuer,
-		"request_uri_parameter_supported":       false,
-		"authorization_endpoint":                base + "/" + v + "authorize",
-		"device_authorization_endpoint":         base + "/" + v + "devicecode",
-		"http_logout_supported":                 true,
-		"frontchannel_logout_supported":         true,
-		"end_session_endpoint":                  base + "/" + v + "logout",
-		"claims_supported":                      []string{"sub", "iss", "aud", "exp", "iat", "nbf", "tid", "oid", "ver"},
-		"tenant_region_scope":                   "EU",
-		"cloud_instance_name":                   "microsoftonline.com",
-		"cloud_graph_host_name":                 "graph.windows.net",
-		"msgraph_host":                          "graph.microsoft.com",
-		"rbac_url":                              "https://pas.windows.net",
+		"token_endpoint":                                   base + "/" + v + "token",
+		"token_endpoint_auth_methods_supported":            []string{"client_secret_post", "private_key_jwt", "client_secret_basic"},
+		"token_endpoint_auth_signing_alg_values_supported": []string{"RS256", "PS256"},
+		"jwks_uri":                                       keys,
+		"response_modes_supported":                       []string{"query", "fragment", "form_post"},
+		"subject_types_supported":                        []string{"pairwise"},
+		"id_token_signing_alg_values_supported":          []string{"RS256"},
+		"response_types_supported":                       []string{"code", "id_token", "code id_token"},
+		"grant_types_supported":                          []string{"authorization_code", "refresh_token", "client_credentials", deviceGrant, "urn:ietf:params:oauth:grant-type:jwt-bearer"},
+		"code_challenge_methods_supported":               []string{"S256"},
+		"scopes_supported":                               oidcScopes,
+		"issuer":                                         issuer,
+		"authorization_response_iss_parameter_supported": true,
+		"request_uri_parameter_supported":                false,
+		"userinfo_endpoint":                              info,
+		"authorization_endpoint":                         base + "/" + v + "authorize",
+		"device_authorization_endpoint":                  base + "/" + v + "devicecode",
+		"http_logout_supported":                          true,
+		"frontchannel_logout_supported":                  false,
+		"end_session_endpoint":                           base + "/" + v + "logout",
+		"claims_supported":                               []string{"sub", "iss", "aud", "exp", "iat", "nbf", "nonce", "c_hash", "name", "preferred_username", "email", "sid", "tid", "oid", "uti", "ver"},
+		"tenant_region_scope":                            "EU",
+		"cloud_instance_name":                            "microsoftonline.com",
+		"cloud_graph_host_name":                          "graph.windows.net",
+		"msgraph_host":                                   "graph.microsoft.com",
+		"rbac_url":                                       "https://pas.windows.net",
 	})
 	return nil
 }
 
-func (s *Service) jwks(w http.ResponseWriter, tenant string, v2 bool) error {
-	if err := s.known(tenant, true); err != nil {
+func (s *Service) jwks(w http.ResponseWriter, r *http.Request, segment string, v2 bool) error {
+	t, err := s.anyTenant(r, segment)
+	if err != nil {
 		return err
 	}
 	issuer := ""
 	if v2 {
-		issuer = s.tenant.IssuerV2()
+		issuer = t.IssuerV2()
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"keys": s.dir.PublicKeys(issuer)})
 	return nil
@@ -106,7 +116,7 @@ func (s *Service) instance(w http.ResponseWriter, r *http.Request) error {
 		return unknownInstance()
 	}
 	tenant, rest, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
-	if err := s.known(tenant, true); err != nil {
+	if _, err := s.anyTenant(r, tenant); err != nil {
 		return err
 	}
 	at := "https://" + strings.ToLower(u.Host) + "/" + strings.ToLower(tenant)
@@ -130,17 +140,21 @@ func (s *Service) instance(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// userRealm tells clients how a user signs in. The region has no users yet, so no name is known here.
+// userRealm tells clients how a user signs in: users of the region's tenants by its own pages.
 func (s *Service) userRealm(w http.ResponseWriter, r *http.Request) error {
 	name := r.URL.Query().Get("user")
 	if _, after, ok := strings.Cut(r.URL.Path, "serrealm/"); ok && name == "" {
 		name = after
 	}
 	_, domain, _ := strings.Cut(name, "@")
+	kind := "Unknown"
+	if t, err := s.anyTenant(r, domain); err == nil && t.ID != "" && strings.EqualFold(t.Domain, domain) {
+		kind = "Managed"
+	}
 	writeJSON(w, http.StatusOK, map[string]any{
 		"ver":                   "1.0",
-		"account_type":          "Unknown",
-		"NameSpaceType":         "Unknown",
+		"account_type":          kind,
+		"NameSpaceType":         kind,
 		"Login":                 name,
 		"DomainName":            domain,
 		"cloud_instance_name":   "microsoftonline.com",

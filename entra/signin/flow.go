@@ -105,10 +105,12 @@ func (s *Service) tenantOf(tx store.Tx, segment string, account *user) (director
 			return s.tenant, nil
 		}
 		return s.dir.TenantBy(tx, account.TenantID)
+	case "consumers":
+		return directory.Tenant{}, noConsumers()
 	}
 	t, err := s.dir.TenantBy(tx, segment)
 	if errors.Is(err, directory.ErrNotFound) {
-		return t, s.known(segment, false)
+		return t, unknownSegment(segment)
 	}
 	return t, err
 }

@@ -152,8 +152,8 @@ func (s *Service) change(w http.ResponseWriter, r *http.Request, f *flow) error 
 	problem := ""
 	if fresh != r.PostForm.Get("again") {
 		problem = "The two passwords differ."
-	} else if err := directory.CheckPassword(fresh, u.UserPrincipalName); err != nil {
-		problem = "This password cannot be taken: " + strings.TrimPrefix(err.Error(), "directory: ")
+	} else if err := password.Check(fresh); err != nil {
+		problem = "This password cannot be taken: " + err.Error() + "."
 	} else if same, err := password.Verify(r.Context(), u.PasswordHash, fresh); err != nil {
 		return err
 	} else if same {
@@ -401,11 +401,8 @@ func (s *Service) manage(w http.ResponseWriter, r *http.Request, f *flow, u user
 	if f.Adds {
 		return s.showEnrol(w, r, f, u, all, "add a second factor.", "")
 	}
-	if session, secret, err := s.keepSession(r.Context(), f); err != nil {
+	if err := s.signedIn(w, r, f); err != nil {
 		return err
-	} else if secret != "" {
-		setCookie(w, sessionCookie, session.ID+"."+secret, 0)
-		f.Session = session.ID
 	}
 	return s.showPage(w, r, f, http.StatusOK, "factors", page{Title: "Your second factors", User: u.UserPrincipalName, Factors: all})
 }

@@ -57,7 +57,11 @@ func newWorld(t testing.TB) *world {
 }
 
 func (w *world) service() *Service {
-	return New(Config{Directory: w.Directory, Store: w.store, Clock: w.clock, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Hosts: []string{"login.lab.test"}})
+	s, err := New(context.Background(), Config{Directory: w.Directory, Store: w.store, Clock: w.clock, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Hosts: []string{"login.lab.test"}})
+	if err != nil {
+		panic(err) // the store of a test
+	}
+	return s
 }
 
 func (w *world) update(t testing.TB, f func(store.Tx) error) {

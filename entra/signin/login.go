@@ -3,11 +3,12 @@
 package signin
 
 import (
+	"context"
 	"errors"
-	"html"
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -24,22 +25,40 @@ type Config struct {
 	Clock     clock.Clock
 	Log       *slog.Logger // failures of the region itself; refusals are not logged
 	Hosts     []string     // further host names, with port, by which clients reach the service
+	// Issuers reaches other issuers of tokens that stand for credentials, inside the region; nil: there are none.
+	Issuers *http.Client
+	// PasswordGrant switches on the resource owner password credentials grant.
+	PasswordGrant bool
 }
 
 // Service is the handler of login.microsoftonline.com and of its other names (login.windows.net,
 // sts.windows.net). It is safe for concurrent use.
 type Service struct {
-	dir    *entra.Directory
-	store  store.Store
-	clock  clock.Clock
-	log    *slog.Logger
-	hosts  []string
-	tenant directory.Tenant
+	dir       *entra.Directory
+	store     store.Store
+	clock     clock.Clock
+	log       *slog.Logger
+	hosts     []string
+	tenant    directory.Tenant // the home tenant
+	passwords bool             // the password grant is on
+	keys      *keys
+	issuers   *issuers
+	tries     *limits // of passwords, factors and codes, by address
+	tickets   *limits // of device codes, by address
+	polls     *polls
 }
 
-// New returns the service.
-func New(c Config) *Service {
-	return &Service{dir: c.Directory, store: c.Store, clock: c.Clock, log: c.Log, hosts: c.Hosts, tenant: c.Directory.Tenant()}
+// New returns the service; the first time it makes its keys.
+func New(ctx context.Context, c Config) (*Service, error) {
+	k, err := openKeys(ctx, c.Store)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{
+		dir: c.Directory, store: c.Store, clock: c.Clock, log: c.Log, hosts: c.Hosts, tenant: c.Directory.Tenant(), passwords: c.PasswordGrant, keys: k,
+		issuers: &issuers{client: c.Issuers, known: map[string]issuerKeys{}},
+		tries:   newLimits(2*time.Second, 30), tickets: newLimits(time.Second, 60), polls: &polls{last: map[string]time.Time{}},
+	}, nil
 }
 
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -55,30 +74,43 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	refused := new(signInError)
 	if !errors.As(err, &refused) {
 		s.log.ErrorContext(r.Context(), "login service", "path", r.URL.Path, "error", err)
-		refused = &signInError{http.StatusInternalServerError, "server_error", 90033, "A transient error has occurred. Please try again."}
+		refused = &signInError{status: http.StatusInternalServerError, kind: "server_error", code: 90033, text: "A transient error has occurred. Please try again."}
 	}
 	refused.write(w, r, s.clock.Now())
 }
 
 func (s *Service) route(w http.ResponseWriter, r *http.Request, tenant, rest string) error {
+	v2 := strings.Contains(rest, "v2.0/")
 	switch rest {
 	case "oauth2/v2.0/token", "oauth2/token":
-		return s.token(w, r, tenant, rest == "oauth2/v2.0/token")
+		return s.token(w, r, tenant, v2)
 	case "oauth2/v2.0/devicecode", "oauth2/devicecode":
-		return unsupportedGrant("urn:ietf:params:oauth:grant-type:device_code", onlySecrets)
+		return s.deviceStart(w, r, tenant, v2)
 	case "oauth2/v2.0/authorize", "oauth2/authorize":
-		return s.noSignInPage(w)
+		return s.authorize(w, r, tenant, v2)
+	case "oauth2/v2.0/logout", "oauth2/logout":
+		return s.logout(w, r, tenant)
+	case "oauth2/deviceauth":
+		if r.Method == http.MethodGet {
+			return s.devicePage(w, r)
+		}
+	case "openid/userinfo":
+		return s.userInfo(w, r)
+	}
+	if tenant == "vauban" {
+		return s.form(w, r, rest)
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return notServed("This region's login service does not serve " + printable(r.Method) + " " + printable(r.URL.Path) + ".")
 	}
+	w.Header().Set("Access-Control-Allow-Origin", "*") // what follows is public
 	switch rest {
 	case "discovery/instance":
 		return s.instance(w, r)
 	case ".well-known/openid-configuration", "v2.0/.well-known/openid-configuration":
 		return s.openID(w, r, tenant, rest[0] == 'v')
 	case "discovery/keys", "discovery/v2.0/keys":
-		return s.jwks(w, tenant, rest == "discovery/v2.0/keys")
+		return s.jwks(w, r, tenant, rest == "discovery/v2.0/keys")
 	}
 	if rest == "userrealm" || strings.HasPrefix(rest, "userrealm/") {
 		return s.userRealm(w, r)
@@ -86,35 +118,8 @@ func (s *Service) route(w http.ResponseWriter, r *http.Request, tenant, rest str
 	return notServed("This region's login service does not serve " + printable(r.URL.Path) + ".")
 }
 
-// known checks the tenant segment of a path. common allows the words that stand for every tenant.
-func (s *Service) known(segment string, common bool) error {
-	name := strings.ToLower(segment)
-	switch name {
-	case s.tenant.ID, s.tenant.Domain:
-		return nil
-	case "common", "organizations":
-		if common {
-			return nil
-		}
-		return noTenant()
-	}
-	_, err := uuid.Parse(name)
-	return unknownTenant(segment, err == nil || strings.Contains(name, "."))
-}
-
-// noSignInPage stands where Azure's sign-in page does. It says whose page it is, and asks for nothing.
-func (s *Service) noSignInPage(w http.ResponseWriter) error {
-	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", "default-src 'none'")
-	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(http.StatusNotImplemented)
-	name := html.EscapeString(s.tenant.Name + " (" + s.tenant.Domain + ")")
-	_, _ = w.Write([]byte(`<!doctype html><html lang="en"><title>Vauban: no interactive sign-in</title>
-<h1>This is Vauban, not Microsoft</h1>
-<p>You reached the login service of the region <strong>` + name + `</strong>, which runs on a machine of yours.
-It has no interactive sign-in: sign in as a service principal (<code>az login --service-principal</code>).</p>
-<p><strong>Never type a real Azure password on a page of a Vauban region.</strong></p></html>
-`)) // the client is gone otherwise
-	return nil
+// unknownSegment is the refusal of a path's tenant that there is not.
+func unknownSegment(segment string) error {
+	_, err := uuid.Parse(segment)
+	return unknownTenant(segment, err == nil || strings.Contains(segment, "."))
 }

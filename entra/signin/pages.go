@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -67,11 +68,14 @@ func (s *Service) show(w http.ResponseWriter, status int, name, formTarget strin
 	return nil
 }
 
+// plainHost is a host that means nothing in a policy but itself.
+var plainHost = regexp.MustCompile(`^[A-Za-z0-9.:\[\]-]*$`)
+
 // pageHeaders keep a page to itself: no script but the service's own files, no frame around it, no cache, no
 // word to others of where the user comes from.
 func pageHeaders(h http.Header, formTarget string) {
 	form := "'self'"
-	if u, err := url.Parse(formTarget); err == nil && formTarget != "" {
+	if u, err := url.Parse(formTarget); err == nil && formTarget != "" && plainHost.MatchString(u.Host) {
 		switch {
 		case u.Scheme == "https" || u.Scheme == "http":
 			form += " " + u.Scheme + "://" + u.Host

@@ -91,6 +91,9 @@ func (s *Service) permit(w http.ResponseWriter, r *http.Request, f *flow, all []
 	if err := s.assigned(r, me); err != nil {
 		return s.fail(w, r, f, err)
 	}
+	if err := s.signedIn(w, r, f); err != nil {
+		return err
+	}
 	if (len(perms.ask) > 0 || f.Device != "" || a.Prompt == "consent" && me.client.first == nil) && !f.Consent {
 		if a.Prompt == "none" {
 			return s.fail(w, r, f, notConsented(me.client.AppID, me.client.DisplayName))
@@ -329,26 +332,29 @@ func (s *Service) request(ctx context.Context, f *flow) (*authRequest, *deviceCo
 	return &authRequest{Tenant: d.Tenant, V2: d.V2, ClientID: d.ClientID, Platform: platformPublic, Scope: d.Scope, Capabilities: d.Capabilities}, &d, nil
 }
 
-// finish keeps the session and gives the client what it may have.
-func (s *Service) finish(w http.ResponseWriter, r *http.Request, f *flow, me who, granted []string) error {
-	now := s.clock.Now()
+// signedIn keeps the session of a user who has proved all that was asked for.
+func (s *Service) signedIn(w http.ResponseWriter, r *http.Request, f *flow) error {
 	session, secret, err := s.keepSession(r.Context(), f)
 	if err != nil {
 		return err
 	}
-	if secret != "" {
-		setCookie(w, sessionCookie, session.ID+"."+secret, 0)
+	f.Session = session.ID
+	if secret == "" {
+		return nil
 	}
-	if err := s.succeeded(r.Context(), me.account.ID, place(r).Address); err != nil {
-		return err
-	}
+	setCookie(w, sessionCookie, session.ID+"."+secret, 0)
+	return s.succeeded(r.Context(), f.Account, place(r).Address)
+}
+
+// finish gives the client what it may have.
+func (s *Service) finish(w http.ResponseWriter, r *http.Request, f *flow, me who, granted []string) error {
 	a, _, err := s.request(r.Context(), f)
 	if err != nil {
 		return err
 	}
 	fam := entra.Family{
-		ID: random(16), UserID: me.user.ID, Account: me.account.ID, TenantID: me.tenant.ID, Session: session.ID, ClientID: me.client.AppID, Scopes: granted,
-		ValidFrom: me.user.SessionsValidFrom, AccountFrom: me.account.SessionsValidFrom, AMR: f.AMR, SignedIn: f.SignedIn, Factor: f.Factor, Expires: now.Add(refreshLife),
+		ID: random(16), UserID: me.user.ID, Account: me.account.ID, TenantID: me.tenant.ID, Session: f.Session, ClientID: me.client.AppID, Scopes: granted,
+		ValidFrom: me.user.SessionsValidFrom, AccountFrom: me.account.SessionsValidFrom, AMR: f.AMR, SignedIn: f.SignedIn, Factor: f.Factor, Expires: s.clock.Now().Add(refreshLife),
 	}
 	if f.Device != "" {
 		fam.Session = "" // the device is another place: it stays when the user signs out here

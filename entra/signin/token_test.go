@@ -71,13 +71,16 @@ func TestTokenEndpoint(t *testing.T) {
 		"unknown resource":             {"/" + testTenant + v2, form("scope", "https://example.com/.default"), 400, 500011, "invalid_resource"},
 		"no storage account":           {"/" + testTenant + v2, form("scope", "https://evil.example/x.blob.core.windows.net/.default"), 400, 500011, "invalid_resource"},
 		"unknown resource, v1":         {"/" + testTenant + v1, form("resource", "https://example.com"), 400, 500011, "invalid_resource"},
-		"password":                     {"/" + testTenant + v2, form("grant_type", "password"), 400, 70003, "unsupported_grant_type"},
-		"code":                         {"/" + testTenant + v2, form("grant_type", "authorization_code"), 400, 70003, "unsupported_grant_type"},
-		"assertion":                    {"/" + testTenant + v2, form("client_secret", "", "client_assertion", "x"), 400, 70003, "unsupported_grant_type"},
-		"device code":                  {"/" + testTenant + "/oauth2/v2.0/devicecode", form(), 400, 70003, "unsupported_grant_type"},
+		"password":                     {"/" + testTenant + v2, form("grant_type", "password"), 400, 7000218, "unauthorized_client"},
+		"no code":                      {"/" + testTenant + v2, form("grant_type", "authorization_code"), 400, 900144, "invalid_request"},
+		"nonsense grant":               {"/" + testTenant + v2, form("grant_type", "nonsense"), 400, 70003, "unsupported_grant_type"},
+		"consumers":                    {"/consumers" + v2, form(), 400, 9002332, "invalid_request"},
+		"assertion without its type":   {"/" + testTenant + v2, form("client_secret", "", "client_assertion", "x"), 401, 700027, "invalid_client"},
+		"assertion and secret":         {"/" + testTenant + v2, form("client_assertion", "x"), 400, 9002313, "invalid_request"},
+		"device code, confidential":    {"/" + testTenant + "/oauth2/v2.0/devicecode", form(), 401, 7000218, "invalid_client"},
 		"a parameter twice":            {"/" + testTenant + v2, url.Values{"grant_type": {"client_credentials", "password"}}, 400, 9002313, "invalid_request"},
 		"claims that are no JSON":      {"/" + testTenant + v2, form("claims", "{"), 400, 9002313, "invalid_request"},
-		"an endpoint not served":       {"/" + testTenant + "/oauth2/v2.0/logout", form(), 501, 9002313, "invalid_request"},
+		"an endpoint not served":       {"/" + testTenant + "/oauth2/v2.0/nonsense", form(), 501, 9002313, "invalid_request"},
 		"a body that is too long":      {"/" + testTenant + v2, form("x", strings.Repeat("x", maxForm)), 400, 9002313, "invalid_request"},
 		"secret in another's case":     {"/" + testTenant + v2, form("client_secret", strings.ToUpper(w.key)), 401, 7000215, "invalid_client"},
 		"id of the principal, not app": {"/" + testTenant + v2, form("client_id", w.app.ObjectID), 400, 700016, "unauthorized_client"},
@@ -144,9 +147,6 @@ func TestTokenAnswers(t *testing.T) {
 	}
 	if rec, body := call(t, h, get("https://"+entra.LoginHost+"/"+testTenant+"/oauth2/v2.0/token")); rec.Code != 400 || body["error_codes"].([]any)[0] != float64(900561) {
 		t.Errorf("GET: %d %v", rec.Code, body)
-	}
-	if rec, _ := call(t, h, get("https://"+entra.LoginHost+"/common/oauth2/v2.0/authorize")); rec.Code != 501 || !strings.Contains(rec.Body.String(), "This is Vauban, not Microsoft") {
-		t.Errorf("sign-in page: %d %s", rec.Code, rec.Body)
 	}
 }
 

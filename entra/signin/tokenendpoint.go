@@ -1,8 +1,8 @@
 package signin
 
 import (
+	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"mime"
 	"net/http"
 	"net/url"
@@ -16,20 +16,26 @@ import (
 // maxForm bounds the body of a token request, in bytes.
 const maxForm = 64 << 10
 
-// onlySecrets is what is said to clients that sign in any other way.
-const onlySecrets = "This region signs in applications by client secret (client_credentials) and managed identities by IMDS; nothing else yet."
-
-// tokenRequest is a token request, checked for form.
-type tokenRequest struct {
-	clientID, secret string
-	resource         string   // the identifier that the token is asked for
-	capabilities     []string // xms_cc that the client declares
-	v2               bool
+// tokenCall is one request to the token endpoint.
+type tokenCall struct {
+	r      *http.Request
+	form   url.Values
+	tenant string // segment of the path
+	v2     bool
+	creds  clientCredentials
+	caps   []string // xms_cc
 }
 
-// token is the token endpoint of the tenant (RFC 6749, 3.2; "OAuth 2.0 client credentials flow on
-// the Microsoft identity platform").
+// token is the token endpoint (RFC 6749, 3.2). It answers browsers of any site, as Entra does: it looks at no
+// cookie, so that a request is worth what is in it.
 func (s *Service) token(w http.ResponseWriter, r *http.Request, tenant string, v2 bool) error {
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	if r.Method == http.MethodOptions {
+		w.Header().Set("Access-Control-Allow-Methods", "POST, OPTIONS")
+		w.Header().Set("Access-Control-Allow-Headers", r.Header.Get("Access-Control-Request-Headers"))
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
 	if r.Method != http.MethodPost {
 		return wrongMethod(r.Method)
 	}
@@ -37,62 +43,183 @@ func (s *Service) token(w http.ResponseWriter, r *http.Request, tenant string, v
 	if err != nil {
 		return err
 	}
-	if err := s.known(tenant, false); err != nil {
+	t := &tokenCall{r: r, form: form, tenant: tenant, v2: v2}
+	if err := t.creds.read(r, form); err != nil {
 		return err
 	}
-	req, err := parseTokenRequest(form, r, v2)
+	grant := form.Get("grant_type")
+	if grant == "" {
+		return missingParameter("grant_type")
+	}
+	if strings.EqualFold(tenant, "consumers") {
+		return noConsumers()
+	}
+	handle := map[string]func(*tokenCall) (tokenAnswer, error){
+		"client_credentials": s.clientCredentials, "authorization_code": s.redeemCode, "refresh_token": s.refresh,
+		deviceGrant: s.redeemDevice, "device_code": s.redeemDevice, "urn:ietf:params:oauth:grant-type:jwt-bearer": s.onBehalfOf, "password": s.passwordGrant,
+	}[grant]
+	if handle == nil {
+		return unsupportedGrant(grant, "This region serves authorization_code, refresh_token, client_credentials, device_code, jwt-bearer (on behalf of) and, where it is switched on, password.")
+	}
+	if t.creds.id == "" {
+		return missingParameter("client_id")
+	}
+	if t.caps, err = declaredCapabilities(form.Get("claims")); err != nil {
+		return err
+	}
+	answer, err := handle(t)
 	if err != nil {
 		return err
 	}
-	sub, to, err := s.signIn(r, req)
-	if err != nil {
-		return err
-	}
-	t, err := s.dir.Issue(sub, to)
-	if err != nil {
-		return err
-	}
-	if v2 {
-		writeJSON(w, http.StatusOK, map[string]any{
-			"token_type":     "Bearer",
-			"expires_in":     int(t.ExpiresIn.Seconds()),
-			"ext_expires_in": int(t.ExpiresIn.Seconds()),
-			"access_token":   t.AccessToken,
-		})
-		return nil
-	}
-	writeJSON(w, http.StatusOK, t.V1(req.resource))
+	answer.write(w, v2)
 	return nil
 }
 
-// signIn checks the client's secret and what it asks a token for.
-func (s *Service) signIn(r *http.Request, req tokenRequest) (sub entra.Subject, to entra.Target, err error) {
-	err = s.store.View(r.Context(), func(tx store.Tx) error {
-		p, err := s.dir.ByAppID(tx, req.clientID)
-		if errors.Is(err, directory.ErrNoPrincipal) {
-			return unknownApplication(req.clientID, s.tenant.Name)
-		} else if err != nil {
+// tokenAnswer is the answer of the token endpoint.
+type tokenAnswer struct {
+	token      entra.Token
+	resource   string // v1
+	scope      string // of users
+	refresh    string
+	idToken    string
+	clientInfo string
+}
+
+func (a tokenAnswer) write(w http.ResponseWriter, v2 bool) {
+	out := map[string]any{}
+	if v2 {
+		life := int(a.token.ExpiresIn.Seconds())
+		out["token_type"], out["expires_in"], out["ext_expires_in"], out["access_token"] = "Bearer", life, life, a.token.AccessToken
+	} else {
+		for k, v := range a.token.V1(a.resource) {
+			out[k] = v
+		}
+	}
+	for name, v := range map[string]string{"scope": a.scope, "refresh_token": a.refresh, "id_token": a.idToken, "client_info": a.clientInfo} {
+		if v != "" {
+			out[name] = v
+		}
+	}
+	writeJSON(w, http.StatusOK, out)
+}
+
+// clientCredentials is the grant of applications that act for themselves ("OAuth 2.0 client credentials flow on
+// the Microsoft identity platform"), by secret, certificate or the token of another issuer.
+func (s *Service) clientCredentials(t *tokenCall) (a tokenAnswer, err error) {
+	if word := strings.ToLower(t.tenant); word == "common" || word == "organizations" {
+		return a, noTenant()
+	}
+	if t.v2 {
+		scope := strings.TrimSpace(t.form.Get("scope"))
+		if scope == "" {
+			return a, missingParameter("scope")
+		}
+		resource, ok := strings.CutSuffix(scope, "/"+defaultScope)
+		if !ok || resource == "" || strings.ContainsAny(resource, " \t\r\n") {
+			return a, badScope(scope)
+		}
+		a.resource = resource
+	} else if a.resource = t.form.Get("resource"); a.resource == "" {
+		return a, missingParameter("resource")
+	}
+	if t.creds.secret == "" && t.creds.assertion == "" {
+		return a, noCredential("client_credentials")
+	}
+	var c client
+	var proofs directory.Credentials
+	var tenant directory.Tenant
+	err = s.store.View(t.r.Context(), func(tx store.Tx) error {
+		if tenant, err = s.tenantOf(tx, t.tenant, nil); err != nil {
 			return err
 		}
-		proofs, err := s.dir.Credentials(tx, p)
-		if err != nil {
+		if c, err = s.client(tx, tenant, t.creds.id); err != nil {
 			return err
 		}
-		keyID, state := proofs.TrySecret(req.secret, s.clock.Now())
-		switch state {
-		case directory.SecretWrong:
-			return wrongSecret(p.AppID)
-		case directory.SecretExpired:
-			return expiredSecret(p.AppID)
-		}
-		if to, err = s.dir.Target(tx, req.resource); errors.Is(err, entra.ErrNoResource) {
-			return unknownResource(req.resource, s.tenant.Name)
-		}
-		sub, err = s.dir.AppSubject(tx, p, to)
-		sub.Credential, sub.Capabilities = keyID, req.capabilities
+		proofs, err = s.dir.Credentials(tx, c.ServicePrincipal)
 		return err
 	})
-	return sub, to, err
+	if err != nil {
+		return a, err
+	}
+	keyID, proof, err := s.prove(t, c, proofs)
+	if err != nil {
+		return a, err
+	}
+	var sub entra.Subject
+	var to entra.Target
+	err = s.store.View(t.r.Context(), func(tx store.Tx) error {
+		if to, err = s.target(tx, tenant, a.resource); err != nil {
+			return err
+		}
+		sub, err = s.dir.AppSubject(tx, c.ServicePrincipal, to)
+		return err
+	})
+	if err != nil {
+		return a, err
+	}
+	sub.Credential, sub.Proof, sub.Capabilities = keyID, proof, t.caps
+	a.token, err = s.dir.Issue(sub, to)
+	return a, err
+}
+
+// passwordGrant takes a user's password from a client. It is off unless the region was told otherwise: it teaches
+// people to type passwords into programs, and takes no second factor.
+func (s *Service) passwordGrant(t *tokenCall) (a tokenAnswer, err error) {
+	if !s.passwords {
+		return a, passwordGrantOff()
+	}
+	if t.form.Get("username") == "" || t.form.Get("password") == "" {
+		return a, missingParameter("username, password")
+	}
+	scope, err := deviceScope(t.form.Get("scope"), t.form.Get("resource"), t.v2)
+	if err != nil {
+		return a, err
+	}
+	from := place(t.r).Address
+	u, err := s.authenticate(t.r.Context(), t.form.Get("username"), t.form.Get("password"), from)
+	if err != nil {
+		return a, err
+	}
+	if u.MustChangePassword {
+		return a, passwordExpired()
+	}
+	me, proof, err := s.requester(t, t.tenant, u.ID, scope)
+	if err != nil {
+		return a, err
+	}
+	if err := s.succeeded(t.r.Context(), u.ID, from); err != nil {
+		return a, err
+	}
+	fam := s.newFamily(me, []string{"pwd"})
+	return s.begin(t, me, fam, scope, proof, "")
+}
+
+// requester reads the user and the client of a call, and has the client prove itself; the client may be public.
+func (s *Service) requester(t *tokenCall, tenant, account string, scope scopeRequest) (me who, proof proofOf, err error) {
+	var proofs directory.Credentials
+	err = s.store.View(t.r.Context(), func(tx store.Tx) error {
+		if me, err = s.whoOf(tx, tenant, account, t.creds.id, scope); err != nil {
+			return err
+		}
+		proofs, err = s.dir.Credentials(tx, me.client.ServicePrincipal)
+		return err
+	})
+	if err != nil {
+		return me, proof, err
+	}
+	proof, err = s.identify(t, me.client, proofs)
+	return me, proof, err
+}
+
+func clientInfo(t *tokenCall, me who) string {
+	if t.form.Get("client_info") != "1" {
+		return ""
+	}
+	b, err := json.Marshal(map[string]string{"uid": me.account.ID, "utid": me.account.TenantID})
+	if err != nil { // strings always marshal
+		return ""
+	}
+	return base64.RawURLEncoding.EncodeToString(b)
 }
 
 // readForm reads the body as a form; a parameter that stands twice is refused (RFC 6749, 3.2).
@@ -111,68 +238,6 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 		}
 	}
 	return r.PostForm, nil
-}
-
-func parseTokenRequest(form url.Values, r *http.Request, v2 bool) (tokenRequest, error) {
-	req := tokenRequest{clientID: form.Get("client_id"), secret: form.Get("client_secret"), v2: v2}
-	if err := req.basic(r); err != nil {
-		return req, err
-	}
-	switch grant := form.Get("grant_type"); {
-	case grant == "":
-		return req, missingParameter("grant_type")
-	case grant != "client_credentials":
-		return req, unsupportedGrant(grant, onlySecrets)
-	case req.clientID == "":
-		return req, missingParameter("client_id")
-	case form.Has("client_assertion") || form.Has("client_assertion_type"):
-		return req, unsupportedGrant("client_credentials with client_assertion", onlySecrets)
-	}
-	if err := req.target(form); err != nil {
-		return req, err
-	}
-	if req.secret == "" {
-		return req, noCredential("client_credentials")
-	}
-	caps, err := declaredCapabilities(form.Get("claims"))
-	req.capabilities = caps
-	return req, err
-}
-
-// basic takes the client's credentials from an Authorization header, where they are form-encoded
-// (RFC 6749, 2.3.1). Credentials in both places are refused.
-func (req *tokenRequest) basic(r *http.Request) error {
-	user, password, ok := r.BasicAuth()
-	if !ok {
-		return nil
-	}
-	id, err := url.QueryUnescape(user)
-	secret, err2 := url.QueryUnescape(password)
-	if err != nil || err2 != nil || req.secret != "" || req.clientID != "" && req.clientID != id {
-		return malformedRequest()
-	}
-	req.clientID, req.secret = id, secret
-	return nil
-}
-
-func (req *tokenRequest) target(form url.Values) error {
-	if !req.v2 {
-		req.resource = form.Get("resource")
-		if req.resource == "" {
-			return missingParameter("resource")
-		}
-		return nil
-	}
-	scope := strings.TrimSpace(form.Get("scope"))
-	if scope == "" {
-		return missingParameter("scope")
-	}
-	resource, ok := strings.CutSuffix(scope, "/.default")
-	if !ok || resource == "" || strings.ContainsAny(resource, " \t\r\n") {
-		return badScope(scope)
-	}
-	req.resource = resource
-	return nil
 }
 
 // declaredCapabilities reads the client capabilities (xms_cc, such as CP1) from a claims request

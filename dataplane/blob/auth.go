@@ -102,6 +102,11 @@ func (q *request) authorize(op *operation) error {
 	default:
 		err = q.authorizeAnonymous(op)
 	}
+	if err == nil && op.tags && op != writeTags && q.r.Header.Get("X-Ms-Tags") != "" {
+		create := q.createOnly // of the write, not of its tags
+		err = q.authorize(writeTags)
+		q.createOnly = create
+	}
 	return err
 }
 
@@ -147,6 +152,7 @@ func (q *request) authorizeRoles(op *operation) error {
 	ask := func(action string) (bool, error) {
 		d, err := q.s.authz.Check(q.ctx, q.caller.principal, authz.Request{
 			Action: actionRoot + action, Data: strings.HasPrefix(action, "containers/blobs/"), Scope: scope,
+			SubOperations: q.subOperations(op), Attributes: q.attributes(op),
 		})
 		why = d.By
 		return d.Allowed, err

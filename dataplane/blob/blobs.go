@@ -15,6 +15,7 @@ import (
 type PutOptions struct {
 	Headers
 	Metadata    map[string]string // names in lower case
+	Tags        map[string]string // index tags
 	Tier        string            // "", Hot, Cool or Cold
 	IfMatch     string            // the ETag that the blob must have
 	IfNoneMatch string            // "*": the blob must not exist (BlobAlreadyExists)
@@ -220,7 +221,7 @@ func (t *blobTx) check(c conditions) error {
 
 // fresh is a new document; a blob that is overwritten keeps its creation time.
 func (t *blobTx) fresh(kind string, o PutOptions) *blobDoc {
-	doc := &blobDoc{Type: kind, ETag: t.etag, Modified: t.now.UnixNano(), Created: t.now.UnixNano(), Tier: o.Tier, Headers: o.Headers, Metadata: o.Metadata}
+	doc := &blobDoc{Type: kind, ETag: t.etag, Modified: t.now.UnixNano(), Created: t.now.UnixNano(), Tier: o.Tier, Headers: o.Headers, Metadata: o.Metadata, Tags: o.Tags}
 	if o.Tier != "" {
 		doc.TierAt = doc.Modified
 	}

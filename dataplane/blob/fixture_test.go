@@ -55,7 +55,8 @@ type fixture struct {
 	clock   *testClock
 	account Account
 	tokens  map[string]authz.Principal
-	grants  map[string]bool // object id + " " + action
+	grants  map[string]bool  // object id + " " + action
+	roles   authz.Authorizer // nil: grants
 	origin  origin.Origin
 }
 
@@ -77,6 +78,9 @@ func (f *fixture) Verify(_ context.Context, token string, audiences ...string) (
 func (f *fixture) Check(_ context.Context, p authz.Principal, r authz.Request) (authz.Decision, error) {
 	if !strings.HasPrefix(r.Scope, acctID+"/blobServices/default") {
 		return authz.Decision{}, fmt.Errorf("scope %s", r.Scope)
+	}
+	if f.roles != nil {
+		return f.roles.Check(context.Background(), p, r)
 	}
 	if r.Data != strings.Contains(r.Action, "/blobs/") {
 		return authz.Decision{}, fmt.Errorf("data %v for %s", r.Data, r.Action)

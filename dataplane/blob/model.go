@@ -77,6 +77,7 @@ type Blob struct {
 	Blocks       int    // committed blocks of an append blob
 	Headers
 	Metadata map[string]string // names in lower case
+	Tags     map[string]string // index tags
 }
 
 type blobDoc struct {
@@ -90,6 +91,7 @@ type blobDoc struct {
 	Blocks   int               `json:"b,omitempty"`
 	Headers  Headers           `json:"h"`
 	Metadata map[string]string `json:"meta,omitempty"`
+	Tags     map[string]string `json:"tags,omitempty"`  // index tags
 	Part     *part             `json:"p,omitempty"`     // the payload, when it is one
 	Parts    string            `json:"parts,omitempty"` // the id of the list of payloads, when they are several or named blocks
 	PartDocs int               `json:"pd,omitempty"`    // how many documents that list has
@@ -99,6 +101,7 @@ func (d *blobDoc) public(name string) Blob {
 	return Blob{
 		Name: name, Type: d.Type, Size: d.Size, ETag: formatETag(d.ETag), LastModified: time.Unix(0, d.Modified).UTC(),
 		Created: time.Unix(0, d.Created).UTC(), Tier: d.Tier, Blocks: d.Blocks, Headers: d.Headers, Metadata: d.Metadata,
+		Tags: d.Tags,
 	}
 }
 

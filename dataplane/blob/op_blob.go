@@ -126,6 +126,9 @@ func (q *request) putOptions(plain bool) (o PutOptions, err error) {
 	if o.Tier, err = tier(h.Get("X-Ms-Access-Tier")); err != nil {
 		return o, err
 	}
+	if o.Tags, err = q.sentTags(); err != nil {
+		return o, err
+	}
 	o.Metadata, err = q.metadata()
 	return o, err
 }

@@ -64,6 +64,9 @@ func (q *request) setBlobHeaders(b *Blob) {
 	q.setStamp(b.ETag, b.LastModified)
 	q.setMetadata(b.Metadata)
 	h := q.w.Header()
+	if n := len(b.Tags); n > 0 {
+		h.Set("x-ms-tag-count", strconv.Itoa(n))
+	}
 	set := func(name, value string) {
 		if value != "" {
 			h.Set(name, value)

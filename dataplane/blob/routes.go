@@ -26,7 +26,10 @@ type operation struct {
 	roles, rolesCreate []string
 	// anonymous is the public access level of a container that admits anyone: "blob", "container", "" never.
 	anonymous string
-	run       func(*request) error
+	// sub is the suboperation by which conditions of roles know it; tags: x-ms-tags may come with it.
+	sub  string
+	tags bool
+	run  func(*request) error
 }
 
 const (
@@ -34,6 +37,8 @@ const (
 	blobsWrite  = "containers/blobs/write"
 	blobsAdd    = "containers/blobs/add/action"
 	blobsDelete = "containers/blobs/delete"
+	tagsRead    = "containers/blobs/tags/read"
+	tagsWrite   = "containers/blobs/tags/write"
 )
 
 // operations by level, method, restype and comp. "put" and "copy" stand for PUT of a blob by its headers.
@@ -53,29 +58,34 @@ var operations = map[string]*operation{
 	"c GET container/acl":      {name: "Get Container ACL", level: levelContainer, roles: []string{"containers/getAcl/action"}, run: (*request).getContainerACL},
 	"c PUT container/acl":      {name: "Set Container ACL", level: levelContainer, roles: []string{"containers/setAcl/action"}, run: (*request).setContainerACL},
 	"c DELETE container/":      {name: "Delete Container", level: levelContainer, sas: "d", roles: []string{"containers/delete"}, run: (*request).deleteContainer},
-	"c GET container/list":     {name: "List Blobs", level: levelContainer, sas: "l", delegable: true, roles: []string{blobsRead}, anonymous: "container", run: (*request).listBlobs},
+	"c GET container/list":     {name: "List Blobs", level: levelContainer, sas: "l", delegable: true, roles: []string{blobsRead}, anonymous: "container", sub: "Blob.List", run: (*request).listBlobs},
 
-	"o put":              {name: "Put Blob", level: levelObject, sas: "w", sasCreate: "c", delegable: true, roles: []string{blobsWrite}, rolesCreate: []string{blobsAdd}, run: (*request).putBlob},
-	"o copy":             {name: "Copy Blob", level: levelObject, sas: "w", sasCreate: "c", delegable: true, roles: []string{blobsWrite}, rolesCreate: []string{blobsAdd}, run: (*request).copyBlob},
+	"o put":              {name: "Put Blob", level: levelObject, sas: "w", sasCreate: "c", delegable: true, roles: []string{blobsWrite}, rolesCreate: []string{blobsAdd}, tags: true, run: (*request).putBlob},
+	"o copy":             {name: "Copy Blob", level: levelObject, sas: "w", sasCreate: "c", delegable: true, roles: []string{blobsWrite}, rolesCreate: []string{blobsAdd}, tags: true, run: (*request).copyBlob},
 	"o GET /":            {name: "Get Blob", level: levelObject, sas: "r", delegable: true, roles: []string{blobsRead}, anonymous: "blob", run: (*request).getBlob},
 	"o HEAD /":           {name: "Get Blob Properties", level: levelObject, sas: "r", delegable: true, roles: []string{blobsRead}, anonymous: "blob", run: (*request).headBlob},
 	"o DELETE /":         {name: "Delete Blob", level: levelObject, sas: "d", delegable: true, roles: []string{blobsDelete}, run: (*request).deleteBlob},
 	"o GET /metadata":    {name: "Get Blob Metadata", level: levelObject, sas: "r", delegable: true, roles: []string{blobsRead}, anonymous: "blob", run: (*request).getBlobMetadata},
 	"o PUT /metadata":    {name: "Set Blob Metadata", level: levelObject, sas: "w", delegable: true, roles: []string{blobsWrite}, run: (*request).setBlobMetadata},
 	"o PUT /properties":  {name: "Set Blob Properties", level: levelObject, sas: "w", delegable: true, roles: []string{blobsWrite}, run: (*request).setBlobProperties},
-	"o PUT /tier":        {name: "Set Blob Tier", level: levelObject, sas: "w", delegable: true, roles: []string{blobsWrite}, run: (*request).setBlobTier},
+	"o PUT /tier":        {name: "Set Blob Tier", level: levelObject, sas: "w", delegable: true, roles: []string{blobsWrite}, sub: "Blob.Write.Tier", run: (*request).setBlobTier},
 	"o PUT /block":       {name: "Put Block", level: levelObject, sas: "w", sasCreate: "c", delegable: true, roles: []string{blobsWrite}, rolesCreate: []string{blobsAdd}, run: (*request).putBlock},
-	"o PUT /blocklist":   {name: "Put Block List", level: levelObject, sas: "w", sasCreate: "c", delegable: true, roles: []string{blobsWrite}, rolesCreate: []string{blobsAdd}, run: (*request).putBlockList},
+	"o PUT /blocklist":   {name: "Put Block List", level: levelObject, sas: "w", sasCreate: "c", delegable: true, roles: []string{blobsWrite}, rolesCreate: []string{blobsAdd}, tags: true, run: (*request).putBlockList},
 	"o GET /blocklist":   {name: "Get Block List", level: levelObject, sas: "r", delegable: true, roles: []string{blobsRead}, anonymous: "blob", run: (*request).getBlockList},
+	"o GET /tags":        {name: "Get Blob Tags", level: levelObject, sas: "t", delegable: true, roles: []string{tagsRead}, run: (*request).getBlobTags},
+	"o PUT /tags":        {name: "Set Blob Tags", level: levelObject, sas: "t", delegable: true, roles: []string{tagsWrite}, run: (*request).setBlobTags},
 	"o PUT /appendblock": {name: "Append Block", level: levelObject, sas: "aw", delegable: true, roles: []string{blobsWrite, blobsAdd}, run: (*request).appendBlock},
 }
 
 // readSource is what a copy needs of the blob that it copies.
 var readSource = &operation{name: "Copy Blob (source)", level: levelObject, sas: "r", delegable: true, roles: []string{blobsRead}, anonymous: "blob"}
 
+// writeTags is what x-ms-tags needs besides the write that it comes with.
+var writeTags = &operation{name: "Set Blob Tags", level: levelObject, sas: "t", delegable: true, roles: []string{tagsWrite}, tags: true}
+
 // unbuilt are the values of comp that Azure knows and this service does not serve.
 var unbuilt = map[string]string{
-	"lease": "leases", "snapshot": "snapshots", "page": "page blobs", "pagelist": "page blobs", "tags": "blob index tags", "blobs": "blob index tags",
+	"lease": "leases", "snapshot": "snapshots", "page": "page blobs", "pagelist": "page blobs", "blobs": "Find Blobs by Tags",
 	"batch": "blob batch", "query": "Query Blob Contents", "undelete": "soft delete of blobs and containers", "copy": "Abort Copy Blob (copies end at once)",
 	"immutabilityPolicies": "immutability policies", "legalhold": "legal holds", "expiry": "blob expiry", "incrementalcopy": "page blobs",
 	"seal": "Append Blob Seal", "properties": "Set Blob Service Properties", "rename": "hierarchical namespaces",
@@ -116,7 +126,7 @@ func (q *request) refuseUnsupported() error {
 	}
 	for name, values := range q.r.Header {
 		if lower := strings.ToLower(name); strings.HasPrefix(lower, "x-ms-") && len(values) > 0 && values[0] != "" {
-			if what := unbuiltHeader(lower); what != "" {
+			if what := q.unbuiltHeader(lower); what != "" {
 				return errNotImplemented("header %s: %s", lower, what)
 			}
 		}
@@ -131,12 +141,14 @@ func (q *request) refuseUnsupported() error {
 	return nil
 }
 
-func unbuiltHeader(name string) string {
+func (q *request) unbuiltHeader(name string) string {
 	switch {
 	case strings.HasPrefix(name, "x-ms-encryption-"):
 		return "customer-provided keys and encryption scopes"
-	case name == "x-ms-tags", name == "x-ms-if-tags":
-		return "blob index tags"
+	case name == "x-ms-if-tags", name == "x-ms-source-if-tags":
+		return "conditions on blob index tags"
+	case name == "x-ms-tags" && !q.op.tags:
+		return "tags come with Put Blob, Put Block List and Copy Blob"
 	case strings.HasPrefix(name, "x-ms-immutability-policy"), name == "x-ms-legal-hold":
 		return "immutability"
 	case strings.HasPrefix(name, "x-ms-structured-"):

@@ -1,0 +1,134 @@
+package blob
+
+import (
+	"encoding/xml"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Limits of blob index tags ("Set Blob Tags").
+const (
+	maxTags        = 10
+	maxTagKey      = 128
+	maxTagValue    = 256
+	maxTagsBody    = 16 << 10
+	tagPunctuation = " +-.:=_/"
+)
+
+// sentTags reads x-ms-tags, which is encoded as a query; nil without the header.
+func (q *request) sentTags() (map[string]string, error) {
+	header := q.r.Header.Get("X-Ms-Tags")
+	if header == "" {
+		return nil, nil
+	}
+	tags := map[string]string{}
+	for pair := range strings.SplitSeq(header, "&") {
+		name, value, ok := strings.Cut(pair, "=")
+		name, errName := url.QueryUnescape(name)
+		value, errValue := url.QueryUnescape(value)
+		if _, twice := tags[name]; !ok || twice || errName != nil || errValue != nil {
+			return nil, errTags("x-ms-tags is written key=value&key=value, each key once")
+		}
+		tags[name] = value
+	}
+	return tags, checkTags(tags)
+}
+
+func errTags(why string) *Error {
+	return newError(http.StatusBadRequest, "InvalidTag", "The tags specified are invalid. It contains characters that are not permitted.").because("%s", why)
+}
+
+func checkTags(tags map[string]string) error {
+	if len(tags) > maxTags {
+		return errTags("a blob has at most 10 tags")
+	}
+	for name, value := range tags {
+		switch {
+		case name == "" || len(name) > maxTagKey:
+			return errTags("a tag's key has 1 to 128 characters")
+		case len(value) > maxTagValue:
+			return errTags("a tag's value has at most 256 characters")
+		case strings.ContainsFunc(name+value, func(r rune) bool {
+			return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune(tagPunctuation, r))
+		}):
+			return errTags("keys and values have letters, digits, space and + - . / : = _")
+		}
+	}
+	return nil
+}
+
+// tagsXML is the body of Get and Set Blob Tags.
+type tagsXML struct {
+	XMLName xml.Name `xml:"Tags"`
+	TagSet  []struct {
+		Key   string
+		Value string
+	} `xml:"TagSet>Tag"`
+}
+
+// parseTags reads the body of Set Blob Tags.
+func parseTags(r io.Reader) (map[string]string, error) {
+	d := xml.NewDecoder(r)
+	d.Entity = nil
+	var body tagsXML
+	if err := d.Decode(&body); err != nil {
+		return nil, errInvalidXML(err)
+	}
+	tags := map[string]string{}
+	for _, t := range body.TagSet {
+		if _, twice := tags[t.Key]; twice {
+			return nil, errTags("the key '" + t.Key + "' is there twice")
+		}
+		tags[t.Key] = t.Value
+	}
+	return tags, checkTags(tags)
+}
+
+func (q *request) getBlobTags() error {
+	doc, err := q.s.stat(q.ctx, q.account.Name, q.container, q.blob)
+	if err != nil {
+		return err
+	}
+	x := newXML()
+	x.WriteString("<Tags><TagSet>")
+	for _, k := range sortedKeys(doc.Tags) {
+		x.WriteString("<Tag>")
+		x.text("Key", k)
+		x.text("Value", doc.Tags[k])
+		x.WriteString("</Tag>")
+	}
+	x.WriteString("</TagSet></Tags>")
+	return q.sendXML(x)
+}
+
+// setBlobTags replaces a blob's tags; it changes neither ETag nor Last-Modified.
+func (q *request) setBlobTags() error {
+	u, err := q.body(maxTagsBody, false, false)
+	if err != nil {
+		return err
+	}
+	tags, err := parseTags(u)
+	if err != nil {
+		return err
+	}
+	if err := drain(u); err != nil {
+		return err
+	}
+	if err := u.check(); err != nil {
+		return err
+	}
+	_, err = q.s.update(q.ctx, q.account.Name, q.container, q.blob, func(t *blobTx) error {
+		if t.old == nil {
+			return errBlobNotFound()
+		}
+		doc := *t.old
+		doc.Tags = tags
+		return t.put(&doc, payload{})
+	})
+	if err != nil {
+		return err
+	}
+	return q.send(http.StatusNoContent)
+}

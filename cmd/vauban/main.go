@@ -83,6 +83,7 @@ func commands(a *app) []*cobra.Command {
 		newFirewallCmd(a),
 		newDemoCmd(a),
 		newEnvCmd(a),
+		newUserCmd(a),
 		newClockCmd(a),
 		newTagsCmd(a),
 		newVersionCmd(a),

@@ -66,6 +66,7 @@ type world struct {
 	dbEnded  <-chan struct{}
 	keys     *seal.Keyring
 	entra    *entra.Directory
+	signin   *signin.Service
 	roles    *authorization.Source
 	access   *authz.Evaluator
 	groups   *managementgroups.Provider
@@ -308,7 +309,7 @@ func (w *world) openHosts(ctx context.Context) error {
 		Runs: w.runs, MLflow: mlflow.New(w.runs, mlModels{w.ml}, w.clock, w.log), Workspaces: newMLWorkspaces(w.engine), Authorizer: w.access,
 		Tokens: w.entra, Blobs: mlBlobs{w.blobs}, Clock: w.clock, Log: w.log,
 	})
-	login, err := signin.New(ctx, signin.Config{Directory: w.entra, Store: w.db, Clock: w.clock, Log: w.log, Issuers: &http.Client{Transport: inRegion{w}}})
+	w.signin, err = signin.New(ctx, signin.Config{Directory: w.entra, Store: w.db, Clock: w.clock, Log: w.log, Issuers: &http.Client{Transport: inRegion{w}}})
 	if err != nil {
 		return err
 	}
@@ -316,7 +317,7 @@ func (w *world) openHosts(ctx context.Context) error {
 	w.hosts = &httpx.Hosts{}
 	for pattern, h := range map[string]http.Handler{
 		"management.azure.com": control, "management.core.windows.net": control,
-		"login.microsoftonline.com": login, "login.windows.net": login, "login.microsoft.com": login, "sts.windows.net": login,
+		"login.microsoftonline.com": w.signin, "login.windows.net": w.signin, "login.microsoft.com": w.signin, "sts.windows.net": w.signin,
 		"graph.microsoft.com":                          w.entra.Graph(w.log),
 		"*." + gateway.BastionSuffix:                   w.bastion.Handler(),
 		"*.blob.core.windows.net":                      w.blobs.Handler(),

@@ -47,6 +47,7 @@ func (w *world) handle(c *region.Control) {
 	c.Handle(region.MethodStatus, w.status)
 	c.Handle(region.MethodPlace, w.place)
 	c.Handle(region.MethodClock, w.moveClock)
+	w.handleUsers(c)
 	c.Handle(methodExplain, w.explain)
 	c.Handle(methodDoctor, w.doctor)
 	c.Handle(methodProbe, w.probe)

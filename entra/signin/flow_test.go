@@ -276,7 +276,9 @@ func TestRevocation(t *testing.T) {
 			_, err := w.UpdateUser(tx, u.ID, func(u *directory.User) error { u.AccountEnabled = false; return nil })
 			return err
 		},
-		"another password": func(w *world, tx store.Tx, u directory.User) error { return w.SetPassword(tx, u.ID, u.PasswordHash, false) },
+		"another password": func(w *world, tx store.Tx, u directory.User) error {
+			return w.SetPassword(tx, u.ID, u.PasswordHash, false)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -393,10 +395,10 @@ func TestConsent(t *testing.T) {
 	if b.left == nil || b.left.Query().Get("error") != "access_denied" {
 		t.Fatalf("%v %s", b.left, b.body)
 	}
-	if b.get(request("api://" + api.AppID + "/read") + "&prompt=none"); b.left == nil || b.left.Query().Get("error") != "consent_required" {
+	if b.get(request("api://"+api.AppID+"/read") + "&prompt=none"); b.left == nil || b.left.Query().Get("error") != "consent_required" {
 		t.Errorf("silently: %v", b.left)
 	}
-	b.get(request("api://" + api.AppID + "/read openid offline_access")).expect("Permissions requested").submit("answer", "yes")
+	b.get(request("api://"+api.AppID+"/read openid offline_access")).expect("Permissions requested").submit("answer", "yes")
 	if b.left == nil {
 		t.Fatal(b.body)
 	}

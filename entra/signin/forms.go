@@ -241,9 +241,19 @@ func (s *Service) checkFactor(r *http.Request, f *flow, u user, all []Factor) (h
 		used.Used = s.clock.Now()
 		return "fido", s.store.Update(r.Context(), func(tx store.Tx) error { return putFactor(tx, used) })
 	}
-	code := strings.ReplaceAll(r.PostForm.Get("code"), " ", "")
-	err = s.store.Update(r.Context(), func(tx store.Tx) error { // a code holds once, even sent twice at the same time
-		all, err := factors(tx, u.ID)
+	ok, err := s.useTOTP(r.Context(), u.ID, r.PostForm.Get("code"))
+	if ok {
+		how = "otp"
+	}
+	return how, err
+}
+
+// useTOTP takes the code of one of the user's authenticator apps. A code holds once, even sent twice at the same
+// time.
+func (s *Service) useTOTP(ctx context.Context, userID, code string) (ok bool, err error) {
+	code = strings.ReplaceAll(code, " ", "")
+	err = s.store.Update(ctx, func(tx store.Tx) error {
+		all, err := factors(tx, userID)
 		if err != nil {
 			return err
 		}
@@ -251,14 +261,15 @@ func (s *Service) checkFactor(r *http.Request, f *flow, u user, all []Factor) (h
 			if x.TOTP == "" {
 				continue
 			}
-			if step, ok := checkTOTP(x.TOTP, code, s.clock.Now(), x.Step); ok {
-				x.Step, x.Used, how = step, s.clock.Now(), "otp"
+			var step int64
+			if step, ok = checkTOTP(x.TOTP, code, s.clock.Now(), x.Step); ok {
+				x.Step, x.Used = step, s.clock.Now()
 				return putFactor(tx, x)
 			}
 		}
 		return nil
 	})
-	return how, err
+	return ok, err
 }
 
 // enrol adds a second factor: the first one in a sign-in that asks for it, further ones on the user's own page.

@@ -2,6 +2,7 @@ package authz
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -73,6 +74,22 @@ func TestWouldGrant(t *testing.T) {
 			if ok && !d.Grants(action, plane == 1) || !ok && plane == 0 { // Owner has every action
 				t.Fatalf("%s: %q", action, d.RoleName)
 			}
+		}
+	}
+}
+
+func TestNarrowest(t *testing.T) {
+	for action, want := range map[string]string{
+		writeAccount: "Storage Account Contributor", readAccount: "Reader", "D " + readBlob: "Storage Blob Data Reader",
+		"Microsoft.Network/virtualNetworks/subnets/join/action":          "Network Contributor",
+		"Microsoft.MachineLearningServices/workspaces/jobs/write":        "AzureML Data Scientist",
+		"D Microsoft.KeyVault/vaults/secrets/getSecret/action":           "Key Vault Secrets User",
+		"Microsoft.Resources/subscriptions/resourceGroups/write":         "Contributor",
+		"Microsoft.ManagedIdentity/userAssignedIdentities/assign/action": "Managed Identity Operator",
+	} {
+		name, data := strings.CutPrefix(action, "D ")
+		if d, _ := Builtin(narrowest(lower(name), data)); d.RoleName != want {
+			t.Errorf("%s: %q, want %q", action, d.RoleName, want)
 		}
 	}
 }

@@ -147,14 +147,39 @@ func (f *facts) would() *RoleHint {
 	return &RoleHint{Role: d.RoleName, Definition: id, Scope: f.request.Scope}
 }
 
-// narrowest finds the role that grants the action and least besides.
+// familiar are the roles that people assign; among the others are many that services have for themselves.
+var familiar = []string{
+	"AcrPull", "AcrPush", "Azure Kubernetes Service Cluster Admin Role",
+	"Azure Kubernetes Service Cluster User Role", "Azure Kubernetes Service Contributor Role", "Azure Kubernetes Service RBAC Admin",
+	"Azure Kubernetes Service RBAC Cluster Admin", "Azure Kubernetes Service RBAC Reader", "Azure Kubernetes Service RBAC Writer",
+	"Azure Machine Learning Workspace Connection Secrets Reader", "AzureML Compute Operator", "AzureML Data Scientist", "AzureML Registry User",
+	"Contributor", "DNS Zone Contributor", "Key Vault Administrator", "Key Vault Certificate User", "Key Vault Certificates Officer",
+	"Key Vault Contributor", "Key Vault Crypto Officer", "Key Vault Crypto Service Encryption User", "Key Vault Crypto User", "Key Vault Reader",
+	"Key Vault Secrets Officer", "Key Vault Secrets User", "Log Analytics Contributor", "Log Analytics Reader", "Managed Identity Contributor",
+	"Managed Identity Operator", "Monitoring Contributor", "Monitoring Reader", "Network Contributor", "Owner", "Private DNS Zone Contributor",
+	"Reader", "Resource Policy Contributor", "Role Based Access Control Administrator", "Storage Account Contributor",
+	"Storage Account Key Operator Service Role", "Storage Blob Data Contributor", "Storage Blob Data Owner", "Storage Blob Data Reader",
+	"Storage Blob Delegator", "Storage File Data Privileged Contributor", "Storage File Data SMB Share Contributor", "Storage Queue Data Contributor",
+	"Storage Table Data Contributor", "Tag Contributor", "User Access Administrator", "Virtual Machine Administrator Login",
+	"Virtual Machine Contributor", "Virtual Machine User Login",
+}
+
+// narrowest finds the role that grants the action and least besides, among the familiar ones if one of them does.
 func narrowest(action string, data bool) string {
 	best, least := "", 0
+	reads := strings.HasSuffix(action, "/read")
 	for _, d := range sorted() {
 		if v := d.check(action, data, nil); !v.granted || v.condition != nil {
 			continue
 		}
-		if w := d.breadth(); best == "" || w < least {
+		w := d.breadth()
+		if !slices.Contains(familiar, d.RoleName) {
+			w += 100_000_000
+		}
+		if reads && !strings.Contains(d.RoleName, "Reader") {
+			w += 10_000_000 // who is to read need not write
+		}
+		if best == "" || w < least {
 			best, least = d.Name, w
 		}
 	}

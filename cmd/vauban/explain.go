@@ -89,6 +89,7 @@ The exit status is 0 when the connection is allowed, 1 when it is refused or --l
 	c.Flags().BoolVar(&icmp, "icmp", false, "the same as --proto icmp")
 	c.Flags().BoolVar(&live, "live", false, "send a packet as well, and compare")
 	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	c.AddCommand(newExplainAccessCmd(a))
 	c.MarkFlagRequired("to")
 	c.MarkFlagsMutuallyExclusive("udp", "icmp", "proto")
 	c.RegisterFlagCompletionFunc("proto", cobra.FixedCompletions([]string{"tcp", "udp", "icmp"}, cobra.ShellCompDirectiveNoFileComp))

@@ -120,6 +120,7 @@ func runServe(ctx context.Context, s *region.Server, log *slog.Logger) error {
 		{"services", w.openServices},
 		{"resource providers", w.openProviders},
 		{"first credentials", w.bootstrap},
+		{"roles", func(ctx context.Context) error { return w.roles.CountNow(ctx) }},
 		{"the sign-in of az", func(context.Context) error { return signAzIn(w.region.Dir, w.first) }},
 		{"network", w.openNetwork},
 		{"hosts", w.openHosts},
@@ -160,11 +161,11 @@ func (w *world) openDirectory(ctx context.Context) (err error) {
 	if w.entra, err = entra.New(ctx, w.db, w.clock, directory.Options{}); err != nil {
 		return err
 	}
-	if w.roles, err = authorization.Open(ctx, w.db, w.clock, 0); err != nil {
+	if w.roles, err = authorization.Open(ctx, w.db, w.clock, w.settings.RoleDelay); err != nil {
 		return err
 	}
 	w.follow = append(w.follow, w.roles.Run)
-	w.access = &authz.Evaluator{Source: w.roles, Directory: people{w.entra}}
+	w.access = &authz.Evaluator{Source: w.roles, Directory: people{w.entra, w.db}}
 	w.engine = rp.New(rp.Config{
 		Store: w.db, Clock: w.clock, Log: w.log, Identities: w.entra, TenantID: w.entra.Tenant().ID,
 		Locations: locations(w.settings.Location),

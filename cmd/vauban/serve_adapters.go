@@ -214,16 +214,28 @@ func (d principals) PrincipalType(tx store.Tx, objectID string) (string, bool, e
 var armPrincipalTypes = map[directory.Type]string{directory.TypeUser: "User", directory.TypeGroup: "Group", directory.TypeServicePrincipal: "ServicePrincipal"}
 
 // people answers authz's questions to the directory.
-type people struct{ *entra.Directory }
+type people struct {
+	*entra.Directory
+	db store.Store
+}
 
 var _ authz.Directory = people{}
 
 func (p people) MemberOf(ctx context.Context, objectID string) ([]string, error) {
 	s, err := p.Standing(ctx, objectID)
-	if errors.Is(err, directory.ErrNotFound) {
-		return nil, nil
+	if !errors.Is(err, directory.ErrNotFound) {
+		return s.Groups, err
 	}
-	return s.Groups, err
+	// a group, whose members have what it has; of what does not exist there is nothing
+	var groups []string
+	err = p.db.View(ctx, func(tx store.Tx) error {
+		in, err := p.TransitiveMemberOf(tx, objectID)
+		for _, r := range in {
+			groups = append(groups, r.ID)
+		}
+		return err
+	})
+	return groups, err
 }
 
 func (people) SecurityAttribute(context.Context, string, string) ([]string, bool, error) {
@@ -236,7 +248,7 @@ func (w *world) authorizationConfig() authorization.Config {
 		Enclosing: func(tx *rp.Tx, scope arm.ID) ([]arm.ID, error) {
 			return managementgroups.Enclosing(tx, w.groups.Root(), scope)
 		},
-		Permissions: w.access.Permissions, MemberOf: people{w.entra}.MemberOf,
+		Permissions: w.access.Permissions, MemberOf: people{w.entra, w.db}.MemberOf,
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -18,9 +19,11 @@ import (
 
 // settings are what a region was given at its first start and keeps: `up` writes them, the server reads them.
 type settings struct {
-	Location string            `json:"location"`         // the Azure region that it plays
-	Images   map[string]string `json:"images,omitempty"` // environments for jobs: reference → directory
-	Store    string            `json:"store,omitempty"`  // connection string of a PostgreSQL database, without password
+	Location string `json:"location"` // the Azure region that it plays
+	// RoleDelay is how much later changes of roles count, in nanoseconds.
+	RoleDelay time.Duration     `json:"roleDelay,omitempty"`
+	Images    map[string]string `json:"images,omitempty"` // environments for jobs: reference → directory
+	Store     string            `json:"store,omitempty"`  // connection string of a PostgreSQL database, without password
 }
 
 func settingsFile(dir string) string { return filepath.Join(dir, "region.json") }

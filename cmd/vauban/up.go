@@ -20,6 +20,7 @@ func newUpCmd(a *app) *cobra.Command {
 	var detach bool
 	var listen, datagrams, location, store string
 	var images []string
+	var roleDelay time.Duration
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Start the region, or its server again after it was killed",
@@ -31,6 +32,9 @@ server again and connections that waited meanwhile are served.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			u := &up{app: a, listen: listen, datagrams: datagrams, detach: detach, location: location, store: store, images: images}
+			if c.Flags().Changed("role-delay") {
+				u.roleDelay = &roleDelay
+			}
 			return u.run(c.Context())
 		},
 	}
@@ -39,6 +43,7 @@ server again and connections that waited meanwhile are served.`,
 	c.Flags().StringVar(&datagrams, "vpn-listen", "", "UDP address for VPN clients outside the region, ADDRESS:PORT (default: a free port of the loopback, the same at every start)")
 	c.Flags().StringVar(&location, "location", "", "the Azure region that a new region plays (default westeurope)")
 	c.Flags().StringVar(&store, "store", "", "a PostgreSQL database for the state of a new region, postgres:///DATABASE?host=/DIRECTORY/OF/SOCKET (default: a file in the data directory)")
+	c.Flags().DurationVar(&roleDelay, "role-delay", 0, "rehearse Azure: changes of roles count that much later by the region's clock; kept for later starts (0: at once)")
 	c.Flags().StringArrayVar(&images, "image", nil, "an environment for jobs, REFERENCE=DIRECTORY of a Python environment; kept for later starts")
 	return c
 }
@@ -51,6 +56,7 @@ type up struct {
 	location  string
 	store     string
 	images    []string
+	roleDelay *time.Duration // nil: as it was
 }
 
 func (u *up) run(ctx context.Context) error {
@@ -65,6 +71,9 @@ func (u *up) run(ctx context.Context) error {
 	given, err := readSettings(r.Dir())
 	if err != nil {
 		return err
+	}
+	if u.roleDelay != nil {
+		given.RoleDelay = max(0, *u.roleDelay)
 	}
 	if err := given.change(r.Dir(), u.location, u.store, u.images); err != nil {
 		return err

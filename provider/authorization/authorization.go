@@ -27,6 +27,8 @@ var versions = []string{
 	"2022-04-01", "2022-05-01-preview",
 }
 
+var denialVersions = append([]string{"2024-07-01-preview"}, versions...)
+
 // Principals knows the directory: the type of a principal (User, Group, ServicePrincipal), ok false for
 // one that does not exist.
 type Principals interface {
@@ -106,7 +108,13 @@ func (p *Provider) Types() []rp.Registration {
 		add(http.MethodGet, one, DefinitionType+"/read", p.getDefinition)
 		add(http.MethodPut, one, DefinitionType+"/write", p.putDefinition).Links = p.definitionLinks("write")
 		add(http.MethodDelete, one, DefinitionType+"/delete", p.deleteDefinition).Links = p.definitionLinks("delete")
-		add(http.MethodGet, DenialType, DenialType+"/read", p.listDenials)
+		for _, r := range []*rp.Route{
+			add(http.MethodGet, DenialType, DenialType+"/read", p.listDenials),
+			add(http.MethodPut, DenialType+"/{denial}", DenialType+"/write", refuseDenial),
+			add(http.MethodDelete, DenialType+"/{denial}", DenialType+"/delete", refuseDenial),
+		} {
+			r.Versions = denialVersions
+		}
 		add(http.MethodGet, permissionsType, permissionsType+"/read", p.listPermissions)
 	}
 	routes = append(routes, p.operationRoutes()...)
@@ -127,10 +135,10 @@ func (p *Provider) Types() []rp.Registration {
 			NoPut: true, NoDelete: true, // by the routes above: a role is the tenant's, at whatever scope it is named
 		}),
 		rp.Of(rp.Type[Denial]{
-			Name: DenialType, Kind: rp.Extension, Versions: rp.Versions[Denial](versions...), StateProperty: "-",
+			Name: DenialType, Kind: rp.Extension, Versions: rp.Versions[Denial](denialVersions...), StateProperty: "-",
 			NoPut: true, NoDelete: true, // they are the platform's
 		}),
 		rp.Routes(routes...),
-		rp.Operations(rp.Actions(DefinitionType+"/write", DefinitionType+"/delete", DenialType+"/write", DenialType+"/delete", "Microsoft.Authorization/elevateAccess/action")...),
+		rp.Operations(rp.Actions("Microsoft.Authorization/elevateAccess/action")...),
 	}
 }

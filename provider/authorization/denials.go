@@ -62,6 +62,11 @@ func Allow(tx *rp.Tx, scope arm.ID, name string) error {
 	return rp.Remove(tx, id)
 }
 
+// refuseDenial: deployment stacks and managed applications have deny assignments, people cannot make or delete them.
+func refuseDenial(context.Context, *rp.Tx, map[string]string, map[string]string, []byte) (any, error) {
+	return nil, arm.Errorf(http.StatusMethodNotAllowed, "MethodNotAllowed", "Deny assignments are made and deleted by the platform alone, to protect what it manages: no PUT and no DELETE of one is served.")
+}
+
 func (d *Denial) denial(id string) authz.DenyAssignment {
 	out := authz.DenyAssignment{ID: id, Name: d.Name, Description: d.Description, Scope: d.Scope, Permissions: d.Permissions, OnlyScope: d.OnlyScope}
 	for _, p := range d.Principals {

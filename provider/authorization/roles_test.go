@@ -289,8 +289,8 @@ func TestDenials(t *testing.T) {
 		t.Errorf("GET: %d %s", a.Status, a.Text)
 	}
 	// Nobody but the platform makes or deletes one.
-	want(t, "PUT", r.Request("PUT", assignmentOf(denials, group), `{"properties":{}}`), 405, "MethodNotAllowed", "PUT")
-	want(t, "DELETE", r.Request("DELETE", id.String()+version, ""), 405, "MethodNotAllowed", "DELETE")
+	want(t, "PUT", r.Request("PUT", assignmentOf(denials, group), `{"properties":{}}`), 405, "MethodNotAllowed", "by the platform alone")
+	want(t, "DELETE", r.Request("DELETE", id.String()+version, ""), 405, "MethodNotAllowed", "by the platform alone")
 	update(func(tx *rp.Tx) error { return authorization.Allow(tx, scope, "Managed by the platform") })
 	if a := put(who); a.Status != 200 {
 		t.Errorf("allowed again: %d %s", a.Status, a.Text)

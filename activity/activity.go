@@ -1,11 +1,9 @@
 // Package activity is the activity log: who did what to which resource, from where, and what came of it.
-// Entries are written in the transaction of the write that they tell of; refusals are written too.
+// Entries are written in the transaction of the write that they tell of; refusals are written too. They are a chain: each
+// is bound to the one before it under the region's own key, so that what is changed, removed or cut off shows (Verify).
 package activity
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -15,7 +13,6 @@ import (
 
 	"vauban.dev/arm"
 	"vauban.dev/authz"
-	"vauban.dev/store"
 )
 
 // Status of an entry, as Azure's activity log spells it.
@@ -29,39 +26,38 @@ const (
 	Canceled  Status = "Canceled"
 )
 
+// Categories of entries (Azure Monitor: "Activity log event schema").
+const (
+	Administrative = "Administrative" // the default
+	Security       = "Security"
+	Policy         = "Policy"
+)
+
 // Entry is one line of the log.
 type Entry struct {
-	ID            string          `json:"id"`
-	Time          time.Time       `json:"time"`
-	Caller        authz.Principal `json:"caller"`
-	Address       string          `json:"address,omitempty"`   // source address of the connection, as the kernel tells it
-	Origin        string          `json:"origin,omitempty"`    // the connection in words
-	Operation     string          `json:"operation"`           // Microsoft.Network/virtualNetworks/write
-	Method        string          `json:"method,omitempty"`    // PUT
-	Resource      string          `json:"resource"`            // id
-	CorrelationID string          `json:"correlationId"`       // one for all entries of an operation
-	RequestID     string          `json:"requestId,omitempty"` //
-	ClientID      string          `json:"clientRequestId,omitempty"`
-	Status        Status          `json:"status"`
-	HTTPStatus    int             `json:"httpStatus,omitempty"`
-	Code          string          `json:"code,omitempty"`    // error code of a failure
-	Message       string          `json:"message,omitempty"` // its text, which says what refused
+	ID            string            `json:"id"`
+	Time          time.Time         `json:"time"`
+	Category      string            `json:"category,omitempty"` // "" = Administrative
+	Level         string            `json:"level,omitempty"`    // Informational, Warning, Error, Critical; "" follows from Status
+	Caller        authz.Principal   `json:"caller"`
+	Address       string            `json:"address,omitempty"`   // source address of the connection, as the kernel tells it
+	Origin        string            `json:"origin,omitempty"`    // the connection in words
+	Operation     string            `json:"operation"`           // Microsoft.Network/virtualNetworks/write
+	Method        string            `json:"method,omitempty"`    // PUT
+	URI           string            `json:"uri,omitempty"`       // of the request, without its query
+	Resource      string            `json:"resource"`            // id
+	CorrelationID string            `json:"correlationId"`       // one for all entries of an operation
+	RequestID     string            `json:"requestId,omitempty"` //
+	ClientID      string            `json:"clientRequestId,omitempty"`
+	Status        Status            `json:"status"`
+	HTTPStatus    int               `json:"httpStatus,omitempty"`
+	Code          string            `json:"code,omitempty"`        // error code of a failure
+	Message       string            `json:"message,omitempty"`     // its text, which says what refused
+	Description   string            `json:"description,omitempty"` // in words, for what Azure has no event of
+	Properties    map[string]string `json:"properties,omitempty"`  // more members of the event's properties; no secrets
 }
 
 const kind = "activity"
-
-// Append writes an entry. An entry without ID or Time is refused.
-func Append(tx store.Tx, e Entry) error {
-	if e.ID == "" || e.Time.IsZero() {
-		return fmt.Errorf("activity: entry for %s has no id or no time", e.Resource)
-	}
-	b, err := json.Marshal(e)
-	if err != nil {
-		return fmt.Errorf("activity: %w", err)
-	}
-	_, err = tx.Put(kind, key(e), b, store.None)
-	return err
-}
 
 // NewID makes the ID of an entry.
 func NewID() string { return uuid.NewString() }
@@ -77,37 +73,3 @@ func key(e Entry) string {
 }
 
 func newestFirst(t time.Time) int64 { return math.MaxInt64 - t.UnixNano() }
-
-// Trim deletes the entries older than before.
-func Trim(ctx context.Context, s store.Store, before time.Time) error {
-	for {
-		var old []string
-		err := s.View(ctx, func(tx store.Tx) error {
-			return tx.Scan(kind, "", "", func(d store.Doc) bool {
-				var e struct {
-					Time time.Time `json:"time"`
-				}
-				if json.Unmarshal(d.Value, &e) != nil || e.Time.Before(before) {
-					old = append(old, d.Key)
-				}
-				return len(old) < trimmed
-			})
-		})
-		if err != nil || len(old) == 0 {
-			return err
-		}
-		err = s.Update(ctx, func(tx store.Tx) error {
-			for _, k := range old {
-				if err := tx.Delete(kind, k, store.Any); err != nil && !errors.Is(err, store.ErrNotFound) {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-}
-
-const trimmed = 1000 // entries deleted in one transaction

@@ -13,6 +13,8 @@ import (
 	"vauban.dev/store/sqlite"
 )
 
+var testLog = NewLog([]byte("a key of the tests"))
+
 func TestListAndTrim(t *testing.T) {
 	s, err := sqlite.Open(filepath.Join(t.TempDir(), "state.db"))
 	if err != nil {
@@ -27,14 +29,14 @@ func TestListAndTrim(t *testing.T) {
 				Operation: "A.B/things/write", Resource: fmt.Sprintf("/subscriptions/S/resourceGroups/g%d/providers/A.B/things/x", i%3),
 				CorrelationID: fmt.Sprint("c", i), Status: Succeeded,
 			}
-			if err := Append(tx, e); err != nil {
+			if err := testLog.Append(tx, e); err != nil {
 				return err
 			}
 		}
-		if err := Append(tx, Entry{ID: "other", Time: start, Resource: "/subscriptions/S2"}); err != nil {
+		if err := testLog.Append(tx, Entry{ID: "other", Time: start.Add(3 * time.Hour), Resource: "/subscriptions/S2"}); err != nil {
 			return err
 		}
-		if err := Append(tx, Entry{Resource: "/subscriptions/s"}); err == nil {
+		if err := testLog.Append(tx, Entry{Resource: "/subscriptions/s"}); err == nil {
 			t.Error("an entry without id and time was taken")
 		}
 		return nil
@@ -80,13 +82,19 @@ func TestListAndTrim(t *testing.T) {
 			t.Errorf("%+v (-want +got):\n%s", c.q, diff)
 		}
 	}
-	if err := Trim(t.Context(), s, start.Add(3*time.Hour)); err != nil {
+	if err := testLog.Trim(t.Context(), s, start.Add(3*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"5", "4", "3"}, ids(Query{Subscription: "s"})); diff != "" {
 		t.Errorf("after trimming:\n%s", diff)
 	}
-	if got := ids(Query{Subscription: "s2"}); got != nil {
-		t.Errorf("of the other subscription: %v", got)
+	if diff := cmp.Diff([]string{"other"}, ids(Query{Subscription: "s2"})); diff != "" {
+		t.Errorf("of the other subscription: %s", diff)
+	}
+	if diff := cmp.Diff([]string{"4"}, ids(Query{Subscription: "s", Within: "/subscriptions/S/resourceGroups/G1"})); diff != "" {
+		t.Errorf("of a group: %s", diff)
+	}
+	if got := ids(Query{Subscription: "s", Levels: []string{"Error", "Critical"}}); got != nil {
+		t.Errorf("errors: %v", got)
 	}
 }

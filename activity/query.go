@@ -1,8 +1,9 @@
 package activity
 
 import (
-	"encoding/json"
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,16 +13,20 @@ import (
 
 // Query chooses entries. Empty members match all; names are compared without case.
 type Query struct {
-	Subscription  string
+	Subscription  string // "": what is in none, the tenant's
+	Within        string // a scope: entries of it and of what is in it
 	Since, Until  time.Time
 	ResourceGroup string
 	Resource      string // id
 	Provider      string // namespace
 	CorrelationID string
-	Caller        string // name or object id
+	Caller        string // name, object id or client id
 	Status        Status
-	Limit         int    // 0 = all
-	After         string // what List returned as next
+	Category      string
+	Operation     string
+	Levels        []string // any of them
+	Limit         int      // 0 = all
+	After         string   // what List returned as next
 }
 
 // List returns the entries that match, the newest first; next is not empty when there are more.
@@ -34,8 +39,7 @@ func List(tx store.Tx, q Query) (entries []Entry, next string, err error) {
 	last := ""
 	scanErr := tx.Scan(kind, prefix, after, func(d store.Doc) bool {
 		var e Entry
-		if err = json.Unmarshal(d.Value, &e); err != nil {
-			err = fmt.Errorf("activity: stored entry %s: %w", d.Key, err)
+		if e, err = decode(d); err != nil {
 			return false
 		}
 		if e.Time.Before(q.Since) {
@@ -65,12 +69,34 @@ func (q Query) matches(e Entry) bool {
 		{q.Provider, provider(e)},
 		{q.CorrelationID, e.CorrelationID},
 		{string(q.Status), string(e.Status)},
+		{q.Category, cmp.Or(e.Category, Administrative)},
+		{q.Operation, e.Operation},
 	} {
 		if c.want != "" && !strings.EqualFold(c.want, c.have) {
 			return false
 		}
 	}
-	return q.Caller == "" || strings.EqualFold(q.Caller, e.Caller.Name) || strings.EqualFold(q.Caller, e.Caller.ObjectID)
+	if q.Within != "" {
+		if scope, err := arm.ParseID(q.Within); err != nil || !id.Within(scope) {
+			return false
+		}
+	}
+	if len(q.Levels) > 0 && !slices.ContainsFunc(q.Levels, func(l string) bool { return strings.EqualFold(l, e.Severity()) }) {
+		return false
+	}
+	who := func(s string) bool { return s != "" && strings.EqualFold(q.Caller, s) }
+	return q.Caller == "" || who(e.Caller.Name) || who(e.Caller.ObjectID) || who(e.Caller.AppID)
+}
+
+// Severity is the level of the entry.
+func (e Entry) Severity() string {
+	switch {
+	case e.Level != "":
+		return e.Level
+	case e.Status == Failed:
+		return "Error"
+	}
+	return "Informational"
 }
 
 func provider(e Entry) string {

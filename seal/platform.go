@@ -27,12 +27,7 @@ type PlatformKey struct{ aead cipher.AEAD }
 // bytes, readable by its owner only; a file that others may read is refused. A crash leaves either no file
 // or a whole one.
 func OpenPlatformKey(path string) (*PlatformKey, error) {
-	key, err := readKeyFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = makeKeyFile(path); err == nil {
-			key, err = readKeyFile(path)
-		}
-	}
+	key, err := OpenKeyFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("seal: platform key: %w", err)
 	}
@@ -44,7 +39,19 @@ func OpenPlatformKey(path string) (*PlatformKey, error) {
 	return &PlatformKey{aead}, nil
 }
 
-func readKeyFile(path string) ([]byte, error) {
+// OpenKeyFile is the key in such a file, which it makes when there is none.
+func OpenKeyFile(path string) ([]byte, error) {
+	key, err := ReadKeyFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = makeKeyFile(path); err == nil {
+			key, err = ReadKeyFile(path)
+		}
+	}
+	return key, err
+}
+
+// ReadKeyFile is OpenKeyFile that makes none: fs.ErrNotExist.
+func ReadKeyFile(path string) ([]byte, error) {
 	st, err := os.Stat(path)
 	if err != nil {
 		return nil, err

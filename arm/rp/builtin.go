@@ -23,7 +23,10 @@ func (e *Engine) builtin() {
 	get("/providers/{namespace}/operations", "-", e.listOperations)
 	get(subscription+"/providers", "Microsoft.Resources/subscriptions/providers/read", e.providers)
 	get(subscription+"/providers/{namespace}", "Microsoft.Resources/subscriptions/providers/read", e.provider)
-	get(subscription+"/providers/Microsoft.Insights/eventtypes/management/values", "Microsoft.Insights/eventtypes/values/read", e.eventValues)
+	for _, scope := range []string{subscription, "", "/providers/Microsoft.Management/managementGroups/{management}"} {
+		get(scope+"/providers/Microsoft.Insights/eventtypes/management/values", "Microsoft.Insights/eventtypes/values/read", e.eventValues)
+	}
+	get("/providers/Microsoft.Insights/eventcategories", "-", e.eventCategories)
 	for verb, on := range map[string]bool{"register": true, "unregister": false} {
 		e.routes.add(newRoute(http.MethodPost, subscription+"/providers/{namespace}/"+verb, "{namespace}/"+verb+"/action", nil, e.setRegistration(on)))
 	}

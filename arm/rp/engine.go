@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"vauban.dev/activity"
 	"vauban.dev/arm"
 	"vauban.dev/internal/clock"
 	"vauban.dev/locks"
@@ -44,7 +45,8 @@ type Config struct {
 	// that is not among them is refused.
 	Locations []string
 	TenantID  string
-	Workers   int // reconciles at a time; 0 = 8
+	Activity  *activity.Log // nil: one without a key
+	Workers   int           // reconciles at a time; 0 = 8
 }
 
 // Engine serves the registered resource types.
@@ -55,6 +57,7 @@ type Engine struct {
 	identities Identities
 	locations  []string
 	tenant     string
+	activity   *activity.Log
 	queue      *reconcile.Queue
 	waiters    waiters
 	known      *Memo[struct{}]   // subscriptions, by lower-case id
@@ -70,7 +73,7 @@ type Engine struct {
 // New makes an engine without types. Register adds them; Run works their reconciles.
 func New(cfg Config) *Engine {
 	e := &Engine{
-		store: cfg.Store, clock: cfg.Clock, log: cfg.Log, identities: cfg.Identities, tenant: cfg.TenantID,
+		store: cfg.Store, clock: cfg.Clock, log: cfg.Log, identities: cfg.Identities, tenant: cfg.TenantID, activity: cfg.Activity,
 		types: map[string]*definition{}, namespaces: map[string]string{},
 	}
 	for _, l := range cfg.Locations {
@@ -78,6 +81,9 @@ func New(cfg Config) *Engine {
 	}
 	if e.clock == nil {
 		e.clock = &clock.Region{}
+	}
+	if e.activity == nil {
+		e.activity = activity.NewLog(nil)
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)

@@ -1,8 +1,10 @@
 package rp
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -23,11 +25,13 @@ func same(s string) localizable { return localizable{s, s} }
 func eventData(e activity.Entry, tenant string) map[string]any {
 	id, _ := arm.ParseID(e.Resource)
 	namespace, _, _ := strings.Cut(e.Operation, "/")
-	level := "Informational"
-	if e.Status == activity.Failed {
-		level = "Error"
+	category := cmp.Or(e.Category, activity.Administrative)
+	hierarchy := tenant
+	if s := id.Subscription(); s != "" {
+		hierarchy += "/" + s
 	}
-	properties := map[string]string{"entity": e.Resource, "message": e.Operation, "eventCategory": "Administrative"}
+	properties := map[string]string{"entity": e.Resource, "message": e.Operation, "eventCategory": category, "hierarchy": hierarchy}
+	maps.Copy(properties, e.Properties)
 	if e.Code != "" {
 		properties["statusCode"] = http.StatusText(e.HTTPStatus)
 		if b, err := json.Marshal(map[string]any{"error": map[string]string{"code": e.Code, "message": e.Message}}); err == nil {
@@ -37,27 +41,19 @@ func eventData(e activity.Entry, tenant string) map[string]any {
 	if e.Origin != "" {
 		properties["origin"] = e.Origin
 	}
-	sub := ""
-	if e.HTTPStatus != 0 {
-		sub = strings.ReplaceAll(http.StatusText(e.HTTPStatus), " ", "")
-	}
-	caller := e.Caller.Name
-	if caller == "" {
-		caller = e.Caller.ObjectID
-	}
 	return map[string]any{
 		"id":                   fmt.Sprintf("%s/events/%s/ticks/%d", e.Resource, e.ID, ticks(e.Time)),
 		"eventDataId":          e.ID,
 		"correlationId":        e.CorrelationID,
 		"operationId":          e.CorrelationID,
-		"caller":               caller,
+		"caller":               cmp.Or(e.Caller.Name, e.Caller.ObjectID),
 		"channels":             "Operation",
-		"level":                level,
-		"category":             same("Administrative"),
-		"eventName":            map[string]string{"value": map[bool]string{true: "BeginRequest", false: "EndRequest"}[e.Status == activity.Started || e.Status == activity.Accepted]},
+		"level":                e.Severity(),
+		"category":             same(category),
+		"eventName":            eventName(e.Status),
 		"eventTimestamp":       stamp(e.Time),
 		"submissionTimestamp":  stamp(e.Time),
-		"operationName":        same(e.Operation),
+		"operationName":        localizable{e.Operation, operationText(e.Operation)},
 		"resourceId":           e.Resource,
 		"resourceGroupName":    id.ResourceGroup(),
 		"resourceProviderName": same(namespace),
@@ -65,17 +61,56 @@ func eventData(e activity.Entry, tenant string) map[string]any {
 		"subscriptionId":       id.Subscription(),
 		"tenantId":             tenant,
 		"status":               same(string(e.Status)),
-		"subStatus":            localizable{sub, http.StatusText(e.HTTPStatus)},
-		"description":          "",
+		"subStatus":            subStatus(e.HTTPStatus),
+		"description":          e.Description,
 		"authorization":        map[string]string{"action": e.Operation, "scope": e.Resource},
-		"httpRequest":          map[string]string{"clientRequestId": e.ClientID, "clientIpAddress": e.Address, "method": e.Method},
-		"claims": map[string]string{
-			"name": e.Caller.Name, "appid": e.Caller.AppID, "ipaddr": e.Address,
-			"http://schemas.microsoft.com/identity/claims/objectidentifier": e.Caller.ObjectID,
-			"http://schemas.microsoft.com/identity/claims/tenantid":         e.Caller.TenantID,
-		},
-		"properties": properties,
+		"httpRequest":          httpRequest(e),
+		"claims":               claims(e),
+		"properties":           properties,
 	}
+}
+
+func eventName(s activity.Status) localizable {
+	if s == activity.Started || s == activity.Accepted {
+		return localizable{"BeginRequest", "Begin request"}
+	}
+	return localizable{"EndRequest", "End request"}
+}
+
+func subStatus(status int) localizable {
+	if status == 0 {
+		return localizable{}
+	}
+	text := http.StatusText(status)
+	return localizable{strings.ReplaceAll(text, " ", ""), fmt.Sprintf("%s (HTTP Status Code: %d)", text, status)}
+}
+
+func httpRequest(e activity.Entry) map[string]string {
+	r := map[string]string{"clientRequestId": e.ClientID, "clientIpAddress": e.Address, "method": e.Method}
+	if e.URI != "" {
+		r["uri"] = e.URI
+	}
+	return r
+}
+
+// claims are what of the caller's token is kept.
+func claims(e activity.Entry) map[string]string {
+	c := e.Caller
+	all := map[string]string{
+		"name": c.Name, "appid": c.AppID, "ipaddr": e.Address,
+		"http://schemas.microsoft.com/identity/claims/objectidentifier": c.ObjectID,
+		"http://schemas.microsoft.com/identity/claims/tenantid":         c.TenantID,
+	}
+	if c.Type == "User" {
+		all["http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn"], all["idtyp"] = c.Name, "user"
+	} else if c.Type != "" {
+		all["idtyp"] = "app"
+	}
+	if len(c.Groups) > 0 {
+		all["groups"] = strings.Join(c.Groups, ",")
+	}
+	maps.DeleteFunc(all, func(_, v string) bool { return v == "" })
+	return all
 }
 
 // ticks are .NET's: units of 100 ns since the year 1.

@@ -2,15 +2,51 @@ package rp
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"strings"
 	"time"
 
 	"vauban.dev/activity"
 	"vauban.dev/arm"
 )
 
-// eventValues is GET /subscriptions/{subscription}/providers/Microsoft.Insights/eventtypes/management/values:
-// the activity log ("Activity Logs - List"), the newest entry first.
+// eventCategories is GET /providers/Microsoft.Insights/eventcategories ("Event Categories - List").
+func (e *Engine) eventCategories(context.Context, *Request, map[string]string) (*Response, error) {
+	body := page{Value: []any{}}
+	for _, c := range []string{activity.Administrative, activity.Security, "ServiceHealth", "Alert", "Recommendation", activity.Policy, "Autoscale", "ResourceHealth"} {
+		body.Value = append(body.Value, same(c))
+	}
+	return &Response{Status: http.StatusOK, Body: body}, nil
+}
+
+// selection reads $select: the members of events that are shown, all of them for "".
+func selection(s string) (func(map[string]any) map[string]any, error) {
+	if strings.TrimSpace(s) == "" {
+		return func(event map[string]any) map[string]any { return event }, nil
+	}
+	known := eventData(activity.Entry{}, "")
+	want := map[string]bool{}
+	for name := range strings.SplitSeq(s, ",") {
+		name = strings.TrimSpace(name)
+		found := false
+		for k := range known {
+			if strings.EqualFold(k, name) {
+				want[k], found = true, true
+			}
+		}
+		if !found {
+			return nil, arm.Errorf(http.StatusBadRequest, "BadRequest", "$select: events have no member '%s'.", name)
+		}
+	}
+	return func(event map[string]any) map[string]any {
+		maps.DeleteFunc(event, func(k string, _ any) bool { return !want[k] })
+		return event
+	}, nil
+}
+
+// eventValues is GET {scope}/providers/Microsoft.Insights/eventtypes/management/values: the activity log of a subscription, the
+// tenant or a management group ("Activity Logs - List", "Tenant Activity Logs - List"), the newest entry first.
 func (e *Engine) eventValues(ctx context.Context, r *Request, path map[string]string) (*Response, error) {
 	conditions, err := parseFilter(r.Query.Get("$filter"))
 	if err != nil {
@@ -20,7 +56,14 @@ func (e *Engine) eventValues(ctx context.Context, r *Request, path map[string]st
 	if err != nil {
 		return nil, err
 	}
+	chosen, err := selection(r.Query.Get("$select"))
+	if err != nil {
+		return nil, err
+	}
 	q := activity.Query{Subscription: path["subscription"], Until: e.clock.Now(), Limit: top, After: after}
+	if g := path["management"]; g != "" {
+		q.Within = "/providers/Microsoft.Management/managementGroups/" + g
+	}
 	q.Since = q.Until.Add(-keepActivity)
 	for _, c := range conditions {
 		if err := narrow(&q, c); err != nil {
@@ -34,7 +77,7 @@ func (e *Engine) eventValues(ctx context.Context, r *Request, path map[string]st
 			return err
 		}
 		for _, entry := range entries {
-			body.Value = append(body.Value, eventData(entry, e.tenant))
+			body.Value = append(body.Value, chosen(eventData(entry, e.tenant)))
 		}
 		if last != "" {
 			body.NextLink = next(r, last)
@@ -67,7 +110,12 @@ func narrow(q *activity.Query, c condition) error {
 			return badFilter(c.member + " " + c.op)
 		}
 		return nil
-	case "channels", "eventchannels", "levels": // all entries are of the channels Admin and Operation
+	case "channels", "eventchannels": // all entries are of the channels Admin and Operation
+		return nil
+	case "levels":
+		for l := range strings.SplitSeq(c.value, ",") {
+			q.Levels = append(q.Levels, strings.TrimSpace(l))
+		}
 		return nil
 	}
 	if c.op != "eq" {
@@ -84,6 +132,10 @@ func narrow(q *activity.Query, c condition) error {
 		q.CorrelationID = c.value
 	case "caller":
 		q.Caller = c.value
+	case "category":
+		q.Category = c.value
+	case "operationname", "operations":
+		q.Operation = c.value
 	case "status":
 		q.Status = activity.Status(c.value)
 	default:
@@ -109,4 +161,24 @@ func (e *Engine) LogSuccess(ctx context.Context, r *Request, t *Target, status i
 		entry.Status, entry.HTTPStatus = activity.Succeeded, status
 		return tx.logged(entry)
 	})
+}
+
+// Record writes the entry of something that did not come by Resource Manager: an act on a data plane, or the region's own
+// finding. Its ID and Time are set where they are not.
+func (e *Engine) Record(ctx context.Context, entry activity.Entry) error {
+	return e.Update(ctx, func(tx *Tx) error { return Record(tx, entry) })
+}
+
+// Record is Engine.Record in a transaction.
+func Record(tx *Tx, entry activity.Entry) error {
+	if entry.ID == "" {
+		entry.ID = activity.NewID()
+	}
+	if entry.CorrelationID == "" {
+		entry.CorrelationID = activity.NewID()
+	}
+	if entry.Time.IsZero() {
+		entry.Time = tx.Now
+	}
+	return tx.engine.activity.Append(tx.Tx, entry)
 }

@@ -88,7 +88,7 @@ func (tx *Tx) end(rec *record, status arm.ProvisioningState, failure *arm.Error)
 	if failure != nil {
 		entry.Code, entry.Message = failure.Code, failure.Message
 	}
-	return activity.Append(tx.Tx, entry)
+	return tx.engine.activity.Append(tx.Tx, entry)
 }
 
 // waiters wakes the requests that wait for the end of an operation.

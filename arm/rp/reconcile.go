@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"vauban.dev/activity"
 	"vauban.dev/arm"
 	"vauban.dev/store"
 )
@@ -216,7 +215,7 @@ func (e *Engine) resume(ctx context.Context) error {
 // maintain deletes what has outlived its retention.
 func (e *Engine) maintain(ctx context.Context) error {
 	now := e.clock.Now()
-	if err := activity.Trim(ctx, e.store, now.Add(-keepActivity)); err != nil {
+	if err := e.activity.Trim(ctx, e.store, now.Add(-keepActivity)); err != nil {
 		return err
 	}
 	if err := trimEvents(ctx, e.store, now.Add(-keepEvents)); err != nil {

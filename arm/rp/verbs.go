@@ -349,7 +349,7 @@ func (e *Engine) act(d *definition, a *action) serveFunc {
 func (r *Request) Entry(ctx context.Context, t *Target) activity.Entry {
 	caller, _ := authz.FromContext(ctx)
 	return activity.Entry{
-		Caller: caller, Address: r.ClientAddress, Origin: origin.FromContext(ctx).String(), Operation: t.Permission, Method: r.Method,
+		Caller: caller, Address: r.ClientAddress, Origin: origin.FromContext(ctx).String(), Operation: t.Permission, Method: r.Method, URI: r.Base + r.Path,
 		Resource: t.ID.String(), CorrelationID: r.CorrelationID, RequestID: r.RequestID, ClientID: r.Header.Get("x-ms-client-request-id"),
 	}
 }

@@ -24,10 +24,10 @@ func newAuditCmd(a *app) *cobra.Command {
 The exit status is 0 when nothing is found, 1 when something is, or when a packet says otherwise than the model.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return &usageError{errors.New("audit exfil, public, exposure or required")}
+			return &usageError{errors.New("audit exfil, public, exposure, required or verify")}
 		},
 	}
-	c.AddCommand(a.auditExfil(), a.auditPublic(), a.auditExposure(), a.auditRequired())
+	c.AddCommand(a.auditExfil(), a.auditPublic(), a.auditExposure(), a.auditRequired(), a.auditVerify())
 	return c
 }
 

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"vauban.dev/activity"
 	"vauban.dev/arm/door"
 	"vauban.dev/arm/rp"
 	"vauban.dev/authz"
@@ -65,6 +66,7 @@ type world struct {
 	db       store.Store
 	dbEnded  <-chan struct{}
 	keys     *seal.Keyring
+	activity *activity.Log
 	entra    *entra.Directory
 	signin   *signin.Service
 	roles    *authorization.Source
@@ -153,6 +155,9 @@ func (w *world) openStore(ctx context.Context) (err error) {
 		return err
 	}
 	w.keys = seal.NewKeyring(w.db, platform)
+	if err := w.openActivity(); err != nil {
+		return err
+	}
 	w.authority, err = ca.Open(w.path("ca"), "vauban", wallClock{})
 	return err
 }
@@ -168,7 +173,7 @@ func (w *world) openDirectory(ctx context.Context) (err error) {
 	w.access = &authz.Evaluator{Source: w.roles, Directory: people{w.entra, w.db}}
 	w.engine = rp.New(rp.Config{
 		Store: w.db, Clock: w.clock, Log: w.log, Identities: w.entra, TenantID: w.entra.Tenant().ID,
-		Locations: locations(w.settings.Location),
+		Locations: locations(w.settings.Location), Activity: w.activity,
 	})
 	w.groups = managementgroups.New(managementgroups.Config{TenantID: w.entra.Tenant().ID, Own: ownGroup})
 	w.access.Hierarchy = w.groups.Hierarchy(w.engine)

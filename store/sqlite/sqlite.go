@@ -89,6 +89,40 @@ func Open(path string) (*Store, error) {
 	return s, nil
 }
 
+// Reader reads the file of a Store, also of one that another process has open, and changes nothing.
+type Reader struct{ s *Store }
+
+// OpenReader opens the file at path, which must exist, for reading.
+func OpenReader(path string) (*Reader, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("sqlite: %w", err)
+	}
+	db, err := sql.Open("sqlite", dsn(path, "query_only(1)", "busy_timeout(10000)")+"&mode=ro")
+	if err != nil {
+		return nil, fmt.Errorf("sqlite: open %s: %w", path, err)
+	}
+	var format int
+	if err := db.QueryRow("PRAGMA user_version").Scan(&format); err != nil {
+		return nil, errors.Join(fmt.Errorf("sqlite: open %s: %w", path, err), db.Close())
+	}
+	if format > formatVersion {
+		return nil, errors.Join(fmt.Errorf("sqlite: open %s: the file has format %d, this program knows %d", path, format, formatVersion), db.Close())
+	}
+	return &Reader{&Store{readers: db, idle: make(chan *session, 1)}}, nil
+}
+
+// View runs f on a consistent snapshot.
+func (r *Reader) View(ctx context.Context, f func(store.Tx) error) error { return r.s.View(ctx, f) }
+
+// Close closes the file.
+func (r *Reader) Close() error {
+	close(r.s.idle)
+	for ses := range r.s.idle {
+		ses.close()
+	}
+	return r.s.readers.Close()
+}
+
 func maxReaders() int { return 2 * runtime.GOMAXPROCS(0) }
 
 // private makes the file with mode 0600 before SQLite does: it gives the write-ahead log the same mode.

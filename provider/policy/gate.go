@@ -203,9 +203,7 @@ func (g *judged) record(ctx context.Context, all []*rules.Finding, status activi
 			if err := writeEvent(tx, r); err != nil {
 				return err
 			}
-			e := g.entry(ctx, f, status)
-			e.ID, e.Time = activity.NewID(), tx.Now
-			if err := activity.Append(tx.Tx, e); err != nil {
+			if err := rp.Record(tx, g.entry(ctx, f, status)); err != nil {
 				return err
 			}
 		}
@@ -217,7 +215,10 @@ func (g *judged) record(ctx context.Context, all []*rules.Finding, status activi
 func (g *judged) entry(ctx context.Context, f *rules.Finding, status activity.Status) activity.Entry {
 	e := g.request.Entry(ctx, g.target)
 	e.Operation = "Microsoft.Authorization/policies/" + actionName(f.Effect) + "/action"
-	e.Status, e.HTTPStatus = status, http.StatusOK
+	e.Category, e.Status, e.HTTPStatus = activity.Policy, status, http.StatusOK
+	if status != activity.Failed {
+		e.Level = "Warning"
+	}
 	e.Message = "'" + actionName(f.Effect) + "' policy action: assignment '" + f.Assignment.ID + "', definition '" + f.Definition.ID + "'."
 	if status == activity.Failed {
 		e.HTTPStatus, e.Code = http.StatusForbidden, "RequestDisallowedByPolicy"

@@ -1,6 +1,7 @@
 package diagram
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"math"
 	"slices"
@@ -62,12 +63,13 @@ type Builder struct{ sets *sets }
 // NewBuilder returns a Builder that remembers nothing yet.
 func NewBuilder() *Builder { return &Builder{newSets()} }
 
-// remembered is how many sets and simplifications a Builder keeps before it starts anew: some 10 MB.
-const remembered = 100_000
+// remembered is how many sets, simplifications and rules of them a Builder keeps before it starts anew: at most some
+// 50 MB.
+const remembered = 300_000
 
 // Build is the package's Build.
 func (b *Builder) Build(rules []Rule) *Node {
-	if len(b.sets.ids)+len(b.sets.reduced) > remembered {
+	if b.sets.remembered() > remembered {
 		b.sets = newSets()
 	}
 	return build(rules, b.sets, setRelations{b.sets})
@@ -123,7 +125,26 @@ type builder struct {
 
 // node compiles a list that ends in a catch-all.
 func (b *builder) node(list []rule, depth int) *Node {
-	return b.simplified(b.simplify(list, true), depth)
+	key, own := ownKey(list)
+	if !own {
+		return b.simplified(b.simplify(list, true), depth)
+	}
+	merged, known := b.sets.merged[key]
+	if !known {
+		merged = b.simplify(list, true)
+		b.sets.merged[key] = merged
+		b.sets.held += len(merged)
+	}
+	return b.simplified(merged, depth)
+}
+
+// ownKey is a key of a list that decides by itself: what it comes to is remembered from one build to the next. The nodes that
+// others hand on to are of one build alone.
+func ownKey(list []rule) (key [sha256.Size]byte, own bool) {
+	if own = len(list) > 0 && list[len(list)-1].next == nil; own {
+		key = sha256.Sum256([]byte(listKey(list)))
+	}
+	return key, own
 }
 
 func (b *builder) simplified(list []rule, depth int) *Node {
@@ -158,6 +179,22 @@ func (b *builder) bestCut(list []rule, depth int) *partition {
 	if linear <= b.limit || depth >= maxCutDepth || b.tooLarge {
 		return nil
 	}
+	best := b.cut(list, depth > 0)
+	if best == nil || best.worst >= linear {
+		return nil
+	}
+	return best
+}
+
+// cut is the best cut of a list, whatever it is worth; nil where no rule tests anything. That of a part of a whole list is
+// remembered.
+func (b *builder) cut(list []rule, part bool) *partition {
+	key, own := ownKey(list)
+	if own = own && part; own {
+		if c, known := b.sets.cuts[key]; known {
+			return c.best
+		}
+	}
 	var best *partition
 	crowd, least := [fields]float64{}, math.Inf(1)
 	for f := range fields {
@@ -172,8 +209,9 @@ func (b *builder) bestCut(list []rule, depth int) *partition {
 			best = p
 		}
 	}
-	if best == nil || best.worst >= linear {
-		return nil
+	if own {
+		b.sets.cuts[key] = cut{best}
+		b.sets.held += best.rules()
 	}
 	return best
 }
@@ -185,9 +223,9 @@ func (b *builder) leaf(n *Node, list []rule) {
 		line := Line{Allow: r.allow, Next: r.next}
 		b.size++
 		for f, s := range r.match {
-			line.Match[f] = s.values
-			if len(s.values) > 1 && len(s.values) <= inlineSetSize {
-				b.size += len(s.values)
+			line.Match[f] = s.intervals()
+			if n := len(s.intervals()); n > 1 && n <= inlineSetSize {
+				b.size += n
 			}
 		}
 		if r.next != nil {
@@ -205,7 +243,7 @@ func (b *builder) lookup(n *Node, list []rule, p *partition, depth int) {
 		if b.tooLarge {
 			return
 		}
-		if specific, wide, ok := b.specific(class, p.full[i]); ok {
+		if specific, wide, ok := b.specific(class, p, i); ok {
 			class = append(specific, b.shared(wide, depth+1))
 		}
 		next[i] = b.node(class, depth+1)
@@ -241,10 +279,33 @@ func (n *Node) settle() {
 // without (those of another action that overlap one of them), and the wide list, which all classes share. It
 // looks at the rules as they stand: a simplified list may lack a rule for the sake of one that the wide list
 // has and it has not. Ok tells whether sharing pays.
-func (b *builder) specific(class, full []rule) (out, wide []rule, ok bool) {
+func (b *builder) specific(class []rule, p *partition, at int) (out, wide []rule, ok bool) {
 	cost := listCost(class)
 	if cost <= b.limit {
 		return nil, nil, false
+	}
+	full := p.full(at)
+	found := b.split(full)
+	if !found.ok {
+		return nil, nil, false
+	}
+	pick := func(at []uint16) []rule {
+		out := make([]rule, len(at), len(at)+1)
+		for i, j := range at {
+			out[i] = full[j]
+		}
+		return out
+	}
+	out = pick(found.specific)
+	return out, pick(found.wide), listCost(out)+shareCost < 0.6*cost
+}
+
+// split finds the rules of a list that are not wide, with those that they cannot do without, and the wide ones. It is
+// false where a specific rule catches all: nothing is left to share.
+func (b *builder) split(full []rule) (s split) {
+	key, own := splitKey(full)
+	if known, ok := b.sets.splits[key]; own && ok {
+		return known
 	}
 	in := make([]bool, len(full))
 	for i := len(full) - 1; i >= 0; i-- {
@@ -253,21 +314,40 @@ func (b *builder) specific(class, full []rule) (out, wide []rule, ok bool) {
 			in[i] = in[j] && !sameAction(&full[i], &full[j]) && b.rel.overlap(&full[i], &full[j])
 		}
 	}
+	var out []rule
 	for i := range full {
+		full[i].at = i
 		if in[i] {
 			out = append(out, full[i])
 		}
 		if full[i].wide {
-			wide = append(wide, full[i])
+			s.wide = append(s.wide, uint16(i))
 		}
 	}
 	then := &Node{}
 	out = b.simplify(append(out, rule{next: then}), false)
 	last := len(out) - 1
-	if out[last].next != then { // a specific rule catches all: nothing is left to share
-		return nil, nil, false
+	s.ok = out[last].next == then
+	for _, r := range out[:last] {
+		s.specific = append(s.specific, uint16(r.at))
 	}
-	return out[:last], wide, listCost(out[:last])+shareCost < 0.6*cost
+	if own {
+		b.sets.splits[key] = s
+	}
+	return s
+}
+
+func splitKey(full []rule) (key [sha256.Size]byte, own bool) {
+	if len(full) == 0 || len(full) > math.MaxUint16 || full[len(full)-1].next != nil {
+		return key, false
+	}
+	text := append(binary.BigEndian.AppendUint32(nil, uint32(len(full))), listKey(full)...)
+	for i := range full {
+		if full[i].wide {
+			text = append(text, byte(i), byte(i>>8))
+		}
+	}
+	return sha256.Sum256(text), true
 }
 
 // shared is the catch-all that goes on with the wide rules of a class, which other classes share.
@@ -281,19 +361,26 @@ func (b *builder) shared(wide []rule, depth int) rule {
 
 // listKey is equal for lists that compile to the same node.
 func listKey(l []rule) string {
-	key := make([]byte, 0, 20*len(l))
+	key := make([]byte, 0, ruleKey*len(l))
 	for i := range l {
-		for _, s := range l[i].match {
-			key = binary.BigEndian.AppendUint32(key, uint32(s.id))
-		}
-		var then uint32
-		switch {
-		case l[i].next != nil:
-			then = 2 + uint32(l[i].next.id)
-		case l[i].allow:
-			then = 1
-		}
-		key = binary.BigEndian.AppendUint32(key, then)
+		key = l[i].appendKey(key)
 	}
 	return string(key)
+}
+
+// ruleKey is the length of a rule's key.
+const ruleKey = 4 * (int(fields) + 1)
+
+func (r *rule) appendKey(key []byte) []byte {
+	for f := range r.match {
+		key = binary.BigEndian.AppendUint32(key, uint32(r.match[f].number()))
+	}
+	var then uint32
+	switch {
+	case r.next != nil:
+		then = 2 + uint32(r.next.id)
+	case r.allow:
+		then = 1
+	}
+	return binary.BigEndian.AppendUint32(key, then)
 }

@@ -2,7 +2,9 @@ package diagram
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"math"
+	"math/bits"
 	"slices"
 
 	"vauban.dev/fabric/internal/interval"
@@ -12,10 +14,11 @@ import (
 // the class of rules that can still match in it.
 type partition struct {
 	field   Field
+	list    []rule // the field cleared
 	ranges  []interval.Interval
 	class   []int    // of each range
 	classes [][]rule // the field cleared, simplified
-	full    [][]rule // of each class: the field cleared, as they stand
+	live    []bitset // of each class: which rules of the list these are, before they are simplified
 	score   float64
 	worst   float64 // cost of the lookup and the most expensive class
 }
@@ -34,7 +37,7 @@ func wideRules(list []rule, f Field, edges []edge) []bool {
 	wide := make([]bool, len(list))
 	for i := range list {
 		spans := 0
-		for _, v := range list[i].match[f].values {
+		for _, v := range list[i].match[f].intervals() {
 			spans += max(0, at(uint64(v.Hi)+1)-at(uint64(v.Lo)+1))
 		}
 		wide[i] = list[i].match[f].any() || spans >= wideEdges
@@ -55,7 +58,7 @@ func crowding(list []rule, f Field) float64 {
 	var edges []edge
 	live, tested := 0, 0
 	for i := range list {
-		s := &list[i].match[f]
+		s := list[i].match[f]
 		if s.any() {
 			live++
 			continue
@@ -91,7 +94,7 @@ func (b *builder) partition(list []rule, f Field) *partition {
 			live.set(i, true)
 			continue
 		}
-		for _, v := range list[i].match[f].values {
+		for _, v := range list[i].match[f].intervals() {
 			edges = append(edges, edge{uint64(v.Lo), i, true}, edge{uint64(v.Hi) + 1, i, false})
 		}
 	}
@@ -99,7 +102,7 @@ func (b *builder) partition(list []rule, f Field) *partition {
 		return nil
 	}
 	slices.SortFunc(edges, func(a, b edge) int { return cmp.Compare(a.at, b.at) })
-	p := &classifier{b: b, list: list, p: partition{field: f}, wide: wideRules(list, f, edges), byLive: map[string]int{}, byList: map[string]int{}}
+	p := newClassifier(b, list, f, wideRules(list, f, edges))
 	var from uint64
 	for i := 0; i < len(edges); {
 		at := edges[i].at
@@ -120,12 +123,24 @@ func (b *builder) partition(list []rule, f Field) *partition {
 // classifier fills a partition: ranges whose rules come to the same list share a class.
 type classifier struct {
 	b      *builder
-	list   []rule
+	list   []rule // the field cleared
+	keys   []byte // of each rule, ruleKey bytes
 	p      partition
-	wide   []bool // of each rule of the list
 	byLive map[string]int
 	byList map[string]int
-	rest   []rule // room for one class before it is simplified
+	at     []int  // the rules of one class
+	key    []byte // their keys
+}
+
+func newClassifier(b *builder, list []rule, f Field, wide []bool) *classifier {
+	c := &classifier{b: b, list: slices.Clone(list), p: partition{field: f}, byLive: map[string]int{}, byList: map[string]int{}}
+	for i := range c.list {
+		r := &c.list[i]
+		r.wide = wide[i]
+		r.match[f] = nil
+		c.keys = r.appendKey(c.keys)
+	}
+	return c
 }
 
 func (c *classifier) add(lo, hi uint64, live bitset) {
@@ -142,36 +157,90 @@ func (c *classifier) class(live bitset) int {
 	if id, ok := c.byLive[string(live)]; ok {
 		return id
 	}
-	c.rest = c.rest[:0]
-	for i := range c.list {
-		if live.has(i) {
-			c.rest = append(c.rest, c.cleared(i))
-		}
-	}
-	rest := c.b.reduce(c.rest)
-	key := listKey(rest)
-	id, ok := c.byList[key]
+	c.at = live.appendTo(c.at[:0])
+	kept := c.kept()
+	key := c.keyOf(kept)
+	id, ok := c.byList[string(key)]
 	if !ok {
 		id = len(c.p.classes)
-		c.byList[key] = id
+		c.byList[string(key)] = id
+		rest := make([]rule, len(kept))
+		for i, at := range kept {
+			rest[i] = c.list[at]
+		}
 		c.p.classes = append(c.p.classes, rest)
-		c.p.full = append(c.p.full, slices.Clone(c.rest))
+		c.p.live = append(c.p.live, slices.Clone(live))
 	}
 	c.byLive[string(live)] = id
 	return id
 }
 
-// cleared is a rule of the list without what the cut has decided.
-func (c *classifier) cleared(i int) rule {
-	r := c.list[i]
-	r.wide = c.wide[i]
-	r.match[c.p.field] = set{}
-	return r
+// kept are those of the rules c.at that simplifying them without merging leaves. A list that decides by itself is
+// remembered.
+func (c *classifier) kept() []int {
+	n := len(c.at)
+	own := n > 0 && n <= math.MaxUint16 && c.list[c.at[n-1]].next == nil
+	var key [sha256.Size]byte
+	if own {
+		key = sha256.Sum256(c.keyOf(c.at))
+		if known, ok := c.b.sets.reduced[key]; ok {
+			out := make([]int, len(known))
+			for i, j := range known {
+				out[i] = c.at[j]
+			}
+			return out
+		}
+	}
+	full := make([]rule, n)
+	for i, at := range c.at {
+		full[i] = c.list[at]
+		full[i].at = i
+	}
+	var out []int
+	var places []uint16
+	for _, r := range c.b.simplify(full, false) {
+		out, places = append(out, c.at[r.at]), append(places, uint16(r.at))
+	}
+	if own {
+		c.b.sets.reduced[key] = places
+	}
+	return out
+}
+
+// keyOf is equal for lists of rules that compile to the same node, until the next call.
+func (c *classifier) keyOf(at []int) []byte {
+	c.key = c.key[:0]
+	for _, i := range at {
+		c.key = append(c.key, c.keys[i*ruleKey:][:ruleKey]...)
+	}
+	return c.key
+}
+
+// rules is how many rules a partition holds.
+func (p *partition) rules() (n int) {
+	if p == nil {
+		return 0
+	}
+	for _, class := range p.classes {
+		n += len(class)
+	}
+	return n + len(p.list)
+}
+
+// full is a class as it stands, before it is simplified.
+func (p *partition) full(class int) []rule {
+	at := p.live[class].appendTo(nil)
+	out := make([]rule, len(at))
+	for i, j := range at {
+		out[i] = p.list[j]
+	}
+	return out
 }
 
 // scored weighs the worst and the mean class against the size of what comes out.
 func (c *classifier) scored() *partition {
 	p := &c.p
+	p.list = c.list
 	var sum, most float64
 	rules := 0
 	for _, l := range p.classes {
@@ -190,7 +259,15 @@ type bitset []byte
 
 func newBitset(n int) bitset { return make(bitset, (n+7)/8) }
 
-func (s bitset) has(i int) bool { return s[i/8]>>(i%8)&1 == 1 }
+// appendTo appends the numbers of the bits that are set.
+func (s bitset) appendTo(to []int) []int {
+	for i, b := range s {
+		for ; b != 0; b &= b - 1 {
+			to = append(to, 8*i+bits.TrailingZeros8(b))
+		}
+	}
+	return to
+}
 
 func (s bitset) set(i int, on bool) {
 	if on {

@@ -324,7 +324,7 @@ func TestMutatedCompilerIsCaught(t *testing.T) {
 			return c || o && b.match[DestinationPort].any() && !b.catchAll(), o
 		},
 		"sets of many intervals never overlap": func(a, b *rule, c, o bool) (bool, bool) {
-			return c, o && len(a.match[Source].values) < 2 && len(b.match[Source].values) < 2
+			return c, o && len(a.match[Source].intervals()) < 2 && len(b.match[Source].intervals()) < 2
 		},
 	}
 	for name, mistake := range mistakes {

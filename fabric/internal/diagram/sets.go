@@ -7,18 +7,34 @@ import (
 	"vauban.dev/fabric/internal/interval"
 )
 
-// set is an interned interval set; id 0 is any value.
+// set is an interned interval set: equal ones are one. Nil is any value.
 type set struct {
 	id     int
 	lo, hi uint32 // the smallest and the largest value
 	values interval.Set
 }
 
-func (s *set) any() bool { return s.id == 0 }
+func (s *set) any() bool { return s == nil }
+
+// intervals are none for any value.
+func (s *set) intervals() interval.Set {
+	if s == nil {
+		return nil
+	}
+	return s.values
+}
+
+// number is 0 for any value.
+func (s *set) number() int {
+	if s == nil {
+		return 0
+	}
+	return s.id
+}
 
 // rule is a Rule with interned sets. A rule with next hands on to a node instead of deciding.
 type rule struct {
-	match [fields]set
+	match [fields]*set
 	allow bool
 	next  *Node
 	// wide says that the rule had any value on the field that its list was last cut by.
@@ -48,19 +64,38 @@ type relations interface {
 
 // sets interns interval sets and remembers how they relate, and what lists of rules on them come to.
 type sets struct {
-	ids     map[string]set
+	ids     map[string]*set
 	subset  map[[2]int]bool
 	overlap map[[2]int]bool
 	reduced map[[sha256.Size]byte][]uint16 // by listKey: the rules that simplification keeps
+	merged  map[[sha256.Size]byte][]rule   // by listKey: what simplification with merging comes to
+	cuts    map[[sha256.Size]byte]cut      // by listKey
+	splits  map[[sha256.Size]byte]split    // by listKey and what is wide
+	held    int                            // rules in merged and cuts
+}
+
+// cut is the best one of a list, nil where it is best left as it is.
+type cut struct{ best *partition }
+
+// split is what builder.specific found.
+type split struct {
+	specific, wide []uint16
+	ok             bool
+}
+
+// remembered is how much there is.
+func (s *sets) remembered() int {
+	return s.held + len(s.ids) + len(s.reduced) + len(s.merged) + len(s.cuts) + len(s.splits)
 }
 
 func newSets() *sets {
-	return &sets{ids: map[string]set{}, subset: map[[2]int]bool{}, overlap: map[[2]int]bool{}, reduced: map[[sha256.Size]byte][]uint16{}}
+	return &sets{ids: map[string]*set{}, subset: map[[2]int]bool{}, overlap: map[[2]int]bool{}, reduced: map[[sha256.Size]byte][]uint16{},
+		merged: map[[sha256.Size]byte][]rule{}, cuts: map[[sha256.Size]byte]cut{}, splits: map[[sha256.Size]byte]split{}}
 }
 
-func (s *sets) intern(v interval.Set, f Field) set {
+func (s *sets) intern(v interval.Set, f Field) *set {
 	if len(v) == 1 && v[0].Lo == 0 && v[0].Hi >= f.top() {
-		return set{}
+		return nil
 	}
 	key := make([]byte, 0, 8*len(v))
 	for _, i := range v {
@@ -70,7 +105,7 @@ func (s *sets) intern(v interval.Set, f Field) set {
 	if known, ok := s.ids[string(key)]; ok {
 		return known
 	}
-	made := set{id: len(s.ids) + 1, lo: v[0].Lo, hi: v[len(v)-1].Hi, values: v}
+	made := &set{id: len(s.ids) + 1, lo: v[0].Lo, hi: v[len(v)-1].Hi, values: v}
 	s.ids[string(key)] = made
 	return made
 }
@@ -80,7 +115,7 @@ type setRelations struct{ *sets }
 
 func (s setRelations) covers(a, b *rule) bool {
 	for f := range a.match {
-		if x, y := &a.match[f], &b.match[f]; !x.any() && x.id != y.id && (y.any() || !s.isSubset(y, x)) {
+		if x, y := a.match[f], b.match[f]; !x.any() && x != y && (y.any() || !s.isSubset(y, x)) {
 			return false
 		}
 	}
@@ -89,7 +124,7 @@ func (s setRelations) covers(a, b *rule) bool {
 
 func (s setRelations) overlap(a, b *rule) bool {
 	for f := range a.match {
-		if x, y := &a.match[f], &b.match[f]; !x.any() && !y.any() && x.id != y.id && !s.overlaps(x, y) {
+		if x, y := a.match[f], b.match[f]; !x.any() && !y.any() && x != y && !s.overlaps(x, y) {
 			return false
 		}
 	}

@@ -1,10 +1,5 @@
 package diagram
 
-import (
-	"crypto/sha256"
-	"math"
-)
-
 // simplify returns a list with the same verdict for every packet, in a new slice. merge also unites
 // rules, which makes sets larger and lists shorter. The last rule of the result is the list's first
 // catch-all.
@@ -22,32 +17,6 @@ func (b *builder) simplify(list []rule, merge bool) []rule {
 		}
 	}
 	return kept
-}
-
-// reduce is simplify without merging, remembered for lists that decide by themselves.
-func (b *builder) reduce(list []rule) []rule {
-	if len(list) == 0 || len(list) > math.MaxUint16 || list[len(list)-1].next != nil {
-		return b.simplify(list, false)
-	}
-	key := sha256.Sum256([]byte(listKey(list)))
-	kept, known := b.sets.reduced[key]
-	if known {
-		out := make([]rule, len(kept))
-		for i, at := range kept {
-			out[i] = list[at]
-		}
-		return out
-	}
-	for i := range list {
-		list[i].at = i
-	}
-	out := b.simplify(list, false)
-	kept = make([]uint16, len(out))
-	for i := range out {
-		kept[i] = uint16(out[i].at)
-	}
-	b.sets.reduced[key] = kept
-	return out
 }
 
 // unshadowed drops what one earlier rule covers, and all that follows a catch-all.
@@ -114,7 +83,7 @@ func (b *builder) mergeAlike(list []rule, dead []bool) {
 func onlyDifference(a, b *rule) (diff Field, one bool) {
 	n := 0
 	for f := range fields {
-		if a.match[f].id != b.match[f].id {
+		if a.match[f] != b.match[f] {
 			diff, n = f, n+1
 		}
 	}

@@ -206,7 +206,7 @@ func (d *Driver) loadRules(ctx context.Context, s *space, want *desired) error {
 	if err != nil {
 		return err
 	}
-	if s.rules != nil && s.gen == gen && difference(want.rules, s.rules) == "" {
+	if s.rules != nil && s.gen == gen && want.rules.equal(s.rules) {
 		return nil
 	}
 	have := s.rules
@@ -216,7 +216,7 @@ func (d *Driver) loadRules(ctx context.Context, s *space, want *desired) error {
 			return err
 		}
 	}
-	if difference(want.rules, have) == "" {
+	if want.rules.equal(have) {
 		return d.settle(ctx, s, have)
 	}
 	back, err := d.change(ctx, s, have, gen, want)

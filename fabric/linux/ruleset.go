@@ -84,9 +84,11 @@ func isLearned(o object) bool {
 // maxFields of a concatenation.
 const maxFields = 5
 
+func (rs ruleset) equal(other ruleset) bool { return maps.EqualFunc(rs, other, object.equal) }
+
 // difference names the first thing in which two rulesets differ, "" if they are equal.
 func difference(want, have ruleset) string {
-	if maps.EqualFunc(want, have, object.equal) {
+	if want.equal(have) {
 		return ""
 	}
 	var keys []objectKey

@@ -10,20 +10,36 @@ import (
 // Formats are what Write takes.
 var Formats = []string{"az", "bicep", "terraform", "json"}
 
-// Write writes a security group with the rules.
-func Write(w io.Writer, format, group, location string, rules []Rule) error {
+// Write writes a security group with the rules; and of an egress, if it is not nil, a firewall policy and a route table.
+func Write(w io.Writer, format string, n Names, location string, rules []Rule, e *Egress) error {
 	var b strings.Builder
 	switch format {
 	case "az":
-		az(&b, group, location, rules)
+		az(&b, n.Group, location, rules)
+		if e != nil {
+			azEgress(&b, n, location, e)
+		}
 	case "bicep":
-		bicep(&b, group, location, rules)
+		bicep(&b, n.Group, location, rules)
+		if e != nil {
+			bicepEgress(&b, n, e)
+		}
 	case "terraform":
-		terraform(&b, group, location, rules)
+		terraform(&b, n.Group, location, rules)
+		if e != nil {
+			terraformEgress(&b, n, location, e)
+		}
 	case "json":
+		var v any = rules
+		if e != nil {
+			v = struct {
+				Rules []Rule `json:"securityRules"`
+				*Egress
+			}{rules, e}
+		}
 		enc := json.NewEncoder(&b)
 		enc.SetIndent("", "  ")
-		if err := enc.Encode(rules); err != nil {
+		if err := enc.Encode(v); err != nil {
 			return err
 		}
 	default:

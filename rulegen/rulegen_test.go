@@ -179,7 +179,7 @@ resource "azurerm_network_security_group" "this" {
 `,
 	} {
 		var b strings.Builder
-		if err := Write(&b, format, "nsg", "westeurope", rules); err != nil {
+		if err := Write(&b, format, Names{Group: "nsg"}, "westeurope", rules, nil); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(want, b.String()); diff != "" {
@@ -187,14 +187,14 @@ resource "azurerm_network_security_group" "this" {
 		}
 	}
 	var b strings.Builder
-	if err := Write(&b, "json", "nsg", "westeurope", rules); err != nil {
+	if err := Write(&b, "json", Names{Group: "nsg"}, "westeurope", rules, nil); err != nil {
 		t.Fatal(err)
 	}
 	var back []Rule
 	if err := json.Unmarshal([]byte(b.String()), &back); err != nil || !cmp.Equal(rules, back) {
 		t.Errorf("%v %s", err, b.String())
 	}
-	if err := Write(&b, "pulumi", "nsg", "westeurope", rules); err == nil {
+	if err := Write(&b, "pulumi", Names{Group: "nsg"}, "westeurope", rules, nil); err == nil {
 		t.Error("another format is taken")
 	}
 }

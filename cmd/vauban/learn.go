@@ -69,7 +69,7 @@ keep. Names are those of answers by UDP. Which process began a flow is not told.
 				enc.SetIndent("", "  ")
 				err = enc.Encode(out)
 			} else {
-				err = errors.Join(printLearned(a.stderr, out), rulegen.Write(a.stdout, format, group, out.Location, out.Rules))
+				err = errors.Join(printLearned(a.stderr, out), rulegen.Write(a.stdout, format, rulegen.Names{Group: group}, out.Location, out.Rules, nil))
 			}
 			if err == nil && status != ml.Completed {
 				err = fmt.Errorf("the job is %s: the rules are for what it reached until then", status)

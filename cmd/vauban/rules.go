@@ -30,19 +30,25 @@ func newRulesCmd(a *app) *cobra.Command {
 
 func (a *app) rulesGenerate() *cobra.Command {
 	var p auditParams
-	var format, group string
+	var format string
+	names := rulegen.Names{}
 	var prove bool
 	c := &cobra.Command{
 		Use:   "generate --workspace NAME [--subnet VNET/SUBNET]",
-		Short: "The least security group for the subnet of a workspace's nodes, proved",
+		Short: "The least network rules for the subnet of a workspace's nodes, proved",
 		Long: `Write the least security group for the subnet of a workspace's nodes: what Azure Machine Learning requires of it,
 with and without public addresses, and nothing else to the internet. Each rule is proved on the model: with all of
 them every requirement passes, without any one of them a requirement fails, which --format json names.
 
---prove makes a network with these rules in the region, sends the packets, and deletes it. Rules of an Azure Firewall
-and routes are not written yet.`,
+Of nodes that leave by an Azure Firewall, also its policy and the route table that leads there: what is HTTP or TLS is
+let through by name in application rules; what is not, as UDP 5831 and TCP 8787 and 18881, in network rules, by name
+where it is whole, else by service tag. Nodes with public addresses need a route AzureMachineLearning to the internet:
+the calls that they answer do not come by the firewall.
+
+--prove makes a network with these rules in the region, sends the packets, and deletes it.`,
 		Example: `  vauban rules generate --workspace myws
   vauban rules generate --workspace myws --subnet hub/training --format bicep >nsg.bicep
+  vauban rules generate --workspace myws --subnet hub/training --firewall 10.1.9.4 --format terraform >rules.tf
   vauban rules generate --workspace myws --as-of 2022-06 --format json --prove`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -58,13 +64,17 @@ and routes are not written yet.`,
 				return err
 			}
 			for _, g := range out {
-				fmt.Fprintf(a.stderr, "%s, profile %s: %d rules, proved on the model\n", g.Subject, g.Profile, len(g.Rules))
+				more := ""
+				if g.Egress != nil {
+					more = fmt.Sprintf(", %d rules of the firewall, %d routes", len(g.Egress.Rules), len(g.Egress.Routes))
+				}
+				fmt.Fprintf(a.stderr, "%s, profile %s: %d security rules%s, proved on the model\n", g.Subject, g.Profile, len(g.Rules), more)
 				if prove {
 					if err := a.proveRules(c.Context(), dir, p, g); err != nil {
 						return err
 					}
 				}
-				if err := rulegen.Write(a.stdout, format, group, g.Location, g.Rules); err != nil {
+				if err := rulegen.Write(a.stdout, format, names, g.Location, g.Rules, g.Egress); err != nil {
 					return err
 				}
 			}
@@ -77,7 +87,10 @@ and routes are not written yet.`,
 	c.Flags().BoolVar(&p.Situational, "situational", false, "allow what only some features require as well")
 	c.Flags().StringVar(&p.AsOf, "as-of", audit.Latest, "the profile that held then: YYYY-MM, YYYY-MM-DD or latest")
 	c.Flags().StringVar(&format, "format", "az", strings.Join(rulegen.Formats, ", "))
-	c.Flags().StringVar(&group, "name", "nsg-azureml", "of the security group")
+	c.Flags().StringVar(&names.Group, "name", "nsg-azureml", "of the security group")
+	c.Flags().StringVar(&names.Policy, "policy-name", "policy-azureml", "of the firewall policy")
+	c.Flags().StringVar(&names.RouteTable, "route-table-name", "rt-azureml", "of the route table")
+	c.Flags().StringVar(&p.Firewall, "firewall", "auto", "private address of the firewall that the nodes leave by; auto: the subnet's default route's; none")
 	c.Flags().BoolVar(&prove, "prove", false, "send packets from a network with these rules")
 	c.MarkFlagRequired("workspace")
 	return c
@@ -135,6 +148,11 @@ func (a *app) proveRules(ctx context.Context, dir string, p auditParams, g gener
 			if len(r.Findings()) > 0 {
 				return errors.Join(errors.New("the packets say otherwise"), r.Print(a.stderr))
 			}
+		}
+	}
+	if g.Egress != nil {
+		if err := a.proveEgress(ctx, w, dir, network, g); err != nil {
+			return err
 		}
 	}
 	fmt.Fprintln(a.stderr, "proved by packets")

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"vauban.dev/arm"
@@ -26,6 +27,9 @@ type auditParams struct {
 	Without   []string `json:"without,omitempty"`  // kinds of items to leave out
 	// Situational: rules for what only some features require as well.
 	Situational bool `json:"situational,omitempty"`
+	// Firewall is the private address of the firewall that nodes leave by; "" and "auto": that of the subnet's default
+	// route, if it has one; "none": they leave otherwise.
+	Firewall string `json:"firewall,omitempty"`
 }
 
 // audit answers from the model; the command confirms by packets.
@@ -146,6 +150,9 @@ type generated struct {
 	PublicIP bool           `json:"publicIP"`
 	Profile  string         `json:"profile"`
 	Rules    []rulegen.Rule `json:"rules"`
+	// Egress is of nodes that leave by a firewall, with traffic that its rules let through.
+	Egress  *rulegen.Egress  `json:"egress,omitempty"`
+	Samples []rulegen.Sample `json:"samples,omitempty"`
 }
 
 // rules generates the least security rules of each subnet that the workspace's clusters stand in, proved on the model.
@@ -156,12 +163,89 @@ func (w *world) rules(ctx context.Context, r region.Request) (region.Reply, erro
 	}
 	var out []generated
 	err := w.eachSubject(ctx, w.sync.current.Load(), p, func(world *audit.World, s audit.Subject, profile *audit.Profile) error {
-		rules := rulegen.Generate(profile, rulegen.Options{Region: s.Region, PublicIP: s.PublicIP, HBI: s.HBI, Situational: p.Situational})
-		rules, err := rulegen.Prove(ctx, world, s, profile, rules)
-		out = append(out, generated{Subject: s.Title, Location: s.Region, PublicIP: s.PublicIP, Profile: profile.Name, Rules: rules})
+		o := rulegen.Options{Region: s.Region, PublicIP: s.PublicIP, HBI: s.HBI, Situational: p.Situational}
+		rules, err := rulegen.Prove(ctx, world, s, profile, rulegen.Generate(profile, o))
+		if err != nil {
+			return err
+		}
+		g := generated{Subject: s.Title, Location: s.Region, PublicIP: s.PublicIP, Profile: profile.Name, Rules: rules}
+		n, err := w.behindFirewall(ctx, world, s, p)
+		if err == nil && n != nil {
+			err = g.behind(world.Topology.Tags, profile, o, *n)
+		}
+		out = append(out, g)
 		return err
 	})
 	return region.Reply{Result: out}, err
+}
+
+// behind adds the rules of the firewall and the routes to it, proved.
+func (g *generated) behind(tags fabric.TagSource, profile *audit.Profile, o rulegen.Options, n rulegen.Network) error {
+	e := rulegen.GenerateEgress(profile, o, n)
+	g.Rules = rulegen.BehindFirewall(g.Rules, e)
+	e, err := rulegen.ProveEgress(tags, profile, o, n, g.Rules, e)
+	if err != nil {
+		return err
+	}
+	g.Egress = &e
+	for _, x := range e.Samples() {
+		if list, ok := tags.Prefixes(x.To); ok && len(list) > 0 {
+			x.To = list[0].Masked().Addr().String()
+		} else if !strings.Contains(x.To, ".") || strings.HasSuffix(strings.ToLower(x.To), "."+strings.ToLower(o.Region)) {
+			continue // a tag that the region's list does not know
+		}
+		g.Samples = append(g.Samples, x)
+	}
+	return nil
+}
+
+// behindFirewall is the network of a subject that leaves by a firewall, nil of one that does not.
+func (w *world) behindFirewall(ctx context.Context, world *audit.World, s audit.Subject, p auditParams) (*rulegen.Network, error) {
+	if p.Firewall == "none" {
+		return nil, nil
+	}
+	n := &rulegen.Network{}
+	for _, v := range world.Topology.VNets {
+		for _, nic := range v.NICs {
+			for _, sub := range v.Subnets {
+				if nic.ID != s.At.ID || sub.ID != nic.Subnet {
+					continue
+				}
+				n.Subnet = sub.Prefixes[0]
+				for _, r := range routesOf(world.Topology, sub) {
+					if r.Prefix == "0.0.0.0/0" && r.Hop == fabric.HopAppliance {
+						n.Firewall = r.Appliance
+					}
+				}
+			}
+		}
+	}
+	if p.Firewall != "" && p.Firewall != "auto" {
+		var err error
+		if n.Firewall, err = netip.ParseAddr(p.Firewall); err != nil || !n.Firewall.Is4() {
+			return nil, badRequest("--firewall %q: auto, none or the private IPv4 address of a firewall", p.Firewall)
+		}
+	}
+	if !n.Firewall.IsValid() {
+		return nil, nil
+	}
+	err := w.engine.View(ctx, func(tx *rp.Tx) error {
+		ws, err := findWorkspace(tx, p.Workspace)
+		if err != nil {
+			return err
+		}
+		account, err := arm.ParseID(ws.Properties.StorageAccount)
+		n.Storage = strings.ToLower(account.Name())
+		return err
+	})
+	return n, err
+}
+
+func routesOf(t *fabric.Topology, s fabric.Subnet) []fabric.UserRoute {
+	if table := t.RouteTables[s.RouteTable]; table != nil {
+		return table.Routes
+	}
+	return nil
 }
 
 // eachSubject calls f for each subnet that the workspace's clusters stand in, or for the one that is named.

@@ -3,16 +3,7 @@ package entra
 import (
 	"encoding/json"
 	"net/http"
-
-	"github.com/google/uuid"
 )
-
-func correlationID(r *http.Request) string {
-	if id, err := uuid.Parse(r.Header.Get("client-request-id")); err == nil {
-		return id.String()
-	}
-	return uuid.NewString()
-}
 
 // writeJSON answers with v, which no cache may keep.
 func writeJSON(w http.ResponseWriter, status int, v any) {

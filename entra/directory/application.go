@@ -144,7 +144,7 @@ func (o *Objects) ApplicationByAppID(tx store.Tx, appID string) (Application, er
 
 // ApplicationByURI returns the application of a tenant with this identifier URI; ErrNotFound.
 func (o *Objects) ApplicationByURI(tx store.Tx, tenant, uri string) (Application, error) {
-	id, err := named(tx, "uri/"+o.tenantOf(tenant), strings.TrimSuffix(uri, "/"))
+	id, err := named(tx, "uri/"+o.tenantOf(tenant), trimURI(uri))
 	if err != nil {
 		return Application{}, err
 	}
@@ -183,7 +183,7 @@ func (o *Objects) UpdateApplication(tx store.Tx, id string, f func(*Application)
 // claimURIs makes the identifier URIs of an application its own in its tenant, and gives up those it had.
 func (o *Objects) claimURIs(tx store.Tx, a *Application, had []string) error {
 	what := "uri/" + a.TenantID
-	key := func(u string) string { return fold(strings.TrimSuffix(u, "/")) }
+	key := func(u string) string { return fold(trimURI(u)) }
 	for _, u := range had {
 		if !slices.ContainsFunc(a.IdentifierURIs, func(v string) bool { return key(u) == key(v) }) {
 			if err := release(tx, what, key(u)); err != nil {
@@ -293,3 +293,6 @@ func (a *Application) checkPermissions() error {
 	}
 	return nil
 }
+
+// trimURI is the form of identifier URIs in names: with and without a slash at the end they are one.
+func trimURI(u string) string { return strings.TrimSuffix(u, "/") }

@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
-	"fmt"
 	"slices"
 	"time"
 
@@ -126,7 +125,7 @@ func (c Credentials) Has(keyID string) bool {
 func (o *Objects) AddSecret(tx store.Tx, objectID, name string, life time.Duration) (keyID, value string, err error) {
 	now := o.clock.Now()
 	secret, value := NewSecret(name, now, now.Add(life))
-	return secret.KeyID, value, o.changeCredentials(tx, objectID, func(c *Credentials) error {
+	return secret.KeyID, value, o.ChangeCredentials(tx, objectID, func(c *Credentials) error {
 		c.Secrets = append(c.Secrets, secret)
 		return nil
 	})
@@ -134,14 +133,15 @@ func (o *Objects) AddSecret(tx store.Tx, objectID, name string, life time.Durati
 
 // RemoveSecret takes a client secret away, if the application or service principal has it; ErrNotFound.
 func (o *Objects) RemoveSecret(tx store.Tx, objectID, keyID string) error {
-	return o.changeCredentials(tx, objectID, func(c *Credentials) error {
+	return o.ChangeCredentials(tx, objectID, func(c *Credentials) error {
 		c.Secrets = slices.DeleteFunc(c.Secrets, func(s Secret) bool { return s.KeyID == keyID })
 		return nil
 	})
 }
 
-// changeCredentials changes the secrets and keys of an application or of a service principal.
-func (o *Objects) changeCredentials(tx store.Tx, objectID string, f func(*Credentials) error) error {
+// ChangeCredentials changes the secrets and keys of an application or of a service principal by f; ErrNotFound,
+// ErrManaged, or f's error.
+func (o *Objects) ChangeCredentials(tx store.Tx, objectID string, f func(*Credentials) error) error {
 	r, err := o.Find(tx, objectID, TypeApplication, TypeServicePrincipal)
 	if err != nil {
 		return err
@@ -157,7 +157,7 @@ func (o *Objects) changeCredentials(tx store.Tx, objectID string, f func(*Creden
 	}
 	return o.UpdatePrincipal(tx, r.ID, func(p *ServicePrincipal) error {
 		if p.Managed() {
-			return fmt.Errorf("directory: %s is a managed identity and can have no secret", objectID)
+			return ErrManaged
 		}
 		c := Credentials{Secrets: p.Secrets, Keys: p.Keys}
 		err := f(&c)

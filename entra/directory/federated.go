@@ -97,3 +97,12 @@ func (o *Objects) PutFederated(tx store.Tx, applicationID string, f FederatedCre
 	})
 	return f, err
 }
+
+// RemoveFederated takes a federated credential away from an application, if it has it; ErrNotFound.
+func (o *Objects) RemoveFederated(tx store.Tx, applicationID, id string) error {
+	_, err := o.UpdateApplication(tx, applicationID, func(a *Application) error {
+		a.Federated = slices.DeleteFunc(a.Federated, func(f FederatedCredential) bool { return f.ID == id })
+		return nil
+	})
+	return err
+}

@@ -86,6 +86,11 @@ func offers(resource ServicePrincipal, role string, to Type) error {
 	return &Invalid{"appRoleId", "the resource has no enabled app role with this id for a " + kind}
 }
 
+// AppRole returns an assignment; ErrNotFound.
+func (o *Objects) AppRole(tx store.Tx, id string) (AppRoleAssignment, error) {
+	return get[AppRoleAssignment](tx, kindAppRole, id)
+}
+
 // RemoveAppRole takes an assignment away; ErrNotFound.
 func (o *Objects) RemoveAppRole(tx store.Tx, id string) error { return remove(tx, kindAppRole, id) }
 

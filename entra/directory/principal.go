@@ -249,6 +249,38 @@ func (o *Objects) Principals(tx store.Tx, tenant, after string, yield func(Servi
 	})
 }
 
+// AllPrincipals yields the principals of a tenant after an object id, in order of their ids, Microsoft's own among
+// them, with what their applications say.
+func (o *Objects) AllPrincipals(tx store.Tx, tenant, after string, yield func(ServicePrincipal) bool) error {
+	var first []ServicePrincipal
+	for _, f := range FirstParties {
+		if p := f.principal(o, tenant); p.ObjectID > after {
+			first = append(first, p)
+		}
+	}
+	slices.SortFunc(first, func(a, b ServicePrincipal) int { return strings.Compare(a.ObjectID, b.ObjectID) })
+	var bad error
+	more := true
+	err := o.Principals(tx, tenant, after, func(p ServicePrincipal) bool {
+		for more && len(first) > 0 && first[0].ObjectID < p.ObjectID {
+			more = yield(first[0])
+			first = first[1:]
+		}
+		if more {
+			if bad = o.fill(tx, &p); bad != nil {
+				return false
+			}
+			more = yield(p)
+		}
+		return more
+	})
+	for err == nil && bad == nil && more && len(first) > 0 {
+		more = yield(first[0])
+		first = first[1:]
+	}
+	return errors.Join(err, bad)
+}
+
 // UpdatePrincipal changes a service principal by f; ErrNoPrincipal or f's error. Ids, tenant and the identity
 // cannot be changed.
 func (o *Objects) UpdatePrincipal(tx store.Tx, objectID string, f func(*ServicePrincipal) error) error {

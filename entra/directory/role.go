@@ -24,7 +24,7 @@ func (o *Objects) ActivateRole(tx store.Tx, tenant, template string) (Role, erro
 	if !ok {
 		return Role{}, ErrNotFound
 	}
-	r := Role{ID: roleID(tenant, t.ID), TenantID: tenant, TemplateID: t.ID}
+	r := Role{ID: RoleID(tenant, t.ID), TenantID: tenant, TemplateID: t.ID}
 	err := putJSON(tx, kindRole, r.ID, r, store.None)
 	if errors.Is(err, store.ErrConflict) {
 		err = nil
@@ -32,8 +32,8 @@ func (o *Objects) ActivateRole(tx store.Tx, tenant, template string) (Role, erro
 	return r, err
 }
 
-// roleID follows from tenant and template.
-func roleID(tenant, template string) string {
+// RoleID is the object id of a role in a tenant, active or not: it follows from both.
+func RoleID(tenant, template string) string {
 	return uuid.NewSHA1(uuid.MustParse(tenant), []byte("directoryRole/"+template)).String()
 }
 

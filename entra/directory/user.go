@@ -73,7 +73,7 @@ var upnName = regexp.MustCompile(`^[A-Za-z0-9'_!#^~-]([A-Za-z0-9'._!#^~-]*[A-Za-
 // checkUPN checks the form of a user principal name and that its domain is the tenant's.
 func checkUPN(upn string, t Tenant) error {
 	name, domain, ok := strings.Cut(upn, "@")
-	if !ok || len(name) > 64 || !upnName.MatchString(name) {
+	if !ok || len(name) > 64 && !strings.Contains(name, "#EXT#") || len(upn) > 256 || !upnName.MatchString(name) {
 		return &Invalid{"userPrincipalName", "at most 64 of the characters A-Z a-z 0-9 ' . - _ ! # ^ ~, neither first nor last a dot, then @ and a domain"}
 	}
 	if fold(domain) != t.Domain {

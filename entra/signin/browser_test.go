@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/net/html"
 
@@ -261,4 +260,4 @@ func (w *world) holds(token any) bool {
 	return err == nil
 }
 
-var _ = time.Second
+func mustAddr(text string) netip.Addr { return netip.MustParseAddr(text) }

@@ -162,3 +162,24 @@ func ExemptionScope(id string) string {
 	}
 	return id[:cut]
 }
+
+// Concerns says whether anything in force, at whatever scope, could hold for a resource of the type.
+func (x *Index) Concerns(resourceType string) bool {
+	typ := strings.ToLower(resourceType)
+	for _, b := range x.all {
+		if b.types == nil || b.types[typ] {
+			return true
+		}
+	}
+	return false
+}
+
+// Find returns what an assignment puts in force under a reference; "" is a definition assigned by itself.
+func (x *Index) Find(assignment, reference string) (*Bound, bool) {
+	for _, b := range x.all {
+		if strings.EqualFold(b.Assignment.ID, assignment) && strings.EqualFold(b.ReferenceID, reference) {
+			return b, true
+		}
+	}
+	return nil, false
+}

@@ -288,3 +288,16 @@ func (c *change) applyAt(m map[string]any, steps []step) (made bool, conflict st
 	}
 	return c.applyAt(o, steps[1:])
 }
+
+// SetField gives a field of the resource a value, in place; false when it is none that can be set.
+func SetField(res *Resource, name string, v any) bool {
+	f, err := parseField(name)
+	if err != nil {
+		return false
+	}
+	body, _ := clone(res.Body).(map[string]any)
+	c := &change{kind: "addorreplace", field: f, value: v}
+	_, conflict := c.apply(res, body)
+	res.Body = body
+	return conflict == ""
+}

@@ -28,8 +28,8 @@ func checkRoute(r Route) error {
 	switch {
 	case r.Permission == "":
 		return fmt.Errorf("rp: route %s %s has no permission", r.Method, r.Pattern)
-	case r.Do == nil:
-		return fmt.Errorf("rp: route %s %s has no function", r.Method, r.Pattern)
+	case (r.Do == nil) == (r.Serve == nil):
+		return fmt.Errorf("rp: route %s %s needs one function", r.Method, r.Pattern)
 	case r.Method == "" || !strings.HasPrefix(r.Pattern, "/"):
 		return fmt.Errorf("rp: route %q %q needs a method and an absolute pattern", r.Method, r.Pattern)
 	}
@@ -60,6 +60,9 @@ func (e *Engine) public(r Route) *route {
 	}
 	made := newRoute(r.Method, r.Pattern, r.Permission, r.Versions, serve)
 	made.reads = made.reads || r.Reads
+	if r.Serve != nil {
+		made.serve = r.Serve
+	}
 	if r.Links != nil {
 		made.links = func(ctx context.Context, path map[string]string, body []byte) (links []Link, err error) {
 			err = e.View(ctx, func(tx *Tx) error {

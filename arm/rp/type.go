@@ -163,6 +163,9 @@ type Route struct {
 	// on a snapshot.
 	Links func(ctx context.Context, tx *Tx, path map[string]string, body []byte) ([]Link, error)
 	Do    func(ctx context.Context, tx *Tx, path map[string]string, query map[string]string, body []byte) (any, error)
+	// Serve is for what is more than one transaction; it makes its own. Instead of Do. The target of such a route is
+	// the resource of its path, if it names one.
+	Serve func(ctx context.Context, r *Request, path map[string]string) (*Response, error)
 }
 
 // Tx is a transaction of the engine. Get, List, Save and Remove (functions below, in tx.go) read and

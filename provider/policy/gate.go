@@ -87,7 +87,7 @@ func (g *judged) rewrite(body map[string]any) error {
 		if err := json.Unmarshal(g.request.Body, &patch); err != nil {
 			return err
 		}
-		body = combine(patch, difference(g.change.Body, body))
+		body = combine(patch, Difference(g.change.Body, body))
 	}
 	b, err := json.Marshal(body)
 	if err == nil {
@@ -96,8 +96,8 @@ func (g *judged) rewrite(body map[string]any) error {
 	return err
 }
 
-// difference is the merge patch (RFC 7396) that makes after of before.
-func difference(before, after map[string]any) map[string]any {
+// Difference is the merge patch (RFC 7396) that makes after of before.
+func Difference(before, after map[string]any) map[string]any {
 	patch := map[string]any{}
 	for k, v := range after {
 		was, had := before[k]
@@ -105,7 +105,7 @@ func difference(before, after map[string]any) map[string]any {
 		old, wasObject := was.(map[string]any)
 		switch {
 		case had && isObject && wasObject:
-			if d := difference(old, m); len(d) > 0 {
+			if d := Difference(old, m); len(d) > 0 {
 				patch[k] = d
 			}
 		case !had || asJSON(was) != asJSON(v):

@@ -47,6 +47,7 @@ import (
 	"vauban.dev/provider/network"
 	"vauban.dev/provider/networkwatcher"
 	"vauban.dev/provider/policy"
+	"vauban.dev/provider/policyinsights"
 	"vauban.dev/provider/privatedns"
 	"vauban.dev/provider/privatelink"
 	"vauban.dev/provider/resources"
@@ -74,6 +75,7 @@ type world struct {
 	access   *authz.Evaluator
 	groups   *managementgroups.Provider
 	policies *policy.Provider
+	insights *policyinsights.Provider
 	engine   *rp.Engine
 	links    *privatelink.Links
 	accounts *blobAccounts
@@ -246,6 +248,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	vaults.UseSubnets(network.HasServiceEndpoint)
 	w.ml.Attach(w.engine, w.links)
 	w.policies = policy.New(policy.Config{Hierarchy: w.access.Hierarchy, TenantID: tenant.ID, Clock: w.clock})
+	w.insights = policyinsights.New(policyinsights.Config{Store: w.db, Policies: w.policies, Clock: w.clock, Log: w.log, TenantID: tenant.ID, Kinds: []string{kindClock}})
 	for _, types := range [][]rp.Registration{
 		resources.New(resources.Tenant{ID: tenant.ID, DisplayName: tenant.Name, Domain: tenant.Domain}, resources.AzureLocations(), w.roles).Within(w.access.Hierarchy).Types(),
 		w.groups.Types(),
@@ -264,12 +267,15 @@ func (w *world) openProviders(context.Context) (err error) {
 		w.vms.Types(),
 		w.links.Types(),
 		w.policies.Types(),
+		w.insights.Types(),
 	} {
 		if err := w.engine.Register(types...); err != nil {
 			return err
 		}
 	}
 	w.policies.Attach(w.engine)
+	w.insights.Attach(w.engine)
+	w.follow = append(w.follow, w.insights.Run)
 	return nil
 }
 

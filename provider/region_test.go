@@ -21,10 +21,16 @@ import (
 	"vauban.dev/internal/clock"
 	"vauban.dev/ml"
 	"vauban.dev/provider/authorization"
+	"vauban.dev/provider/azurefirewall"
+	"vauban.dev/provider/compute"
+	"vauban.dev/provider/dnsresolver"
+	"vauban.dev/provider/gateway"
 	"vauban.dev/provider/keyvault"
 	"vauban.dev/provider/machinelearning"
 	"vauban.dev/provider/managedidentity"
+	"vauban.dev/provider/managementgroups"
 	"vauban.dev/provider/network"
+	"vauban.dev/provider/networkwatcher"
 	"vauban.dev/provider/privatedns"
 	"vauban.dev/provider/privatelink"
 	"vauban.dev/provider/resources"
@@ -61,6 +67,8 @@ func (l late) Update(ctx context.Context, f func(*rp.Tx) error) error {
 	return l.r.Engine.Update(ctx, f)
 }
 
+func (l late) Wake(id arm.ID) { l.r.Engine.Wake(id) }
+
 type lateLinks struct{ *privatelink.Links }
 
 func newRegion(t testing.TB) *region {
@@ -80,6 +88,9 @@ func newRegion(t testing.TB) *region {
 	for _, types := range [][]rp.Registration{
 		resources.New(resources.Tenant{ID: rptest.Owner.TenantID}, nil, &authz.Index{}).Types(), authorization.New(r).Types(), managedidentity.Types(r), r.network.Types(),
 		privatedns.New(privatedns.Config{Sync: r, VNetExists: network.VNetExists}).Types(), accounts.Types(), vaults.Types(), r.ml.Types(), links.Types(),
+		managementgroups.New(managementgroups.Config{TenantID: rptest.Owner.TenantID}).Types(), dnsresolver.New(dnsresolver.Config{Network: r.network, Sync: r}).Types(),
+		gateway.New(gateway.Config{Network: r.network, Sync: r}).Types(), networkwatcher.New(networkwatcher.Config{View: late{r}.View}).Types(),
+		azurefirewall.New(azurefirewall.Config{Network: r.network, Sync: r}).Types(), compute.New(compute.Config{Engine: late{r}, Sync: r}).Types(),
 	} {
 		regs = append(regs, types...)
 	}

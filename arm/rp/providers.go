@@ -38,12 +38,32 @@ type TypeInfo struct {
 	Versions   []string // newest first
 	Permission string   // the type as RBAC actions spell it
 	Actions    []string // permissions of its actions
+	Calls      []Call
 	Inline     map[string]string
 	Locations  []string
 	Async      bool // writes end in an operation
 	NoPut      bool
 	NoDelete   bool
 	Fields     []Field // properties that the type interprets
+}
+
+// Call is an operation as clients make it: of a type's action Pattern is what follows the resource's id, of a route the
+// whole path with its "{name}" segments.
+type Call struct {
+	Method, Pattern, Permission string
+	Versions                    []string // none: any
+	Reads                       bool     // it changes nothing
+}
+
+// Calls returns the operations that are not on a stored resource.
+func (e *Engine) Calls() []Call {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	all := make([]Call, 0, len(e.routes.routes))
+	for _, r := range e.routes.routes {
+		all = append(all, Call{Method: r.method, Pattern: "/" + strings.Join(r.segments, "/"), Permission: r.permission, Versions: r.versions, Reads: r.reads})
+	}
+	return all
 }
 
 // Describe returns the registered types, ordered by name.
@@ -57,6 +77,7 @@ func (e *Engine) Describe() []TypeInfo {
 		}
 		for _, name := range slices.Sorted(maps.Keys(d.actions)) {
 			info.Actions = append(info.Actions, d.actions[name].permission)
+			info.Calls = append(info.Calls, Call{Method: d.actions[name].method, Pattern: d.actions[name].name, Permission: d.actions[name].permission, Versions: info.Versions})
 		}
 		all = append(all, info)
 	}

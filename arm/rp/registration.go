@@ -97,6 +97,7 @@ type action struct {
 	name       string
 	permission string
 	method     string
+	links      func(id arm.ID, body []byte) []Link                                  // nil: none
 	do         func(ctx context.Context, tx *Tx, res any, body []byte) (any, error) // nil only with async
 	async      func(ctx context.Context, res any, body []byte) (any, error)         // nil: synchronous
 }
@@ -136,7 +137,7 @@ func define[T any](t Type[T]) (*definition, error) {
 		if a.Do == nil && a.Async == nil {
 			return nil, fmt.Errorf("action %s has no function", name)
 		}
-		e := &action{name: name, permission: a.Permission, method: a.Method}
+		e := &action{name: name, permission: a.Permission, method: a.Method, links: a.Links}
 		if e.permission == "" {
 			e.permission = permissionName(d.name) + "/" + name + "/action"
 		}

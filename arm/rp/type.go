@@ -133,8 +133,11 @@ type Type[T any] struct {
 // Action is POST {id}/{name}. Permission defaults to {type}/{name}/action.
 type Action[T any] struct {
 	Permission string
-	Method     string                                                                      // "" = POST
-	Do         func(ctx context.Context, tx *Tx, r *Resource[T], body []byte) (any, error) // in a write transaction; the answer is marshalled with 200, nil gives 204; r's changes are saved
+	// Links is what the caller needs permission on besides, from a body that is JSON and no more (403
+	// LinkedAuthorizationFailed). Pure.
+	Links  func(id arm.ID, body []byte) []Link
+	Method string                                                                      // "" = POST
+	Do     func(ctx context.Context, tx *Tx, r *Resource[T], body []byte) (any, error) // in a write transaction; the answer is marshalled with 200, nil gives 204; r's changes are saved
 	// Async makes the action asynchronous: 202 at once, and what it returns is the result at Location. It runs
 	// outside of any transaction, may take its time, and runs again after a restart that cut it short. Do, if
 	// there is one, runs before the 202 and can refuse the request; what it returns is dropped.

@@ -308,6 +308,11 @@ func (tx *Tx) begun(rec *record, version string, entry activity.Entry) (*operati
 // act runs an action on a resource, in a write transaction.
 func (e *Engine) act(d *definition, a *action) serveFunc {
 	return func(ctx context.Context, t *Target, r *Request) (*Response, error) {
+		if a.links != nil {
+			if err := checkAll(ctx, t, r, a.links(t.ID, r.Body)); err != nil {
+				return nil, err
+			}
+		}
 		if a.async != nil {
 			return e.accept(ctx, t, r, d, a)
 		}

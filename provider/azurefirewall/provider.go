@@ -43,7 +43,8 @@ func New(cfg Config) *Provider { return &Provider{cfg: cfg} }
 
 // Types are the registrations of all types and operations of the provider.
 func (p *Provider) Types() []rp.Registration {
-	return []rp.Registration{p.firewallType(), p.policyType(), p.groupType(), p.ipGroupType(), p.fqdnTags()}
+	return []rp.Registration{p.firewallType(), p.policyType(), p.groupType(), p.ipGroupType(), p.fqdnTags(),
+		rp.Operations(rp.Actions(PolicyType+"/join/action", IPGroupType+"/join/action")...)}
 }
 
 const (

@@ -47,7 +47,8 @@ func New(cfg Config) *Provider { return &Provider{cfg: cfg} }
 
 // Types are the registrations of all types and operations of the provider.
 func (p *Provider) Types() []rp.Registration {
-	return []rp.Registration{p.resolverType(), p.inboundType(), p.outboundType(), p.rulesetType(), p.ruleType(), p.linkType(), listings()}
+	return []rp.Registration{p.resolverType(), p.inboundType(), p.outboundType(), p.rulesetType(), p.ruleType(), p.linkType(), listings(),
+		rp.Operations(rp.Actions(OutboundType + "/join/action")...)}
 }
 
 // Ref is a reference to another resource.

@@ -75,6 +75,7 @@ func New(cfg Config) *Provider { return &Provider{cfg: cfg, keys: map[siteKey]vp
 func (p *Provider) Types() []rp.Registration {
 	return []rp.Registration{p.gatewayType(), p.localType(), p.connectionType(), p.bastionType(), p.routes(),
 		p.circuitType(), p.peeringType(), p.authorizationType(),
+		rp.Operations(rp.Actions(Type+"/join/action", LocalType+"/join/action", CircuitType+"/join/action")...),
 	}
 }
 

@@ -124,6 +124,7 @@ func (p *Provider) Types() []rp.Registration {
 				"privateLinkResources": {Method: http.MethodGet, Permission: VaultType + "/privateLinkResources/read", Do: p.linkResources},
 			},
 		}),
+		operations(),
 		rp.Routes(rp.Route{
 			Method: http.MethodPost, Pattern: "/subscriptions/{subscription}/providers/Microsoft.KeyVault/checkNameAvailability",
 			Permission: "Microsoft.KeyVault/checkNameAvailability/read", Versions: versions, Do: checkName,

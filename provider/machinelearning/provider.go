@@ -162,7 +162,7 @@ func (p *Provider) Types() []rp.Registration {
 	regs := []rp.Registration{p.workspaceType(), p.computeType(), datastoreType(), p.jobType(), p.codeRoutes(), rp.Routes(
 		rp.Route{Method: http.MethodGet, Pattern: "/subscriptions/{subscription}/providers/" + Namespace + "/locations/{location}/vmSizes",
 			Permission: Namespace + "/locations/vmSizes/read", Versions: versions, Do: listSizes},
-	)}
+	), rp.Operations(rp.Actions(WorkspaceType + "/PrivateEndpointConnectionsApproval/action")...)}
 	return append(regs, assetTypes()...)
 }
 

@@ -43,5 +43,5 @@ func Types(d Directory) []rp.Registration {
 			return err
 		},
 		Release: func(_ context.Context, tx *rp.Tx, r *rp.Resource[Identity]) error { return d.Remove(tx, r.ID) },
-	})}
+	}), rp.Operations(rp.Actions(IdentityType + "/assign/action")...)}
 }

@@ -85,7 +85,7 @@ func (p *Provider) Types() []rp.Registration {
 		p.peeringType(), p.routeTableType(), p.routeType(), p.natGatewayType(), p.publicPrefixType(),
 		p.loadBalancerType(), p.frontendType(), p.poolType(), p.balancingRuleType(), p.probeType(), p.inboundNATRuleType(), p.outboundRuleType(),
 		p.endpointPolicyType(), p.endpointPolicyDefinitionType(), rp.Routes(p.listings()...),
-		p.linkServiceType(),
+		p.linkServiceType(), linked(),
 	}
 }
 

@@ -179,13 +179,16 @@ func (c *Capture) Blob(id arm.ID, started time.Time) (container, name string, er
 	return container, name, nil
 }
 
-// captureLinks: whoever has packets written into an account may read its keys.
-func captureLinks(r *rp.Resource[Capture]) []rp.Link {
-	id, err := arm.ParseID(r.Properties.Location.StorageID)
-	if err != nil {
-		return nil
+// captureLinks: whoever has packets written into an account may read its keys; who captures at a machine or an interface
+// runs something there, and may change it.
+func captureLinks(r *rp.Resource[Capture]) (links []rp.Link) {
+	if id, err := arm.ParseID(r.Properties.Location.StorageID); err == nil {
+		links = append(links, rp.Link{Action: storage.AccountType + "/listKeys/action", ID: id})
 	}
-	return []rp.Link{{Action: storage.AccountType + "/listKeys/action", ID: id}}
+	if id, err := arm.ParseID(r.Properties.Target); err == nil && !id.Type().IsZero() {
+		links = append(links, rp.Link{Action: id.Type().String() + "/write", ID: id})
+	}
+	return links
 }
 
 func admitCapture(_ context.Context, tx *rp.Tx, _ rp.Op, new, _ *rp.Resource[Capture]) error {

@@ -105,13 +105,15 @@ func validateFlowLog(_ rp.Op, new, old *rp.Resource[FlowLog]) error {
 	return nil
 }
 
-// flowLogLinks: whoever has records written into an account may read its keys.
-func flowLogLinks(r *rp.Resource[FlowLog]) []rp.Link {
-	id, err := arm.ParseID(r.Properties.StorageID)
-	if err != nil {
-		return nil
+// flowLogLinks: whoever has records of a target written into an account may read the target, and the account's keys.
+func flowLogLinks(r *rp.Resource[FlowLog]) (links []rp.Link) {
+	if id, err := arm.ParseID(r.Properties.StorageID); err == nil {
+		links = append(links, rp.Link{Action: storage.AccountType + "/listKeys/action", ID: id})
 	}
-	return []rp.Link{{Action: storage.AccountType + "/listKeys/action", ID: id}}
+	if l, ok := reads(r.Properties.TargetID); ok {
+		links = append(links, l)
+	}
+	return links
 }
 
 func admitFlowLog(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[FlowLog]) error {

@@ -65,7 +65,7 @@ func (p *Provider) Types() []rp.Registration {
 			"securityGroupView":              asked(p, (*Provider).securityView),
 			"connectivityCheck":              asked(p, (*Provider).connectivity),
 			"networkConfigurationDiagnostic": asked(p, (*Provider).diagnose),
-			"topology":                       {Do: topology},
+			"topology":                       {Do: topology, Links: targets},
 		},
 	}), p.flowLogType(), p.captureType()}
 }
@@ -128,6 +128,7 @@ func asked[Q any, P interface {
 		return q, nil
 	}
 	return rp.Action[Watcher]{
+		Links: targets,
 		Do: func(_ context.Context, tx *rp.Tx, w *rp.Resource[Watcher], body []byte) (any, error) {
 			q, err := read(body)
 			if err != nil {
@@ -150,6 +151,52 @@ func asked[Q any, P interface {
 			return f(p, ctx, model, q)
 		},
 	}
+}
+
+// targets: who asks about a resource must be able to read it ("Azure RBAC permissions required to use Network Watcher").
+func targets(watcher arm.ID, body []byte) (links []rp.Link) {
+	var q struct {
+		Target    string `json:"targetResourceId"`
+		Interface string `json:"targetNicResourceId"`
+		Source    struct {
+			ID string `json:"resourceId"`
+		} `json:"source"`
+		Destination struct {
+			ID string `json:"resourceId"`
+		} `json:"destination"`
+		topologyQuestion
+	}
+	if json.Unmarshal(body, &q) != nil { // refused later
+		return nil
+	}
+	texts := []string{q.Target, q.Interface, q.Source.ID, q.Destination.ID}
+	for _, ref := range []*network.Ref{q.VNet, q.Subnet} {
+		if ref != nil {
+			texts = append(texts, ref.ID)
+		}
+	}
+	if q.Group != "" {
+		texts = append(texts, subscription(watcher).String()+"/resourceGroups/"+q.Group)
+	}
+	for _, text := range texts {
+		if l, ok := reads(text); ok {
+			links = append(links, l)
+		}
+	}
+	return links
+}
+
+// reads is the right to read a resource or a resource group; ok is false for what is no id.
+func reads(text string) (l rp.Link, ok bool) {
+	id, err := arm.ParseID(text)
+	if err != nil || id.Type().IsZero() {
+		return l, false
+	}
+	typ := id.Type().String()
+	if id.Type().Key() == "microsoft.resources/resourcegroups" {
+		typ = "Microsoft.Resources/subscriptions/resourceGroups"
+	}
+	return rp.Link{Action: typ + "/read", ID: id}, true
 }
 
 // question is the body of an action.

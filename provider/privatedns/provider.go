@@ -73,7 +73,8 @@ func New(cfg Config) *Provider { return &Provider{cfg: cfg} }
 // Types are the registrations of all types of the provider.
 func (p *Provider) Types() []rp.Registration {
 	list := []rp.Registration{p.zoneType(), p.linkType(), p.publicZoneType(),
-		rp.Routes(listAll(privateFamily, "ALL"), listAll(publicFamily, "all"), listAll(publicFamily, "recordsets"))}
+		rp.Routes(listAll(privateFamily, "ALL"), listAll(publicFamily, "all"), listAll(publicFamily, "recordsets")),
+		rp.Operations(rp.Actions(ZoneType + "/join/action")...)}
 	for _, k := range kinds {
 		list = append(list, p.setType(privateFamily, k))
 	}

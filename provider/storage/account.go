@@ -146,7 +146,7 @@ func (p *Provider) Types() []rp.Registration {
 				"privateLinkResources": {Method: http.MethodGet, Permission: AccountType + "/privateLinkResources/read", Do: p.linkResources},
 			},
 		}),
-		p.containerRoutes(),
+		p.containerRoutes(), operations(),
 		rp.Of(rp.Type[struct{}]{
 			Name: AccountType + "/blobServices", Kind: rp.Proxy, Versions: rp.Versions[struct{}](versions...), StateProperty: "-",
 			NamePattern: "^default$", NameRule: "The name of the blob service is 'default'.", NoDelete: true,

@@ -3,7 +3,10 @@ package rptest
 
 import (
 	"context"
+	"crypto/sha256"
+	"database/sql"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -36,6 +39,7 @@ type Region struct {
 	path   string
 	config rp.Config
 	regs   []rp.Registration
+	quiet  func() // ends the engine's work; what is asked is answered still
 	stop   func()
 	policy door.Policy
 
@@ -79,11 +83,14 @@ func (r *Region) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Engine.Run(ctx) }()
-	r.stop = func() {
+	r.quiet = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			r.t.Errorf("engine: %v", err)
 		}
+	})
+	r.stop = func() {
+		r.quiet()
 		if err := s.Close(); err != nil {
 			r.t.Errorf("store: %v", err)
 		}
@@ -113,6 +120,40 @@ func (r *Region) Stop() {
 		r.stop()
 		r.stop = nil
 	}
+}
+
+// Quiet ends the engine's own work: from now on only requests change the store.
+func (r *Region) Quiet() { r.quiet() }
+
+// Digest sums up every document of the store by its kind, but for the log of activities, in which refusals are.
+func (r *Region) Digest() map[string]string {
+	r.t.Helper()
+	db, err := sql.Open("sqlite", "file:"+r.path+"?mode=ro")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer db.Close()
+	rows, err := db.Query("SELECT kind, key, version, value FROM doc ORDER BY kind, key")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer rows.Close()
+	sums := map[string]string{}
+	for rows.Next() {
+		var kind, key string
+		var version int64
+		var value []byte
+		if err := rows.Scan(&kind, &key, &version, &value); err != nil {
+			r.t.Fatal(err)
+		}
+		if !strings.HasPrefix(kind, "activity") {
+			sums[kind] = fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%s %s %d %s", sums[kind], key, version, value)))
+		}
+	}
+	if err := rows.Err(); err != nil {
+		r.t.Fatal(err)
+	}
+	return sums
 }
 
 // Deny has the caller refused an action.

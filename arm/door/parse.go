@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"vauban.dev/arm"
+	"vauban.dev/internal/jsonc"
 )
 
 const (
@@ -38,6 +39,11 @@ func (d *Door) parse(c *call) error {
 	}
 	if err := checkMediaType(c.r.Header.Get("Content-Type")); err != nil {
 		return err
+	}
+	if c.target.Lenient {
+		if data, err = jsonc.Standard(data); err != nil {
+			return arm.Errorf(http.StatusBadRequest, "InvalidRequestContent", "The request content was invalid and could not be deserialized: '%s.'.", err)
+		}
 	}
 	if err := checkJSON(data); err != nil {
 		return err

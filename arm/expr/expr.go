@@ -102,8 +102,8 @@ type Budget struct {
 
 // Steps of a template and of a single expression. A step is a node evaluated, a value visited or sixteen bytes made.
 const (
-	TemplateSteps   = 20_000_000
-	expressionSteps = 2_000_000
+	TemplateSteps   = 2_000_000
+	expressionSteps = 1_000_000
 )
 
 // NewBudget allows n steps.

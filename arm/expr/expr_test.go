@@ -141,7 +141,8 @@ func TestErrorsAreAzures(t *testing.T) {
 		{strings.Repeat("a", MaxLiteral+1), "The language expression literal limit exceeded. Limit: '131072' and actual: '131073'."},
 		{"[lambda('x', 1)]", "A lambda expression can only"},
 		{"[div(1,0)]", "the divisor is zero"}, {"[range(0, 10001)]", "between '0' and '10000'"}, {"[fail('because')]", "because"},
-		{"[reduce(range(0,40), 'aaaaaaaa', lambda('a','b', concat(lambdaVariables('a'), lambdaVariables('a'))))]", "more than '4194304' characters"},
+		{"[reduce(range(0,40), 'aaaaaaaaaaaaaaaa', lambda('a','b', concat(lambdaVariables('a'), lambdaVariables('a'))))]", "limit of work"},
+		{"[join(createArray(padLeft('',65536,'a'),padLeft('',65536,'a')), padLeft('', 65536, 'b'))]", ""},
 		{"[length(map(range(0,10000), lambda('a', map(range(0,10000), lambda('b', 1)))))]", "limit of work"},
 	} {
 		v, err := eval1(t, c.text)

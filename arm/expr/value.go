@@ -15,7 +15,8 @@ import (
 	"unicode/utf8"
 )
 
-// Object is a JSON object. Its members keep their order and the case of their names.
+// Object is a JSON object. Its members keep their order and the case of their names. The nil object is empty and can
+// be read.
 type Object struct {
 	keys   []string
 	values map[string]any
@@ -45,12 +46,18 @@ func (o *Object) Set(name string, v any) {
 
 // Get is the member of exactly this name.
 func (o *Object) Get(name string) (any, bool) {
+	if o == nil {
+		return nil, false
+	}
 	v, ok := o.values[name]
 	return v, ok
 }
 
 // Lookup is the member of this name without regard to case, as templates see objects; the exact one first.
 func (o *Object) Lookup(name string) (any, bool) {
+	if o == nil {
+		return nil, false
+	}
 	if v, ok := o.values[name]; ok {
 		return v, true
 	}

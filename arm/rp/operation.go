@@ -1,6 +1,7 @@
 package rp
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -89,6 +90,22 @@ func (tx *Tx) end(rec *record, status arm.ProvisioningState, failure *arm.Error)
 		entry.Code, entry.Message = failure.Code, failure.Message
 	}
 	return tx.engine.activity.Append(tx.Tx, entry)
+}
+
+// Await waits for the end of an operation, as the last segment of its Azure-AsyncOperation names it. failure is
+// its error; an operation that is gone has ended well. It asks for no permission: the caller began it.
+func (e *Engine) Await(ctx context.Context, id string) (state arm.ProvisioningState, failure *arm.Error, err error) {
+	for {
+		o, err := e.ended(ctx, id, syncDelete)
+		switch {
+		case arm.AsError(err) != nil:
+			return arm.Succeeded, nil, nil
+		case err != nil:
+			return "", nil, err
+		case o.Status.Terminal():
+			return o.Status, o.Error, nil
+		}
+	}
 }
 
 // waiters wakes the requests that wait for the end of an operation.

@@ -85,6 +85,7 @@ type Target struct {
 	Version    string       // api-version
 	Write      bool         // the operation belongs in the activity log
 	Logged     bool         // it writes its own activity entry when it succeeds, in its transaction
+	Lenient    bool         // the body may be JSON with comments
 	typ        arm.TypeName // for messages
 	roleScope  func(ctx context.Context, body []byte) (arm.ID, error)
 	attributes func(ctx context.Context, body []byte) (map[authz.Attribute][]string, error)

@@ -40,7 +40,10 @@ func (e *Engine) Resolve(ctx context.Context, method, path, version string) (*Ta
 func (e *Engine) target(method, path string) (t *Target, versions []string, err error) {
 	if r, values := e.route(method, path); r != nil {
 		scope := e.scopeOf(path)
-		t := &Target{ID: scope, Permission: fill(r.permission, values), Scope: scope, Write: !r.reads, typ: typeIn(path)}
+		t := &Target{ID: scope, Permission: fill(r.permission, values), Scope: scope, Write: !r.reads, Lenient: r.lenient, typ: typeIn(path)}
+		if id, err := arm.ParseID(path); r.own && err == nil {
+			t.ID = id
+		}
 		t.serve = func(ctx context.Context, t *Target, req *Request) (*Response, error) {
 			if r.links != nil {
 				links, err := r.links(ctx, values, req.Body)

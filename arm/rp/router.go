@@ -19,6 +19,8 @@ type route struct {
 	reads      bool     // it changes nothing
 	links      func(ctx context.Context, path map[string]string, body []byte) ([]Link, error)
 	serve      func(ctx context.Context, r *Request, path map[string]string) (*Response, error)
+	own        bool // see Route.Serve
+	lenient    bool
 }
 
 // router finds the route of a path; literal segments win over "{name}" ones, from the left.
@@ -59,7 +61,7 @@ func (e *Engine) public(r Route) *route {
 		return answered(answer), nil
 	}
 	made := newRoute(r.Method, r.Pattern, r.Permission, r.Versions, serve)
-	made.reads = made.reads || r.Reads
+	made.reads, made.own, made.lenient = made.reads || r.Reads, r.Serve != nil, r.Lenient
 	if r.Serve != nil {
 		made.serve = r.Serve
 	}

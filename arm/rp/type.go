@@ -169,6 +169,8 @@ type Route struct {
 	// Serve is for what is more than one transaction; it makes its own. Instead of Do. The target of such a route is
 	// the resource of its path, if it names one.
 	Serve func(ctx context.Context, r *Request, path map[string]string) (*Response, error)
+	// Lenient bodies may be JSON with comments, as templates are.
+	Lenient bool
 }
 
 // Tx is a transaction of the engine. Get, List, Save and Remove (functions below, in tx.go) read and

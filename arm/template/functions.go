@@ -67,10 +67,23 @@ func (d *Deployment) callParameters(c *expr.Call) (any, error) {
 	}
 	if d.parameters != nil {
 		if v, ok := d.parameters.Lookup(name); ok {
+			if preview, _ := c.Context().Value(previewKey{}).(bool); preview && d.secure(name) {
+				return masked, nil
+			}
 			return v, nil
 		}
 	}
 	return d.parameter(c.Context(), name)
+}
+
+// masked stands for a secret in a preview.
+const masked = "*******"
+
+func (d *Deployment) secure(name string) bool {
+	def, _ := d.template.parameters.Lookup(name)
+	o, _ := def.(*expr.Object)
+	s, err := d.schemaOf(o)
+	return err != nil || s.secure
 }
 
 // about is the object of deployment(). In a deployment of a subscription or above it has a location.
@@ -91,6 +104,14 @@ func (d *Deployment) about() *expr.Object {
 	}
 	o.Set("properties", p)
 	return o
+}
+
+// Sent are the parameters as they were sent, without values that are secret.
+func (d *Deployment) Sent() *expr.Object {
+	if d.Source.Parameters == nil {
+		return nil
+	}
+	return d.shownParameters()
 }
 
 // shownParameters are the parameters as sent, without values that are secret.
@@ -434,6 +455,9 @@ func (d *Deployment) callList(c *expr.Call) (any, error) {
 	id, _, err := d.target(arg)
 	if err != nil {
 		return nil, err
+	}
+	if preview, _ := c.Context().Value(previewKey{}).(bool); preview {
+		return nil, errRuntime // keys are no matter of a preview
 	}
 	var body any
 	if len(c.Args) == 3 {

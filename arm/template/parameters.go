@@ -186,12 +186,21 @@ func (d *Deployment) Shown() *expr.Object {
 
 // Secrets says whether a parameter has a secure type.
 func (d *Deployment) Secrets() bool {
-	for _, v := range d.template.parameters.All() {
-		if def, ok := v.(*expr.Object); ok {
-			if s, err := d.schemaOf(def); err == nil && s.secure {
-				return true
-			}
+	for name := range d.template.parameters.All() {
+		if d.secure(name) {
+			return true
 		}
 	}
 	return false
+}
+
+// Public are the values of the parameters that are no secrets.
+func (d *Deployment) Public() *expr.Object {
+	out := expr.NewObject(d.parameters.Len())
+	for name, v := range d.parameters.All() {
+		if !d.secure(name) {
+			out.Set(name, v)
+		}
+	}
+	return out
 }

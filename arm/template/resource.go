@@ -387,3 +387,10 @@ func (d *Deployment) Body(ctx context.Context, r *Resource) (*expr.Object, error
 	}
 	return out, nil
 }
+
+// Preview is Body before the deployment: what only it will know stays an expression.
+func (d *Deployment) Preview(ctx context.Context, r *Resource) (*expr.Object, error) {
+	return d.Body(context.WithValue(ctx, previewKey{}, true), r)
+}
+
+type previewKey struct{}

@@ -31,7 +31,11 @@ func (d *Deployment) walk(ctx context.Context, env *expr.Env, v any, in *loop, d
 	}
 	switch v := v.(type) {
 	case string:
-		return env.Text(ctx, v)
+		value, err := env.Text(ctx, v)
+		if preview, _ := ctx.Value(previewKey{}).(bool); preview && err != nil {
+			return d.rest(ctx, env, v, err)
+		}
+		return value, err
 	case []any:
 		out := make([]any, len(v))
 		for i, item := range v {
@@ -72,6 +76,22 @@ func (d *Deployment) walk(ctx context.Context, env *expr.Env, v any, in *loop, d
 		return out, nil
 	}
 	return v, nil
+}
+
+// rest is what remains of an expression that cannot be evaluated yet.
+func (d *Deployment) rest(ctx context.Context, env *expr.Env, text string, why error) (any, error) {
+	x, err := expr.Parse(text)
+	if err != nil {
+		return nil, why
+	}
+	_, rest, err := x.Reduce(ctx, env, func(name string) bool { return later(name) && !strings.EqualFold(name, "copyIndex") })
+	if err != nil || rest == "" {
+		if Runtime(err) {
+			return text, nil // a variable that waits for a resource
+		}
+		return nil, why
+	}
+	return rest, nil
 }
 
 // copies says that a list is the definition of loops.

@@ -38,7 +38,12 @@ type Provider struct {
 	locations []Location
 	roles     authz.Source
 	groups    authz.Hierarchy // nil: there are no management groups
+	erase     []func(tx *rp.Tx, group arm.ID) error
 }
+
+// Erasing has f called in the transaction in which a resource group goes, for what is kept of the group without being
+// a resource of it. Before Types.
+func (p *Provider) Erasing(f func(tx *rp.Tx, group arm.ID) error) { p.erase = append(p.erase, f) }
 
 // Tenant is the region's directory.
 type Tenant struct{ ID, DisplayName, Domain string }
@@ -68,7 +73,15 @@ func (p *Provider) Types() []rp.Registration {
 		rp.Of(rp.Type[Group]{
 			Name: GroupType, Kind: rp.Tracked, Versions: rp.Versions[Group](versions...),
 			NamePattern: `^[-\w._()]{0,89}[-\w_()]$`,
-			NameRule:    "Resource group names only allow up to 90 characters of alphanumerics, underscores, parentheses, hyphens and periods, and cannot end with a period.",
+			Erase: func(_ context.Context, tx *rp.Tx, r *rp.Resource[Group]) error {
+				for _, f := range p.erase {
+					if err := f(tx, r.ID); err != nil {
+						return err
+					}
+				}
+				return nil
+			},
+			NameRule: "Resource group names only allow up to 90 characters of alphanumerics, underscores, parentheses, hyphens and periods, and cannot end with a period.",
 		}),
 		rp.Routes(
 			get("/tenants", "-", p.tenants),

@@ -36,8 +36,10 @@ import (
 	"vauban.dev/internal/clock"
 	"vauban.dev/internal/httpx"
 	"vauban.dev/ml"
+	"vauban.dev/origin"
 	"vauban.dev/provider/authorization"
 	"vauban.dev/provider/compute"
+	"vauban.dev/provider/deployments"
 	"vauban.dev/provider/dnsresolver"
 	"vauban.dev/provider/gateway"
 	kvprovider "vauban.dev/provider/keyvault"
@@ -76,6 +78,7 @@ type world struct {
 	groups   *managementgroups.Provider
 	policies *policy.Provider
 	insights *policyinsights.Provider
+	deploys  *deployments.Provider
 	engine   *rp.Engine
 	links    *privatelink.Links
 	accounts *blobAccounts
@@ -249,8 +252,11 @@ func (w *world) openProviders(context.Context) (err error) {
 	w.ml.Attach(w.engine, w.links)
 	w.policies = policy.New(policy.Config{Hierarchy: w.access.Hierarchy, TenantID: tenant.ID, Clock: w.clock})
 	w.insights = policyinsights.New(policyinsights.Config{Store: w.db, Policies: w.policies, Clock: w.clock, Log: w.log, TenantID: tenant.ID, Kinds: []string{kindClock}})
+	w.deploys = newDeployments(w)
+	groups := resources.New(resources.Tenant{ID: tenant.ID, DisplayName: tenant.Name, Domain: tenant.Domain}, resources.AzureLocations(), w.roles).Within(w.access.Hierarchy)
+	groups.Erasing(deployments.EraseScope)
 	for _, types := range [][]rp.Registration{
-		resources.New(resources.Tenant{ID: tenant.ID, DisplayName: tenant.Name, Domain: tenant.Domain}, resources.AzureLocations(), w.roles).Within(w.access.Hierarchy).Types(),
+		groups.Types(),
 		w.groups.Types(),
 		{authorization.Locks()},
 		authorization.New(principals{w.entra}).With(w.authorizationConfig()).Types(),
@@ -268,6 +274,7 @@ func (w *world) openProviders(context.Context) (err error) {
 		w.links.Types(),
 		w.policies.Types(),
 		w.insights.Types(),
+		w.deploys.Types(),
 	} {
 		if err := w.engine.Register(types...); err != nil {
 			return err
@@ -318,11 +325,12 @@ func (w *world) openHosts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	w.deploys.Attach(w.engine, control)
 	history := runhistory.New(runhistory.Config{
 		Runs: w.runs, MLflow: mlflow.New(w.runs, mlModels{w.ml}, w.clock, w.log), Workspaces: newMLWorkspaces(w.engine), Authorizer: w.access,
 		Tokens: w.entra, Blobs: mlBlobs{w.blobs}, Clock: w.clock, Log: w.log,
 	})
-	w.signin, err = signin.New(ctx, signin.Config{Directory: w.entra, Store: w.db, Clock: w.clock, Log: w.log, Issuers: &http.Client{Transport: inRegion{w}}})
+	w.signin, err = signin.New(ctx, signin.Config{Directory: w.entra, Store: w.db, Clock: w.clock, Log: w.log, Issuers: &http.Client{Transport: inRegion{w, origin.Origin{Kind: origin.Platform}}}})
 	if err != nil {
 		return err
 	}
@@ -402,6 +410,7 @@ func (w *world) run(ctx context.Context) error {
 		}
 	})
 	start("resource manager", w.engine.Run)
+	start("deployments", w.deploys.Run)
 	start("blob storage", w.blobs.Run)
 	start("key vault", w.secrets.Run)
 	start("machine learning", w.ml.Run)

@@ -11,14 +11,17 @@ import (
 
 // inRegion asks the region's own hosts, and no other, without a network: so the login service reads the keys of
 // issuers that the region serves.
-type inRegion struct{ w *world }
+type inRegion struct {
+	w    *world
+	from origin.Origin
+}
 
 func (t inRegion) RoundTrip(r *http.Request) (*http.Response, error) {
 	h := t.w.hosts.Lookup(r.URL.Hostname())
 	if h == nil || r.URL.Port() != "" && r.URL.Port() != "443" {
 		return nil, errors.New("no host of the region has the name " + r.URL.Hostname())
 	}
-	r = r.Clone(origin.NewContext(r.Context(), origin.Origin{Kind: origin.Platform}))
+	r = r.Clone(origin.NewContext(r.Context(), t.from))
 	r.Host, r.RequestURI = r.URL.Host, r.URL.RequestURI()
 	if r.Body == nil {
 		r.Body = http.NoBody

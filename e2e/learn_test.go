@@ -51,7 +51,7 @@ func TestRulesLearn(t *testing.T) {
 		Destinations []struct {
 			Address, Rule, WithoutRule string
 			Port                       int
-			Names                      []string
+			Names, Processes           []string
 			ServiceTag                 string
 		}
 		Rules []struct {
@@ -63,14 +63,16 @@ func TestRulesLearn(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &learned); err != nil {
 		t.Fatalf("%v: %s", err, out.String())
 	}
-	var stranger, storage, nobody bool
+	var stranger, storage, nobody, named, process bool
 	for _, d := range learned.Destinations {
 		stranger = stranger || d.Address == "198.51.100.80" && d.Port == 443 && d.Rule != ""
 		storage = storage || strings.HasPrefix(d.Address, "10.20.0.") && d.Port == 443 && d.Rule != ""
+		named = named || d.Rule != "" && strings.HasPrefix(d.Address, "10.20.0.") && len(d.Names) > 0
+		process = process || d.Address == "203.0.113.9" && strings.Join(d.Processes, "") == "bash"
 		nobody = nobody || d.Address == "203.0.113.9" && d.Port == 81 && d.Rule == "" && d.WithoutRule == "nothing came back"
 	}
-	if !stranger || !storage || !nobody {
-		t.Errorf("the stranger %v, the account %v, nobody %v: %s", stranger, storage, nobody, out.String())
+	if !stranger || !storage || !nobody || !named || !process {
+		t.Errorf("the stranger %v, the account %v, nobody %v, its name %v, the process %v: %s", stranger, storage, nobody, named, process, out.String())
 	}
 
 	var rules []obj
@@ -89,6 +91,37 @@ func TestRulesLearn(t *testing.T) {
 	w.completed("closed")
 	if got := w.artifact("closed", "outputs/x.txt"); got != "kept\n" {
 		t.Errorf("the output of the closed run: %q", got)
+	}
+	// A subnet, for a while: a process asks for a name and calls it.
+	watch := g.command("rules", "learn", "--subnet", "hub/training", "--for", "8s", "--json")
+	out.Reset()
+	watch.Stdout = &out
+	if said, err = watch.StderrPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := watch.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { watch.Process.Kill() })
+	lines = bufio.NewReader(said)
+	if line, err := lines.ReadString('\n'); err != nil || !strings.HasPrefix(line, "watching ") {
+		t.Fatalf("learn said %q, %v", line, err)
+	}
+	if _, err := g.output(g.at("hub/training", "timeout", "2", "bash", "-c", "exec 3<>/dev/tcp/198.51.100.80/443; sleep 1")); err != nil {
+		t.Logf("the call: %v", err)
+	}
+	if err := watch.Wait(); err != nil {
+		t.Fatalf("learn --subnet: %v", err)
+	}
+	if err := json.Unmarshal(out.Bytes(), &learned); err != nil {
+		t.Fatalf("%v: %s", err, out.String())
+	}
+	process = false
+	for _, d := range learned.Destinations {
+		process = process || d.Address == "198.51.100.80" && d.Rule != "" && strings.Join(d.Processes, "") == "bash"
+	}
+	if !process {
+		t.Errorf("the subnet: %s", out.String())
 	}
 	if out, err := g.output(g.command("rules", "learn", "--job", w.workspace+"/open")); err == nil || !strings.Contains(err.Error(), "is Completed already") {
 		t.Errorf("a job that has ended: %v %s", err, out)

@@ -97,6 +97,10 @@ func TestRecorder(t *testing.T) {
 		{Addr: netip.MustParseAddr("198.51.100.80"), Protocol: fabric.TCP, Port: 443, Names: []string{"www.example.com"}, Flows: 2, Answered: true},
 		{Addr: netip.MustParseAddr("203.0.113.9"), Protocol: fabric.TCP, Port: 81, Flows: 1},
 	}
+	for i := range want {
+		want[i].Nodes = []netip.Addr{netip.MustParseAddr("10.0.1.4")}
+	}
+
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" || !complete {
 		t.Errorf("complete %v %s", complete, diff)
 	}

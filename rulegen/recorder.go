@@ -22,6 +22,10 @@ type Destination struct {
 	Flows    int             `json:"flows"`
 	// Answered: something came back of at least one flow. What nothing came back of was refused, or nobody is there.
 	Answered bool `json:"answered"`
+	// Processes that began flows, as far as they were seen with the socket.
+	Processes []string `json:"processes,omitempty"`
+	// Nodes are the addresses that began them.
+	Nodes []netip.Addr `json:"nodes,omitempty"`
 }
 
 // maxRecorded bounds the flows and the names that a Recorder keeps.
@@ -31,6 +35,8 @@ const maxRecorded = 100_000
 // interface. It is safe for concurrent use.
 type Recorder struct {
 	local []netip.Addr
+	// Tell is told of each flow that the node begins, before Packet returns; nil: nobody is. It must not call back.
+	Tell func(p fabric.Protocol, src, dst netip.AddrPort)
 
 	mu    sync.Mutex
 	flows map[flowKey]*recorded
@@ -45,7 +51,20 @@ type flowKey struct {
 	peer     netip.AddrPort
 }
 
-type recorded struct{ ours, answered bool }
+type recorded struct {
+	ours, answered bool
+	process        string
+	node           netip.Addr
+}
+
+// Owner notes the process that began a flow.
+func (r *Recorder) Owner(p fabric.Protocol, src, dst netip.AddrPort, process string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f := r.flows[flowKey{p, src.Port(), dst}]; f != nil {
+		f.process = process
+	}
+}
 
 // NewRecorder notes what the node with these addresses begins.
 func NewRecorder(local []netip.Addr) *Recorder {
@@ -58,7 +77,7 @@ func (r *Recorder) Began(p fabric.Protocol, src, dst netip.AddrPort, answered bo
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if f := r.flow(flowKey{p, src.Port(), dst}, true); f != nil {
-		f.ours, f.answered = true, f.answered || answered
+		f.ours, f.answered, f.node = true, f.answered || answered, src.Addr()
 	}
 }
 
@@ -71,7 +90,14 @@ func (r *Recorder) Packet(p capture.Packet) (full bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if slices.Contains(r.local, s.Src.Addr()) {
-		r.flow(flowKey{s.Protocol, s.Src.Port(), s.Dst}, s.Begins)
+		k := flowKey{s.Protocol, s.Src.Port(), s.Dst}
+		known := r.flows[k] != nil
+		if f := r.flow(k, s.Begins); f != nil && !known {
+			f.node = s.Src.Addr()
+			if r.Tell != nil {
+				r.Tell(s.Protocol, s.Src, s.Dst)
+			}
+		}
 		return false, nil
 	}
 	if !slices.Contains(r.local, s.Dst.Addr()) {
@@ -141,7 +167,11 @@ func (r *Recorder) Destinations() (out []Destination, complete bool) {
 	defer r.mu.Unlock()
 	for k, f := range r.flows {
 		if f.ours {
-			out = append(out, Destination{Addr: k.peer.Addr(), Protocol: k.protocol, Port: k.peer.Port(), Names: slices.Clone(r.names[k.peer.Addr()]), Flows: 1, Answered: f.answered})
+			d := Destination{Addr: k.peer.Addr(), Protocol: k.protocol, Port: k.peer.Port(), Names: slices.Clone(r.names[k.peer.Addr()]), Flows: 1, Answered: f.answered, Nodes: []netip.Addr{f.node}}
+			if f.process != "" {
+				d.Processes = []string{f.process}
+			}
+			out = append(out, d)
 		}
 	}
 	return Merge(out), !r.lost
@@ -159,6 +189,8 @@ func Merge(all []Destination) (out []Destination) {
 		m := &out[last]
 		m.Flows, m.Answered = m.Flows+d.Flows, m.Answered || d.Answered
 		m.Names = slices.Compact(slices.Sorted(slices.Values(append(m.Names, d.Names...))))
+		m.Processes = slices.Compact(slices.Sorted(slices.Values(append(m.Processes, d.Processes...))))
+		m.Nodes = slices.Compact(slices.SortedFunc(slices.Values(append(m.Nodes, d.Nodes...)), netip.Addr.Compare))
 	}
 	return out
 }

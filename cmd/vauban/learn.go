@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"os/signal"
 	"slices"
@@ -18,6 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vauban.dev/capture"
+	"vauban.dev/fabric"
+	"vauban.dev/fabric/linux"
 	"vauban.dev/ml"
 	"vauban.dev/reach"
 	"vauban.dev/region"
@@ -27,18 +30,24 @@ import (
 func (a *app) rulesLearn() *cobra.Command {
 	var job, format, group string
 	var asJSON bool
+	var place region.PlaceParams
+	var forTime time.Duration
 	c := &cobra.Command{
-		Use:   "learn --job WORKSPACE/JOB",
-		Short: "Watch a job, and write the least outbound rules for what its node has reached",
+		Use:   "learn --job WORKSPACE/JOB | --subnet VNET/SUBNET | --nic NAME",
+		Short: "Watch a job, a subnet or an interface, and write the least outbound rules for what was reached",
 		Long: `Watch the packets of the node that runs a job until the job ends: what the node began flows to, and which names DNS
 answered it. Start it before the job, which need not exist yet, in a network that lets the job through. The
 destinations go to standard error, a security group that lets these pass and nothing else leave to standard output:
 of a service's address its smallest service tag, of any other the address itself. It is proved on the model; give the
 subnet the group and run the job again to see it run closed.
 
+With --subnet or --nic it watches those interfaces, for --for or until it is interrupted, instead of a job's node.
+
 What nothing came back of gets no rule. The rules are outbound ones: the subnet's inbound rules are for you to
-keep. Names are those of answers by UDP. Which process began a flow is not told.`,
+keep. Each destination has its service tag, the names that it was asked for by, and the processes that were seen with the
+socket: one that has closed it within a few milliseconds may be missed.`,
 		Example: `  vauban rules learn --job myws/train-1 --format bicep >nsg.bicep
+  vauban rules learn --subnet hub/training --for 10m
   vauban rules learn --job myws/train-1 --json`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -46,7 +55,7 @@ keep. Names are those of answers by UDP. Which process began a flow is not told.
 				return &usageError{fmt.Errorf("--format %q: %s", format, strings.Join(rulegen.Formats, ", "))}
 			}
 			cut := strings.LastIndexByte(job, '/')
-			if cut <= 0 || cut == len(job)-1 {
+			if job != "" && (cut <= 0 || cut == len(job)-1) {
 				return &usageError{fmt.Errorf("--job %q: write WORKSPACE/JOB", job)}
 			}
 			dir, err := a.dir()
@@ -55,12 +64,19 @@ keep. Names are those of answers by UDP. Which process began a flow is not told.
 			}
 			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt)
 			defer stop()
-			w := &jobWatch{dir: dir, workspace: job[:cut], job: job[cut+1:], told: a.stderr, nodes: map[string]*nodeWatch{}}
+			w := &jobWatch{dir: dir, told: a.stderr, nodes: map[string]*nodeWatch{}}
+			if job != "" {
+				w.workspace, w.job = job[:cut], job[cut+1:]
+			} else if w.place = &place; forTime > 0 {
+				limited, cancel := context.WithTimeout(ctx, forTime)
+				defer cancel()
+				ctx = limited
+			}
 			status, err := w.run(ctx)
 			if err != nil {
 				return err
 			}
-			out, err := w.learn(ctx)
+			out, err := w.learn(c.Context())
 			if err != nil {
 				return err
 			}
@@ -71,7 +87,7 @@ keep. Names are those of answers by UDP. Which process began a flow is not told.
 			} else {
 				err = errors.Join(printLearned(a.stderr, out), rulegen.Write(a.stdout, format, rulegen.Names{Group: group}, out.Location, out.Rules, nil))
 			}
-			if err == nil && status != ml.Completed {
+			if err == nil && job != "" && status != ml.Completed {
 				err = fmt.Errorf("the job is %s: the rules are for what it reached until then", status)
 			}
 			return err
@@ -81,7 +97,12 @@ keep. Names are those of answers by UDP. Which process began a flow is not told.
 	c.Flags().StringVar(&format, "format", "az", strings.Join(rulegen.Formats, ", "))
 	c.Flags().StringVar(&group, "name", "nsg-learned", "of the security group")
 	c.Flags().BoolVar(&asJSON, "json", false, "destinations and rules as JSON")
-	c.MarkFlagRequired("job")
+	c.Flags().StringVar(&place.Subnet, "subnet", "", "watch all interfaces of a subnet, VNET/SUBNET or its resource id")
+	c.Flags().StringVar(&place.NIC, "nic", "", "watch an interface, NAME or GROUP/NAME, or its resource id")
+	c.Flags().DurationVar(&forTime, "for", 0, "with --subnet or --nic: how long, such as 10m; 0 until interrupted")
+	c.MarkFlagsOneRequired("job", "subnet", "nic")
+	c.MarkFlagsMutuallyExclusive("job", "subnet", "nic")
+	c.MarkFlagsMutuallyExclusive("job", "for")
 	c.MarkFlagsMutuallyExclusive("json", "format")
 	return c
 }
@@ -92,6 +113,7 @@ const watchInterval = 200 * time.Millisecond
 // jobWatch records what the nodes of a job's workspace begin, of which those count that ran the job.
 type jobWatch struct {
 	dir, workspace, job string
+	place               *region.PlaceParams // instead of a job
 	told                io.Writer
 	nodes               map[string]*nodeWatch // by interface
 	wg                  sync.WaitGroup
@@ -122,9 +144,14 @@ func (w *jobWatch) run(ctx context.Context) (status ml.Status, err error) {
 	for first := true; ; first = false {
 		ended := status.Terminal()
 		if status, err = w.look(ctx, reading); err != nil {
+			if w.place != nil && ctx.Err() != nil { // while it asked
+				return "", nil
+			}
 			return status, err
 		}
 		switch {
+		case first && w.place != nil:
+			fmt.Fprintf(w.told, "watching %d interfaces\n", len(w.nodes))
 		case first && status.Terminal():
 			return status, fmt.Errorf("job %s is %s already: start to learn before it starts", w.job, status)
 		case first:
@@ -135,6 +162,9 @@ func (w *jobWatch) run(ctx context.Context) (status ml.Status, err error) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
+			if w.place != nil {
+				return "", nil
+			}
 			return status, ctx.Err()
 		}
 	}
@@ -142,7 +172,7 @@ func (w *jobWatch) run(ctx context.Context) (status ml.Status, err error) {
 
 // look asks how the job stands, and begins to read the packets of nodes that have come.
 func (w *jobWatch) look(ctx, reading context.Context) (ml.Status, error) {
-	p := watchParams{Workspace: w.workspace, Job: w.job}
+	p := watchParams{Workspace: w.workspace, Job: w.job, Place: w.place}
 	for nic := range w.nodes {
 		p.Watched = append(p.Watched, nic)
 	}
@@ -155,6 +185,14 @@ func (w *jobWatch) look(ctx, reading context.Context) (ml.Status, error) {
 		n := w.nodes[x.NIC]
 		if x.New && len(sockets) > 0 {
 			n = &nodeWatch{subnet: x.Subnet, recorder: rulegen.NewRecorder(x.Addrs)}
+			began := make(chan linux.SocketID, 1024)
+			n.recorder.Tell = func(p fabric.Protocol, src, dst netip.AddrPort) {
+				select {
+				case began <- linux.SocketID{Protocol: p, Local: src, Remote: dst}:
+				default: // too many at once: their processes stay unknown
+				}
+			}
+			w.wg.Go(func() { w.owners(reading, x.NIC, n.recorder, began) })
 			for _, f := range x.Began {
 				n.recorder.Began(f.Protocol, f.Src, f.Dst, f.Answered)
 			}
@@ -173,6 +211,36 @@ func (w *jobWatch) look(ctx, reading context.Context) (ml.Status, error) {
 	return out.Status, nil
 }
 
+// owners asks who begins flows, while they are young.
+func (w *jobWatch) owners(ctx context.Context, nic string, r *rulegen.Recorder, began <-chan linux.SocketID) {
+	for {
+		p := ownersParams{NIC: nic}
+		select {
+		case f := <-began:
+			p.Flows = append(p.Flows, f)
+		case <-ctx.Done():
+			return
+		}
+		for more := true; more && len(p.Flows) < cap(began); {
+			select {
+			case f := <-began:
+				p.Flows = append(p.Flows, f)
+			default:
+				more = false
+			}
+		}
+		var names []string
+		if _, err := region.Call(ctx, w.dir, methodOwners, p, &names); err != nil {
+			continue // a process is a help, not a finding
+		}
+		for i, f := range p.Flows {
+			if i < len(names) && names[i] != "" {
+				r.Owner(f.Protocol, f.Local, f.Remote, names[i])
+			}
+		}
+	}
+}
+
 // learn asks for the rules of what the job's nodes have reached.
 func (w *jobWatch) learn(ctx context.Context) (out learned, err error) {
 	p := learnParams{Workspace: w.workspace}
@@ -189,6 +257,9 @@ func (w *jobWatch) learn(ctx context.Context) (out learned, err error) {
 		}
 		p.Subnet, p.Destinations = n.subnet, append(p.Destinations, all...)
 	}
+	if p.Subnet == "" && w.place != nil {
+		return out, errors.New("no interface was seen there")
+	}
 	if p.Subnet == "" {
 		return out, fmt.Errorf("no node of workspace %s was seen to run job %s", w.workspace, w.job)
 	}
@@ -200,13 +271,13 @@ func (w *jobWatch) learn(ctx context.Context) (out learned, err error) {
 // printLearned writes the destinations as a table.
 func printLearned(to io.Writer, l learned) error {
 	t := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "From %s\nDESTINATION\tTAG\tFLOWS\tNAMES\tRULE\n", reach.ShortID(l.Subnet))
+	fmt.Fprintf(t, "From %s\nDESTINATION\tTAG\tFLOWS\tNAMES\tPROCESSES\tRULE\n", reach.ShortID(l.Subnet))
 	for _, d := range l.Destinations {
 		rule := d.Rule
 		if rule == "" {
 			rule = "none: " + d.Why
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\n", d.Destination, dash(d.Tag), d.Flows, dash(strings.Join(d.Names, " ")), rule)
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\n", d.Destination, dash(d.Tag), d.Flows, dash(strings.Join(d.Names, " ")), dash(strings.Join(d.Processes, ", ")), rule)
 	}
 	return t.Flush()
 }

@@ -21,7 +21,7 @@ const (
 	egressNodes    = "10.251.0.0/26"
 	egressFirewall = "10.251.0.64/26"
 	egressAddress  = "10.251.0.68" // the first of the firewall's subnet
-	nobodysName   = "stranger.vauban-rules-proof.example"
+	nobodysName    = "stranger.vauban-rules-proof.example"
 )
 
 // proveEgress makes a network whose nodes leave by a firewall with the rules, and gives each name that they let through

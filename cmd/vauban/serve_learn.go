@@ -23,6 +23,26 @@ type watchParams struct {
 	Job       string `json:"job"`
 	// Watched are the interfaces whose packets the caller has already.
 	Watched []string `json:"watched"`
+	// Place is watched instead of a workspace's nodes: an interface, or all of a subnet.
+	Place *region.PlaceParams `json:"place,omitempty"`
+}
+
+// ownersParams ask which processes hold the sockets of flows that begin at an interface.
+type ownersParams struct {
+	NIC   string           `json:"nic"`
+	Flows []linux.SocketID `json:"flows"`
+}
+
+func (w *world) owners(_ context.Context, r region.Request) (region.Reply, error) {
+	var p ownersParams
+	if err := r.Decode(&p); err != nil {
+		return region.Reply{}, err
+	}
+	names, err := w.driver.Owners(fabric.Place{Kind: fabric.AtNIC, ID: p.NIC}, p.Flows)
+	if errors.Is(err, linux.ErrNoNamespace) { // it has gone since
+		return region.Reply{Result: make([]string, len(p.Flows))}, nil
+	}
+	return region.Reply{Result: names}, err
 }
 
 // watched is how a job stands. A reply has one packet socket for each node with an Interface, in order.
@@ -69,25 +89,7 @@ func (w *world) watch(ctx context.Context, r region.Request) (reply region.Reply
 	if err := r.Decode(&p); err != nil {
 		return reply, err
 	}
-	var out watched
-	var ws *rp.Resource[machinelearning.Workspace]
-	err = w.engine.View(ctx, func(tx *rp.Tx) error {
-		if ws, err = findWorkspace(tx, p.Workspace); err != nil {
-			return err
-		}
-		run, err := w.ml.Runs.RunTx(tx, ws.Properties.WorkspaceID, p.Job)
-		if errors.Is(err, ml.ErrNotFound) {
-			return nil
-		}
-		if err == nil {
-			out.Status = run.Status
-		}
-		return err
-	})
-	if err != nil {
-		return reply, err
-	}
-	nodes, err := w.ml.Nodes(ctx)
+	out, err := w.candidates(ctx, p)
 	if err != nil {
 		return reply, err
 	}
@@ -99,19 +101,14 @@ func (w *world) watch(ctx context.Context, r region.Request) (reply region.Reply
 			reply.Files = nil
 		}
 	}()
-	for _, n := range nodes {
-		cluster, err := arm.ParseID(n.Cluster)
-		if err != nil {
-			return reply, err
-		}
-		net, nic, ok := w.guest(n.NIC)
-		if !ok || !cluster.Within(ws.ID) { // an interface that is not there yet comes with a later call
+	candidates := out.Nodes
+	out.Nodes = nil
+	for _, x := range candidates {
+		net, nic, ok := w.guest(x.NIC)
+		if !ok { // an interface that is not there yet comes with a later call
 			continue
 		}
-		x := watchedNode{NIC: nic.ID, Subnet: nic.Subnet, Addrs: nic.Addrs, Job: n.Run == p.Job}
-		if !x.Job {
-			x.Other = n.Run
-		}
+		x.NIC, x.Subnet, x.Addrs = nic.ID, nic.Subnet, nic.Addrs
 		if !slices.Contains(p.Watched, nic.ID) {
 			if len(reply.Files) == maxCaptured {
 				continue // the next call's
@@ -133,6 +130,53 @@ func (w *world) watch(ctx context.Context, r region.Request) (reply region.Reply
 	}
 	reply.Result = out
 	return reply, nil
+}
+
+// candidates are the interfaces that may be watched, and how the job stands.
+func (w *world) candidates(ctx context.Context, p watchParams) (out watched, err error) {
+	if p.Place != nil {
+		nics, err := w.captureNICs(ctx, *p.Place)
+		for _, n := range nics {
+			out.Nodes = append(out.Nodes, watchedNode{NIC: n.ID, Job: true})
+		}
+		return out, err
+	}
+	var ws *rp.Resource[machinelearning.Workspace]
+	err = w.engine.View(ctx, func(tx *rp.Tx) error {
+		if ws, err = findWorkspace(tx, p.Workspace); err != nil {
+			return err
+		}
+		run, err := w.ml.Runs.RunTx(tx, ws.Properties.WorkspaceID, p.Job)
+		if errors.Is(err, ml.ErrNotFound) {
+			return nil
+		}
+		if err == nil {
+			out.Status = run.Status
+		}
+		return err
+	})
+	if err != nil {
+		return out, err
+	}
+	nodes, err := w.ml.Nodes(ctx)
+	if err != nil {
+		return out, err
+	}
+	for _, n := range nodes {
+		cluster, err := arm.ParseID(n.Cluster)
+		if err != nil {
+			return out, err
+		}
+		if !cluster.Within(ws.ID) {
+			continue
+		}
+		x := watchedNode{NIC: n.NIC, Job: n.Run == p.Job}
+		if !x.Job {
+			x.Other = n.Run
+		}
+		out.Nodes = append(out.Nodes, x)
+	}
+	return out, nil
 }
 
 // guest finds an interface in the network as it stands.
@@ -172,23 +216,46 @@ func (w *world) learn(ctx context.Context, r region.Request) (region.Reply, erro
 	if err := r.Decode(&p); err != nil {
 		return region.Reply{}, err
 	}
-	out := learned{Subnet: p.Subnet}
-	err := w.engine.View(ctx, func(tx *rp.Tx) error {
-		ws, err := findWorkspace(tx, p.Workspace)
-		if err == nil {
-			out.Location = ws.Location
+	out := learned{Subnet: p.Subnet, Location: w.settings.Location}
+	if p.Workspace != "" {
+		err := w.engine.View(ctx, func(tx *rp.Tx) error {
+			ws, err := findWorkspace(tx, p.Workspace)
+			if err == nil {
+				out.Location = ws.Location
+			}
+			return err
+		})
+		if err != nil {
+			return region.Reply{}, err
 		}
-		return err
-	})
-	if err != nil {
-		return region.Reply{}, err
 	}
+	t := w.sync.current.Load().topology
+	for i := range p.Destinations {
+		d := &p.Destinations[i]
+		for _, node := range d.Nodes {
+			d.Names = append(d.Names, w.sync.asked.names(vnetOf(t, p.Subnet), node, d.Addr)...)
+		}
+	}
+	p.Destinations = rulegen.Merge(p.Destinations)
 	var tags []rulegen.Tag
 	for _, e := range w.tags.Now().List().Values {
 		if slices.Contains(e.Properties.NetworkFeatures, securityFeature) {
 			tags = append(tags, rulegen.Tag{Name: e.Name, Prefixes: e.Properties.AddressPrefixes})
 		}
 	}
-	out.Destinations, out.Rules, err = rulegen.Learn(w.sync.current.Load().topology, p.Subnet, tags, p.Destinations)
+	var err error
+	out.Destinations, out.Rules, err = rulegen.Learn(t, p.Subnet, tags, p.Destinations)
 	return region.Reply{Result: out}, err
+}
+
+// vnetOf is the virtual network of a subnet.
+func vnetOf(t *fabric.Topology, subnet string) string {
+	for _, v := range t.VNets {
+		for _, s := range v.Subnets {
+			if strings.EqualFold(s.ID, subnet) {
+				return v.ID
+			}
+		}
+	}
+	return ""
 }

@@ -60,6 +60,7 @@ type netSync struct {
 	servers   map[string]*served       // DNS servers by socket and VNet
 	relays    map[linux.Socket]*served // of private endpoints to private link services
 	forwarder *dns.Forwarder
+	asked     asked
 	sockets   map[linux.Socket]bool
 	prober    *probe.Prober
 }
@@ -368,6 +369,7 @@ func (s *netSync) serveDNS(ctx context.Context, at fabric.Place, a netip.Addr, v
 			Forward: func(ctx context.Context, a dns.Answer, qtype uint16) dns.Answer {
 				return s.forwarder.Complete(ctx, s.current.Load().model, vnet, a, qtype)
 			},
+			Answered: func(client net.Addr, name string, a dns.Answer) { s.asked.note(vnet, client, name, a) },
 		}
 		if err := dns.Serve(until, pc, l, from); err != nil {
 			s.log.Error("DNS", "at", id, "error", err)

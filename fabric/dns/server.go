@@ -31,6 +31,15 @@ type Source struct {
 	// Forward completes an answer that has a Forward. It may take seconds, and never fails: what cannot be
 	// answered is SERVFAIL. nil: there are no rules.
 	Forward func(ctx context.Context, a Answer, qtype uint16) Answer
+	// Answered is told whom an answer goes to, before it goes; nil: nobody is. It must be quick.
+	Answered func(client net.Addr, name string, a Answer)
+}
+
+// tell tells Answered.
+func (s *server) tell(client net.Addr, x *exchange, a Answer) {
+	if s.Answered != nil {
+		s.Answered(client, x.q.Question[0].Name, a)
+	}
 }
 
 // Serve answers DNS queries on pc (UDP) and l (TCP) until ctx ends, then closes both, waits for its
@@ -99,6 +108,7 @@ func (s *server) serveUDP(ctx context.Context, pc net.PacketConn) error {
 			if wait && s.forwardUDP(ctx, pc, from, x, a) {
 				continue
 			}
+			s.tell(from, x, a)
 			reply = x.finish(a, out)
 		}
 		if reply == nil {
@@ -124,7 +134,9 @@ func (s *server) forwardUDP(ctx context.Context, pc net.PacketConn, from net.Add
 	}
 	s.wg.Go(func() {
 		defer func() { <-s.forwards }()
-		if reply := x.finish(s.Forward(ctx, a, x.q.Question[0].Qtype), make([]byte, maxUDPQuery)); reply != nil {
+		a = s.Forward(ctx, a, x.q.Question[0].Qtype)
+		s.tell(from, x, a)
+		if reply := x.finish(a, make([]byte, maxUDPQuery)); reply != nil {
 			_, _ = pc.WriteTo(reply, from)
 		}
 	})
@@ -182,6 +194,7 @@ func (s *server) serveConn(ctx context.Context, c net.Conn) {
 			if wait {
 				a = s.Forward(ctx, a, x.q.Question[0].Qtype)
 			}
+			s.tell(c.RemoteAddr(), x, a)
 			reply = x.finish(a, out[2:])
 		}
 		if reply == nil {

@@ -3,6 +3,7 @@ package linux
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -50,22 +51,34 @@ func (d *Driver) changeDirectly(s *space, x *direct, generation uint32) error {
 	return err
 }
 
+// run reads back while packets that are under way leave the old rules, and then deletes those.
 func (x *direct) run(c *netlink.Conn) error {
-	for i, part := range [][]*batch{x.prepare, x.flip, x.collect} {
-		if i == 2 && len(part) > 0 {
-			gracePeriod()
-		}
-		for _, b := range part {
-			if err := b.commit(c); err != nil {
-				return err
-			}
+	for _, b := range slices.Concat(x.prepare, x.flip) {
+		if err := b.commit(c); err != nil {
+			return err
 		}
 	}
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		if len(x.collect) > 0 {
+			gracePeriod()
+		}
+	}()
 	diff, err := x.loaded.check(c)
+	<-left
 	if err == nil && diff != "" {
 		err = errors.New(diff)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	for _, b := range x.collect {
+		if err := b.commit(c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // withNetfilter gives f a socket to the nftables of a namespace.

@@ -165,9 +165,19 @@ func (w *firewall) own(n *NIC) (translations []string, err error) {
 	return translations, nil
 }
 
-// network writes the network rules, what application rules have a say in, and the default action.
+// network writes the network rules, what application rules have a say in, and the default action. Rules by name that
+// follow each other and differ in the name alone stand in a chain of their own: what they share is tested once.
 func (w *firewall) network() error {
-	var lines []string
+	var lines, named []string
+	shared := "" // by the rules in named
+	end := func() {
+		if len(named) > 1 {
+			lines = append(lines, shared+"jump "+w.list("w", named))
+		} else if len(named) == 1 {
+			lines = append(lines, shared+named[0])
+		}
+		named = nil
+	}
 	for _, r := range w.f.NetworkRules() {
 		then := w.pass(r.Ref)
 		if r.Deny {
@@ -181,10 +191,17 @@ func (w *firewall) network() error {
 			continue
 		}
 		if len(r.Rule.FQDNs) > 0 {
-			match += "ip daddr @" + w.learned(r.Rule.FQDNs) + " "
+			if match != shared {
+				end()
+				shared = match
+			}
+			named = append(named, "ip daddr @"+w.learned(r.Rule.FQDNs)+" "+then)
+			continue
 		}
+		end()
 		lines = append(lines, match+then)
 	}
+	end()
 	seen := map[string]bool{}
 	for _, r := range w.f.ApplicationRules() {
 		sources, err := w.peers(r.Rule.Sources)

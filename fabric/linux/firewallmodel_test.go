@@ -63,6 +63,10 @@ func (g *generator) firewall(topo *fabric.Topology) {
 				c.Deny = g.chance(40)
 				for k := range 1 + g.IntN(4) {
 					r := g.networkRule(fmt.Sprint("r", k))
+					if k > 0 && g.chance(40) { // the same but for the names
+						r = c.Network[k-1]
+						r.Name, r.Destinations, r.FQDNs = fmt.Sprint("r", k), nil, g.names()
+					}
 					for i, to := range r.Destinations {
 						if c.Deny && slices.Contains([]string{"*", "10.0.0.0/16", "20.60.0.0/16", "Storage"}, to) { // else nothing arrives
 							r.Destinations[i] = "20.60.1.1"
@@ -92,7 +96,7 @@ func (g *generator) networkRule(name string) azurefirewall.NetworkRule {
 		r.Protocols = []azurefirewall.Protocol{azurefirewall.TCP}
 	}
 	if g.chance(25) {
-		r.FQDNs = pick(g, []string{"one.example"}, []string{"two.example", "none.example"}, []string{"east.example", "one.example"})
+		r.FQDNs = g.names()
 		return r
 	}
 	r.Destinations = g.peers()
@@ -100,6 +104,10 @@ func (g *generator) networkRule(name string) azurefirewall.NetworkRule {
 		r.Destinations = append(r.Destinations, pick(g, "Storage", "Sql"))
 	}
 	return r
+}
+
+func (g *generator) names() []string {
+	return pick(g, []string{"one.example"}, []string{"two.example", "none.example"}, []string{"east.example", "one.example"})
 }
 
 func (g *generator) peers() (out []string) {

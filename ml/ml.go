@@ -52,9 +52,24 @@ const RunKind = kindRun
 
 // Store keeps the experiments of all workspaces of a region.
 type Store struct {
-	db    store.Store
-	clock clock.Clock
-	cache cache
+	db     store.Store
+	clock  clock.Clock
+	cache  cache
+	notice Notice
+}
+
+// Notice is told, in its transaction, of a run that is made (before is nil), that comes into another state, or that is
+// deleted or restored. ctx is that of the request, where there is one. Its error undoes the change.
+type Notice func(ctx context.Context, tx store.Tx, ws string, before, now *Run) error
+
+// Tell has f told of runs. It is called before the store is used.
+func (s *Store) Tell(f Notice) { s.notice = f }
+
+func (s *Store) tell(ctx context.Context, tx store.Tx, ws string, before, now *Run) error {
+	if s.notice == nil || before != nil && before.Status == now.Status && before.Deleted == now.Deleted {
+		return nil
+	}
+	return s.notice(ctx, tx, ws, before, now)
 }
 
 // New returns the experiment store on db.

@@ -15,11 +15,15 @@ import (
 // CreateRun stores a new run. An empty ID gets a GUID, an empty Status NotStarted; ErrExists when the
 // id is taken, ErrNotFound when the experiment does not exist.
 func (s *Store) CreateRun(ctx context.Context, ws string, r *Run) error {
-	return s.db.Update(ctx, func(tx store.Tx) error { return s.CreateRunTx(tx, ws, r) })
+	return s.db.Update(ctx, func(tx store.Tx) error { return s.createRun(ctx, tx, ws, r) })
 }
 
 // CreateRunTx is CreateRun in a caller's transaction.
 func (s *Store) CreateRunTx(tx store.Tx, ws string, r *Run) error {
+	return s.createRun(context.Background(), tx, ws, r)
+}
+
+func (s *Store) createRun(ctx context.Context, tx store.Tx, ws string, r *Run) error {
 	e, err := get[Experiment](tx, kindExperiment, key(ws, r.ExperimentID))
 	if err != nil {
 		return err
@@ -42,6 +46,9 @@ func (s *Store) CreateRunTx(tx store.Tx, ws string, r *Run) error {
 		r.Started = r.Created
 	}
 	if _, err := tx.Put(kindRunByTime, byTimeKey(ws, r), nil, store.Any); err != nil {
+		return err
+	}
+	if err := s.tell(ctx, tx, ws, nil, r); err != nil {
 		return err
 	}
 	return putRun(tx, ws, r)
@@ -69,7 +76,7 @@ func (s *Store) RunTx(tx store.Tx, ws, id string) (*Run, error) {
 // UpdateRun changes a run by f in one transaction. f must not change the id or the experiment.
 func (s *Store) UpdateRun(ctx context.Context, ws, id string, f func(*Run) error) (r *Run, err error) {
 	err = s.db.Update(ctx, func(tx store.Tx) error {
-		r, err = s.UpdateRunTx(tx, ws, id, f)
+		r, err = s.updateRun(ctx, tx, ws, id, f)
 		return err
 	})
 	return r, err
@@ -77,11 +84,19 @@ func (s *Store) UpdateRun(ctx context.Context, ws, id string, f func(*Run) error
 
 // UpdateRunTx is UpdateRun in a caller's transaction.
 func (s *Store) UpdateRunTx(tx store.Tx, ws, id string, f func(*Run) error) (*Run, error) {
+	return s.updateRun(context.Background(), tx, ws, id, f)
+}
+
+func (s *Store) updateRun(ctx context.Context, tx store.Tx, ws, id string, f func(*Run) error) (*Run, error) {
 	r, err := s.RunTx(tx, ws, id)
 	if err != nil {
 		return nil, err
 	}
+	before := *r
 	if err := f(r); err != nil {
+		return nil, err
+	}
+	if err := s.tell(ctx, tx, ws, &before, r); err != nil {
 		return nil, err
 	}
 	return r, putRun(tx, ws, r)

@@ -191,6 +191,10 @@ func (e *Engine) Update(ctx context.Context, f func(*Tx) error) error {
 	return nil
 }
 
+// In is a transaction of the store as one of the engine, for those who have the store's only: to read resources and to Record.
+// What is saved in it is not reconciled.
+func (e *Engine) In(ctx context.Context, s store.Tx) *Tx { return e.tx(ctx, s) }
+
 func (e *Engine) tx(ctx context.Context, s store.Tx) *Tx {
 	caller, _ := authz.FromContext(ctx)
 	return &Tx{Tx: s, Now: e.clock.Now(), Caller: caller, engine: e}

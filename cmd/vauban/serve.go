@@ -200,6 +200,7 @@ func (w *world) openServices(context.Context) (err error) {
 		Store: w.db, Keys: w.keys, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Vaults: newVaultLookup(w.engine),
 	})
 	w.runs = ml.New(w.db, w.clock)
+	w.runs.Tell(w.recordRun)
 	return nil
 }
 
@@ -327,7 +328,7 @@ func (w *world) openHosts(ctx context.Context) error {
 	}
 	w.deploys.Attach(w.engine, control)
 	history := runhistory.New(runhistory.Config{
-		Runs: w.runs, MLflow: mlflow.New(w.runs, mlModels{w.ml}, w.clock, w.log), Workspaces: newMLWorkspaces(w.engine), Authorizer: w.access,
+		Runs: w.runs, MLflow: mlflow.New(w.runs, mlModels{w.ml, w.engine}, w.clock, w.log), Workspaces: newMLWorkspaces(w.engine), Authorizer: w.access,
 		Tokens: w.entra, Blobs: mlBlobs{w.blobs}, Clock: w.clock, Log: w.log,
 	})
 	w.signin, err = signin.New(ctx, signin.Config{Directory: w.entra, Store: w.db, Clock: w.clock, Log: w.log, Issuers: &http.Client{Transport: inRegion{w, origin.Origin{Kind: origin.Platform}}}})

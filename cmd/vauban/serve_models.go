@@ -4,16 +4,23 @@ import (
 	"context"
 
 	"vauban.dev/arm"
+	"vauban.dev/arm/rp"
 	"vauban.dev/dataplane/mlflow"
 	"vauban.dev/provider/machinelearning"
 )
 
 // mlModels gives MLflow Resource Manager's models: the two sides have the same fields, and do not know
 // each other.
-type mlModels struct{ p *machinelearning.Provider }
+type mlModels struct {
+	p      *machinelearning.Provider
+	engine *rp.Engine // keeps the activity log, which has who registers what
+}
 
 func (m mlModels) CreateModel(ctx context.Context, ws arm.ID, in mlflow.Model) (mlflow.Model, error) {
 	out, err := m.p.CreateModel(ctx, ws, machinelearning.RegisteredModel(in))
+	if err == nil {
+		err = recordModel(ctx, m.engine, ws, out.Name, "")
+	}
 	return mlflow.Model(out), err
 }
 
@@ -33,6 +40,9 @@ func (m mlModels) Models(ctx context.Context, ws arm.ID) ([]mlflow.Model, error)
 
 func (m mlModels) CreateVersion(ctx context.Context, ws arm.ID, in mlflow.ModelVersion) (mlflow.ModelVersion, error) {
 	out, err := m.p.CreateVersion(ctx, ws, machinelearning.RegisteredVersion(in))
+	if err == nil {
+		err = recordModel(ctx, m.engine, ws, out.Name, out.Version)
+	}
 	return mlflow.ModelVersion(out), err
 }
 

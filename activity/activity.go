@@ -55,6 +55,7 @@ type Entry struct {
 	Message       string            `json:"message,omitempty"`     // its text, which says what refused
 	Description   string            `json:"description,omitempty"` // in words, for what Azure has no event of
 	Properties    map[string]string `json:"properties,omitempty"`  // more members of the event's properties; no secrets
+	Seq           int64             `json:"-"`                     // its number in the chain, of one that was read
 }
 
 const kind = "activity"

@@ -179,6 +179,7 @@ func decode(d store.Doc) (e Entry, err error) {
 	var k link
 	if err = json.Unmarshal(d.Value, &k); err == nil {
 		err = json.Unmarshal(k.Entry, &e)
+		e.Seq = k.Seq
 	}
 	if err != nil {
 		err = fmt.Errorf("activity: stored entry %s: %w", d.Key, err)

@@ -42,6 +42,7 @@ import (
 	"vauban.dev/provider/deployments"
 	"vauban.dev/provider/dnsresolver"
 	"vauban.dev/provider/gateway"
+	"vauban.dev/provider/insights"
 	kvprovider "vauban.dev/provider/keyvault"
 	"vauban.dev/provider/machinelearning"
 	"vauban.dev/provider/managedidentity"
@@ -260,6 +261,7 @@ func (w *world) openProviders(context.Context) (err error) {
 		groups.Types(),
 		w.groups.Types(),
 		{authorization.Locks()},
+		insights.Types(),
 		authorization.New(principals{w.entra}).With(w.authorizationConfig()).Types(),
 		managedidentity.Types(principals{w.entra}),
 		w.network.Types(),

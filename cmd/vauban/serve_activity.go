@@ -30,7 +30,7 @@ func (w *world) openActivity() error {
 		return fmt.Errorf("key of the activity log: %w", err)
 	}
 	w.activity = activity.NewLog(key)
-	w.follow = append(w.follow, w.witness)
+	w.follow = append(w.follow, w.witness, w.exportLog)
 	return nil
 }
 

@@ -1,0 +1,218 @@
+// Package insights is Microsoft.Insights' diagnostic settings: where the activity log of a subscription is exported to. The
+// server writes the records (cmd/vauban); this package keeps the settings and makes the records' form.
+package insights
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"vauban.dev/activity"
+	"vauban.dev/arm"
+	"vauban.dev/arm/rp"
+	"vauban.dev/store"
+)
+
+// SettingType is the resource type of diagnostic settings.
+const SettingType = "Microsoft.Insights/diagnosticSettings"
+
+const storageType = "Microsoft.Storage/storageAccounts"
+
+// Setting is the properties of a diagnostic setting (Azure Monitor REST: DiagnosticSettings).
+type Setting struct {
+	StorageAccountID      *string    `json:"storageAccountId"`
+	WorkspaceID           *string    `json:"workspaceId"`
+	EventHubRuleID        *string    `json:"eventHubAuthorizationRuleId"`
+	EventHubName          *string    `json:"eventHubName"`
+	ServiceBusRuleID      *string    `json:"serviceBusRuleId"`
+	MarketplacePartnerID  *string    `json:"marketplacePartnerId"`
+	LogAnalyticsTableType *string    `json:"logAnalyticsDestinationType"`
+	Logs                  []Category `json:"logs"`
+	Metrics               []Category `json:"metrics"`
+}
+
+// Category says whether a category, or a group of them, is exported.
+type Category struct {
+	Category      string     `json:"category,omitempty"`
+	CategoryGroup string     `json:"categoryGroup,omitempty"`
+	Enabled       bool       `json:"enabled"`
+	Retention     *Retention `json:"retentionPolicy,omitempty"`
+}
+
+// Retention of a category; Azure has retired it.
+type Retention struct {
+	Enabled bool `json:"enabled"`
+	Days    int  `json:"days"`
+}
+
+// categories are those of the activity log.
+var categories = []string{activity.Administrative, activity.Security, "ServiceHealth", "Alert", "Recommendation", activity.Policy, "Autoscale", "ResourceHealth"}
+
+var versions = []string{"2016-09-01", "2017-05-01-preview", "2021-05-01-preview"}
+
+// Types are the resource types and routes.
+func Types() []rp.Registration {
+	var routes []rp.Route
+	const read = "Microsoft.Insights/diagnosticSettingsCategories/read"
+	for _, scope := range []string{
+		"/subscriptions/{subscription}", "/subscriptions/{subscription}/resourceGroups/{group}/providers/{namespace}/{type}/{name}",
+		"/subscriptions/{subscription}/resourceGroups/{group}/providers/{namespace}/{type}/{name}/{type2}/{name2}",
+	} {
+		at := scope + "/providers/Microsoft.Insights/diagnosticSettingsCategories"
+		routes = append(routes, rp.Route{Method: http.MethodGet, Pattern: at, Permission: read, Versions: versions, Do: listCategories},
+			rp.Route{Method: http.MethodGet, Pattern: at + "/{category}", Permission: read, Versions: versions, Do: getCategory})
+	}
+	return []rp.Registration{
+		rp.Of(rp.Type[Setting]{
+			Name: SettingType, Kind: rp.Extension, Versions: rp.Versions[Setting](versions...), StateProperty: "-", CreateStatus: http.StatusOK, SyncDelete: true,
+			Validate: validate, Admit: admit, Links: links, Erase: erase,
+		}),
+		rp.Routes(routes...),
+	}
+}
+
+func given(s *string) bool { return s != nil && *s != "" }
+
+// validate refuses what nothing would be written for: a setting that is there says that the log is exported.
+func validate(_ rp.Op, new, _ *rp.Resource[Setting]) error {
+	s, scope := &new.Properties, new.ID.Scope()
+	switch {
+	case given(s.WorkspaceID):
+		return arm.NotImplemented("properties.workspaceId: there is no data plane of Log Analytics workspaces yet. Export to a storage account, properties.storageAccountId.")
+	case given(s.EventHubRuleID), given(s.EventHubName), given(s.ServiceBusRuleID):
+		return arm.NotImplemented("properties.eventHubAuthorizationRuleId: there are no event hubs. Export to a storage account, properties.storageAccountId.")
+	case given(s.MarketplacePartnerID):
+		return arm.NotImplemented("properties.marketplacePartnerId: there are no partner solutions. Export to a storage account, properties.storageAccountId.")
+	case scope.Subscription() == "" || scope.Namespace() != "" || scope.ResourceGroup() != "":
+		return arm.NotImplemented("Diagnostic settings at '%s': the services of the region write no resource logs or metrics yet. The activity log of a subscription is exported by a setting at the subscription.", scope)
+	case !given(s.StorageAccountID):
+		return arm.Errorf(http.StatusBadRequest, "BadRequest", "At least one data sink needs to be specified: properties.storageAccountId.")
+	case len(s.Metrics) > 0:
+		return arm.Errorf(http.StatusBadRequest, "BadRequest", "properties.metrics: a subscription has no metrics.")
+	}
+	for _, l := range s.Logs {
+		if l.CategoryGroup != "" && !strings.EqualFold(l.CategoryGroup, "allLogs") {
+			return arm.Errorf(http.StatusBadRequest, "BadRequest", "properties.logs: category group '%s' is not supported; it is allLogs.", l.CategoryGroup)
+		}
+		if l.CategoryGroup == "" && !slices.ContainsFunc(categories, func(c string) bool { return strings.EqualFold(c, l.Category) }) {
+			return arm.Errorf(http.StatusBadRequest, "BadRequest", "properties.logs: category '%s' is not supported; those of the activity log are %s.", l.Category, strings.Join(categories, ", "))
+		}
+	}
+	if id, err := arm.ParseID(*s.StorageAccountID); err != nil || !strings.EqualFold(id.Type().String(), storageType) {
+		return arm.Errorf(http.StatusBadRequest, "BadRequest", "properties.storageAccountId: '%s' is not the id of a storage account.", *s.StorageAccountID)
+	}
+	return nil
+}
+
+// links: who exports to an account needs its keys, as in Azure.
+func links(r *rp.Resource[Setting]) []rp.Link {
+	if !given(r.Properties.StorageAccountID) {
+		return nil
+	}
+	id, err := arm.ParseID(*r.Properties.StorageAccountID)
+	if err != nil || !strings.EqualFold(id.Type().String(), storageType) {
+		return nil // refused by validate
+	}
+	return []rp.Link{{Action: storageType + "/listKeys/action", ID: id}}
+}
+
+func admit(_ context.Context, tx *rp.Tx, _ rp.Op, new, _ *rp.Resource[Setting]) error {
+	s := &new.Properties
+	id, err := arm.ParseID(*s.StorageAccountID)
+	if err != nil {
+		return err
+	}
+	if err := rp.Exists(tx, id); err != nil {
+		return err
+	}
+	mine, err := rp.List[Setting](tx, SettingType, new.ID.Scope())
+	if err != nil {
+		return err
+	}
+	others := 0
+	for _, o := range mine {
+		if o.ID.Key() == new.ID.Key() || o.ID.Scope().Key() != new.ID.Scope().Key() {
+			continue
+		}
+		others++
+		if given(o.Properties.StorageAccountID) && strings.EqualFold(*o.Properties.StorageAccountID, *s.StorageAccountID) {
+			return arm.Errorf(http.StatusConflict, "Conflict", "Data sink '%s' is already used in diagnostic setting '%s'. Data sinks can't be reused in different settings on the same category for the same resource.", *s.StorageAccountID, o.ID.Name())
+		}
+	}
+	if others >= 5 {
+		return arm.Errorf(http.StatusBadRequest, "BadRequest", "A resource may have five diagnostic settings at most.")
+	}
+	return nil
+}
+
+// PlaceKind are the documents, by the lower-case id of a setting, that say how far it has exported.
+const PlaceKind = "activity-export"
+
+// erase forgets how far it was: one of the same name begins anew.
+func erase(_ context.Context, tx *rp.Tx, r *rp.Resource[Setting]) error {
+	if err := tx.Delete(PlaceKind, r.ID.Key(), store.Any); err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+// Exports says whether the setting takes entries of a category.
+func (s *Setting) Exports(category string) bool {
+	for _, l := range s.Logs {
+		if l.Enabled && (l.CategoryGroup != "" || strings.EqualFold(l.Category, category)) {
+			return true
+		}
+	}
+	return false
+}
+
+func showCategory(scope arm.ID, name string) map[string]any {
+	return map[string]any{
+		"id": scope.String() + "/providers/microsoft.insights/diagnosticSettingsCategories/" + name, "name": name, "type": "microsoft.insights/diagnosticSettingsCategories",
+		"properties": map[string]any{"categoryType": "Logs", "categoryGroups": []string{"allLogs"}},
+	}
+}
+
+// scopeOf is the scope that a route names, and the categories that it has: resources have none yet.
+func scopeOf(tx *rp.Tx, path map[string]string) (scope arm.ID, names []string, err error) {
+	text := "/subscriptions/" + path["subscription"]
+	if path["group"] == "" {
+		scope, err = arm.ParseID(text)
+		return scope, categories, err
+	}
+	text += "/resourceGroups/" + path["group"] + "/providers/" + path["namespace"] + "/" + path["type"] + "/" + path["name"]
+	if path["type2"] != "" {
+		text += "/" + path["type2"] + "/" + path["name2"]
+	}
+	if scope, err = arm.ParseID(text); err == nil {
+		err = rp.Exists(tx, scope)
+	}
+	return scope, nil, err
+}
+
+func listCategories(_ context.Context, tx *rp.Tx, path, _ map[string]string, _ []byte) (any, error) {
+	scope, names, err := scopeOf(tx, path)
+	if err != nil {
+		return nil, err
+	}
+	value := []any{}
+	for _, n := range names {
+		value = append(value, showCategory(scope, n))
+	}
+	return map[string]any{"value": value}, nil
+}
+
+func getCategory(_ context.Context, tx *rp.Tx, path, _ map[string]string, _ []byte) (any, error) {
+	scope, names, err := scopeOf(tx, path)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range names {
+		if strings.EqualFold(n, path["category"]) {
+			return showCategory(scope, n), nil
+		}
+	}
+	return nil, arm.Errorf(http.StatusNotFound, "ResourceNotFound", "'%s' has no diagnostic category '%s'.", scope, path["category"])
+}

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 GO    ?= go
 
-.PHONY: demo test build bench bench-net soak test-clients lint
+.PHONY: demo test build bench bench-net conformance soak test-clients lint
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/vauban ./cmd/vauban
@@ -26,6 +26,12 @@ bench:
 bench-net:
 	@$(MAKE) --no-print-directory build
 	@bin/vauban bench --only '^net-'
+
+# How close the answers are to Azure's, a score for each type. Without CASES it writes docs/conformance.md.
+CASES ?= conformance/cases
+conformance:
+	@$(MAKE) --no-print-directory build
+	@bin/vauban conformance --cases $(CASES) $(if $(filter conformance/cases,$(CASES)),--write docs/conformance.md)
 
 # The network's model against the kernel: random topologies, and as many packets through each of both as
 # SOAK says. A failure is made small and printed.

@@ -7,16 +7,16 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"vauban.dev/conformance"
 )
 
 var updateRecorded = flag.Bool("update-recorded", false, "write what differs from the recordings to testdata/recorded/*.txt")
@@ -196,12 +196,8 @@ func (p *player) play(x exchange) (diffs []string) {
 			say("%v", err)
 		}
 	}
-	seen := map[string]bool{}
-	for _, d := range compareTrees("", p.own(x.Response), got, body) {
-		if !seen[d] {
-			seen[d] = true
-			say("%s", d)
-		}
+	for _, d := range conformance.Compare(p.own(x.Response), got, body) {
+		say("%s", d)
 	}
 	return diffs
 }
@@ -248,90 +244,4 @@ func shortURI(uri string) string {
 		path = path[i+len("/providers/"):]
 	}
 	return path
-}
-
-// compareTrees tells which keys of Azure's answer ours lacks, which have another type, and which values of the
-// request (sent, at the same place) did not come back. Values that Azure chose are not compared.
-func compareTrees(at string, azure, ours, sent any) (out []string) {
-	if azure == nil {
-		return nil
-	}
-	switch a := azure.(type) {
-	case map[string]any:
-		o, ok := ours.(map[string]any)
-		if !ok {
-			return []string{fmt.Sprintf("%s is %s, Azure's is an object", at, kindOf(ours))}
-		}
-		s, _ := sent.(map[string]any)
-		for _, k := range slices.Sorted(maps.Keys(a)) {
-			v, has := o[k]
-			if !has {
-				out = append(out, strings.TrimPrefix(at+"."+k, ".")+" is missing")
-				continue
-			}
-			out = append(out, compareTrees(strings.TrimPrefix(at+"."+k, "."), a[k], v, s[k])...)
-		}
-	case []any:
-		o, ok := ours.([]any)
-		if !ok {
-			return []string{fmt.Sprintf("%s is %s, Azure's is a list", at, kindOf(ours))}
-		}
-		s, _ := sent.([]any)
-		for i, x := range a {
-			switch j := counterpart(x, o, i, at); {
-			case j < 0 && at == "value": // what else the recording's subscription had
-			case j < 0:
-				out = append(out, fmt.Sprintf("%s has %d elements, Azure's %d", at, len(o), len(a)))
-			default:
-				out = append(out, compareTrees(at+"[]", x, o[j], element(s, i))...)
-			}
-		}
-	default:
-		switch {
-		case kindOf(azure) != kindOf(ours):
-			out = append(out, fmt.Sprintf("%s is %s, Azure's is %s", at, kindOf(ours), kindOf(azure)))
-		case sent != nil && azure == sent && ours != sent:
-			out = append(out, fmt.Sprintf("%s is %v, the request had %v", at, ours, sent))
-		}
-	}
-	return out
-}
-
-// counterpart finds the element of ours that Azure's x speaks of: by its name, else by its place; -1 for none.
-func counterpart(x any, ours []any, i int, at string) int {
-	m, ok := x.(map[string]any)
-	if name, named := m["name"].(string); ok && named {
-		return slices.IndexFunc(ours, func(o any) bool {
-			om, ok := o.(map[string]any)
-			n, named := om["name"].(string)
-			return ok && named && strings.EqualFold(n, name)
-		})
-	}
-	if at == "value" || i < len(ours) {
-		return min(i, len(ours)-1)
-	}
-	return -1
-}
-
-func element(list []any, i int) any {
-	if i < len(list) {
-		return list[i]
-	}
-	return nil
-}
-
-func kindOf(v any) string {
-	switch v.(type) {
-	case nil:
-		return "null"
-	case bool:
-		return "a boolean"
-	case float64:
-		return "a number"
-	case string:
-		return "a string"
-	case []any:
-		return "a list"
-	}
-	return "an object"
 }

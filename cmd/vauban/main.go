@@ -91,6 +91,7 @@ func commands(a *app) []*cobra.Command {
 		newHoldCmd(),
 		newNodeAgentCmd(),
 		newBenchCmd(a),
+		newConformanceCmd(a),
 		newProbeCmd(a),
 	}
 }

@@ -1,0 +1,180 @@
+// Package conformance replays what clients of Azure sent and compares the answers of a region with Azure's: status,
+// headers, the tree of keys and types, the values that the request had chosen, error codes, the spelling of words.
+// It knows of a region nothing but its REST interface.
+package conformance
+
+import (
+	"bufio"
+	"cmp"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Case is one request that Azure answered.
+type Case struct {
+	// Scenario is what must be played in order against the same state: a recorded test, or an example alone.
+	Scenario string
+	// Recorded tells a recording of an SDK's tests, whose status and headers are Azure's, from an example of a REST
+	// specification, which stands alone and takes for granted what it speaks of.
+	Recorded bool
+	Method   string
+	Host     string
+	Path     string // with the query
+	Request  any
+	Status   int // of a recording
+	Headers  []string
+	Response any
+}
+
+// line is a case as the files have it: in lower case the recordings, the others the examples.
+type line struct {
+	Src     string
+	N       int
+	URI     string
+	Status  int
+	Headers map[string]string
+	Poll    bool
+
+	ID, Path, Query   string
+	Method            string
+	Request, Response any
+}
+
+// Load reads the cases of a folder, files ending in .jsonl or .jsonl.gz, in their order. Polls of asynchronous
+// operations are left out: who replays follows the region's own.
+func Load(dir string) (cases []Case, err error) {
+	var files []string
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && (strings.HasSuffix(path, ".jsonl") || strings.HasSuffix(path, ".jsonl.gz")) {
+			files = append(files, path)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		some, err := loadFile(f)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f, err)
+		}
+		cases = append(cases, some...)
+	}
+	if len(cases) == 0 {
+		return nil, fmt.Errorf("%s has no cases: files *.jsonl or *.jsonl.gz, a JSON object a line", dir)
+	}
+	return cases, nil
+}
+
+func loadFile(path string) (cases []Case, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var r io.Reader = f
+	if strings.HasSuffix(path, ".gz") {
+		if r, err = gzip.NewReader(f); err != nil {
+			return nil, err
+		}
+	}
+	var lines []line
+	in := bufio.NewScanner(r)
+	in.Buffer(nil, 64<<20)
+	for in.Scan() {
+		var l line
+		if err := json.Unmarshal(in.Bytes(), &l); err != nil {
+			return nil, fmt.Errorf("line %d: %w", len(lines)+1, err)
+		}
+		lines = append(lines, l)
+	}
+	slices.SortStableFunc(lines, func(a, b line) int {
+		if a.Src == b.Src {
+			return cmp.Compare(a.N, b.N)
+		}
+		return cmp.Compare(a.Src, b.Src)
+	})
+	for _, l := range lines {
+		if l.Poll {
+			continue
+		}
+		c, err := l.read()
+		if err != nil {
+			return nil, err
+		}
+		cases = append(cases, c)
+	}
+	return cases, in.Err()
+}
+
+func (l line) read() (Case, error) {
+	c := Case{Method: l.Method, Request: unquote(l.Request), Response: l.Response}
+	if l.URI == "" {
+		c.Scenario, c.Host, c.Path = l.ID, "management.azure.com", l.Path+"?"+l.Query
+		return c, nil
+	}
+	u, err := url.Parse(l.URI)
+	if err != nil {
+		return c, err
+	}
+	c.Scenario, c.Recorded, c.Status, c.Host, c.Path = l.Src, true, l.Status, u.Host, u.RequestURI()
+	for name := range l.Headers {
+		if name = strings.ToLower(name); name != "content-type" || l.Response != nil {
+			c.Headers = append(c.Headers, name)
+		}
+	}
+	slices.Sort(c.Headers)
+	return c, nil
+}
+
+// quoting is how Python's tests wrote down bodies that they had as bytes, several times over.
+var quoting = regexp.MustCompile(`\\+'|'`)
+
+// unquote reads a body that was recorded as the text of a Python value.
+func unquote(body any) any {
+	text, ok := body.(string)
+	if !ok || !strings.HasPrefix(text, "b'") {
+		return body
+	}
+	from, to := strings.IndexByte(text, '{'), strings.LastIndexByte(text, '}')
+	if from < 0 || to < from {
+		return body
+	}
+	var v any
+	if json.Unmarshal([]byte(quoting.ReplaceAllString(text[from:to+1], "'")), &v) != nil {
+		return body
+	}
+	return v
+}
+
+// Type is what the case is of: Microsoft.Network/virtualNetworks/subnets, and for an operation that is on no resource
+// the words of its path. Names in between are left out.
+func (c Case) Type() string {
+	if c.Host != "management.azure.com" {
+		return "data plane " + c.Host[strings.Index(c.Host, ".")+1:]
+	}
+	path, _, _ := strings.Cut(c.Path, "?")
+	i := strings.LastIndex(strings.ToLower(path), "/providers/")
+	if i < 0 {
+		return "Resource Manager " + strings.Join(words(strings.Split(strings.Trim(path, "/"), "/"), 0), "/")
+	}
+	parts := strings.Split(path[i+len("/providers/"):], "/")
+	return strings.Join(append(parts[:1:1], words(parts[1:], 0)...), "/")
+}
+
+// words are every second segment.
+func words(segments []string, from int) (out []string) {
+	for i := from; i < len(segments); i += 2 {
+		out = append(out, segments[i])
+	}
+	return out
+}

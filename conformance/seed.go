@@ -1,0 +1,316 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// corpus knows of the cases how each type of resource is made, so that what an example takes for granted can be there
+// before it is played.
+type corpus struct {
+	makers map[string][]maker // by type in lower case
+}
+
+// maker is a request body that made a resource of a type, or what Azure showed of one.
+type maker struct {
+	version string
+	body    any
+	asked   bool   // a request's body, not an answer's
+	path    string // of its case
+}
+
+func newCorpus(cases []Case) *corpus {
+	c := &corpus{makers: map[string][]maker{}}
+	for _, x := range cases {
+		id, query, _ := strings.Cut(x.Path, "?")
+		version := query[strings.Index(query, "api-version=")+len("api-version="):]
+		version, _, _ = strings.Cut(version, "&")
+		t := strings.ToLower(x.Type())
+		switch body, _ := x.Response.(map[string]any); {
+		case x.Host != "management.azure.com":
+		case x.Method == http.MethodPut && x.Request != nil && (x.Status == 0 || x.Status < 300):
+			c.makers[t] = append(c.makers[t], maker{version, x.Request, true, id})
+		case x.Method == http.MethodGet && !x.Recorded && body["id"] != nil:
+			c.makers[t] = append(c.makers[t], maker{version, creatable(body), false, id})
+		case x.Method == http.MethodGet && !x.Recorded:
+			for _, e := range asList(body["value"]) {
+				if m, ok := e.(map[string]any); ok && m["id"] != nil && m["properties"] != nil {
+					c.makers[t] = append(c.makers[t], maker{version, creatable(m), false, fmt.Sprint(m["id"])})
+				}
+			}
+		}
+	}
+	return c
+}
+
+func asList(v any) []any {
+	l, _ := v.([]any)
+	return l
+}
+
+// creatable is what a client would send of a resource that Azure showed.
+func creatable(shown map[string]any) any {
+	out := map[string]any{}
+	for k, v := range shown {
+		if !slices.Contains([]string{"id", "name", "type", "etag", "systemData"}, k) {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// seeder makes what is not there yet.
+type seeder struct {
+	*Region
+	*corpus
+	w       *world
+	made    map[string]bool     // ids in lower case
+	path    []string            // what is being made, the outermost first
+	shown   map[string]bool     // ids in lower case, as the case has them: what it is of
+	subnets int                 // that were made with a prefix of their own
+	inner   map[string][]string // by the id of a resource, in lower case: what is named of it that is made with it, collection/name
+	// refused is what could not be made, and why.
+	refused []string
+}
+
+var armID = regexp.MustCompile(`(?i)^/subscriptions/[^/]+/resourceGroups/[^/]+/providers/[^/]+(/[^/]+/[^/]+)+$`)
+
+// ids are the resources that a recorded value names.
+func ids(v any) (out []string) {
+	switch v := v.(type) {
+	case string:
+		if armID.MatchString(v) {
+			out = append(out, v)
+		}
+	case []any:
+		for _, x := range v {
+			out = append(out, ids(x)...)
+		}
+	case map[string]any:
+		for _, x := range v {
+			out = append(out, ids(x)...)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// prepare makes what an example takes for granted: its group, the resource that it reads or changes and all above it,
+// and every resource that its request names. What cannot be made is left to the example to show.
+func (s *seeder) prepare(ctx context.Context, c Case) error {
+	path, _, _ := strings.Cut(c.Path, "?")
+	s.w.rename(path)
+	for _, id := range slices.Concat(ids(path), ids(c.Request), ids(c.Response)) {
+		s.name(id)
+	}
+	for _, id := range slices.Concat(ids(path), listed(c.Response)) {
+		s.shown[strings.ToLower(id)] = true
+	}
+	if err := s.group(ctx, path); err != nil {
+		return err
+	}
+	target := path
+	switch c.Method {
+	case http.MethodPost:
+		target = path[:strings.LastIndex(path, "/")]
+	case http.MethodGet:
+		if some := listed(c.Response); some != nil {
+			target = path[:strings.LastIndex(path, "/")]
+			for _, id := range some {
+				if err := s.ensure(ctx, id); err != nil {
+					return err
+				}
+			}
+		}
+	case http.MethodPut:
+		target = parent(path)
+	}
+	if armID.MatchString(target) {
+		if err := s.ensure(ctx, target); err != nil {
+			return err
+		}
+	}
+	for _, id := range ids(c.Request) {
+		if !strings.EqualFold(id, path) && !strings.HasPrefix(strings.ToLower(id), strings.ToLower(path)+"/") {
+			if err := s.ensure(ctx, id); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// listed are the ids of the resources in a list.
+func listed(response any) (out []string) {
+	m, _ := response.(map[string]any)
+	for _, e := range asList(m["value"]) {
+		shown, _ := e.(map[string]any)
+		if id, _ := shown["id"].(string); armID.MatchString(id) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// parent is the resource above, "" for one at the top.
+func parent(id string) string {
+	up := id[:strings.LastIndex(id, "/")]
+	if i := strings.LastIndex(up, "/"); i > 0 {
+		up = up[:i]
+	}
+	if !armID.MatchString(up) {
+		return ""
+	}
+	return up
+}
+
+// name chooses the names of an id, and notes what is named of the resource above it.
+func (s *seeder) name(id string) {
+	s.w.rename(id)
+	if up := parent(id); up != "" {
+		key := strings.ToLower(s.w.path(up))
+		s.inner[key] = append(s.inner[key], id[len(up)+1:])
+	}
+}
+
+func (s *seeder) group(ctx context.Context, path string) error {
+	parts := strings.Split(s.w.path(path), "/")
+	if len(parts) < 5 || !strings.EqualFold(parts[3], "resourceGroups") {
+		return nil
+	}
+	id := strings.Join(parts[:5], "/")
+	if s.made[strings.ToLower(id)] {
+		return nil
+	}
+	s.made[strings.ToLower(id)] = true
+	_, err := s.send(ctx, http.MethodPut, "https://management.azure.com"+id+"?api-version=2021-04-01", map[string]any{"location": s.w.location})
+	return err
+}
+
+// ensure makes a resource by a body of the corpus, after what is above it and what that body names.
+func (s *seeder) ensure(ctx context.Context, id string) error {
+	s.name(id)
+	own := strings.ToLower(s.w.path(id))
+	if s.made[own] || len(s.path) > 6 || slices.Contains(s.path, own) {
+		return nil
+	}
+	s.made[own] = true
+	s.path = append(s.path, own)
+	defer func() { s.path = s.path[:len(s.path)-1] }()
+	if err := s.group(ctx, id); err != nil {
+		return err
+	}
+	if up := parent(id); up != "" {
+		if err := s.ensure(ctx, up); err != nil {
+			return err
+		}
+	}
+	why, tried := "no case makes one of its type", false
+	for _, m := range s.candidates(id) {
+		m.body = s.complete(m.body, own)
+		for _, ref := range ids(m.body) {
+			s.name(ref)
+			if !strings.EqualFold(s.w.path(ref), own) && !strings.HasPrefix(strings.ToLower(s.w.path(ref)), own+"/") {
+				if err := s.ensure(ctx, ref); err != nil {
+					return err
+				}
+			}
+		}
+		url := "https://management.azure.com" + s.w.path(id) + "?api-version=" + m.version
+		have, err := s.send(ctx, http.MethodGet, url, nil)
+		if err != nil || have.ok() {
+			return err
+		}
+		if have.status == http.StatusBadRequest && strings.HasPrefix(have.code(), "NoRegisteredProviderFound") || strings.HasPrefix(have.code(), "InvalidResourceType") {
+			why = have.code()
+			break
+		}
+		a, err := s.send(ctx, http.MethodPut, url, s.w.located(s.w.own(m.body), id))
+		if err != nil {
+			return err
+		}
+		why, tried = a.code(), true
+		if a.ok() {
+			failure, _, err := s.settle(ctx, a)
+			if err != nil || failure == "" {
+				return err
+			}
+			why = failure
+		}
+	}
+	if tried || parent(id) == "" { // else it is made with what is above it
+		s.refused = append(s.refused, fmt.Sprintf("%s could not be made: %s", id, why))
+	}
+	return nil
+}
+
+// candidates are the bodies to try, the likeliest first. What the case itself is of should look as Azure showed it; for
+// what it leans on the basics will do.
+func (s *seeder) candidates(id string) []maker {
+	t := strings.ToLower(Case{Host: "management.azure.com", Path: id}.Type())
+	all := slices.Clone(s.makers[t])
+	slices.SortStableFunc(all, func(a, b maker) int { return rank(a, id) - rank(b, id) })
+	all = all[:min(len(all), 3)]
+	basic, ok := s.basic(t, id)
+	if !ok {
+		return all
+	}
+	if s.shown[strings.ToLower(id)] {
+		return append(all, basic)
+	}
+	return []maker{basic}
+}
+
+func rank(m maker, id string) int {
+	r := 0
+	if !strings.EqualFold(m.path[strings.LastIndex(m.path, "/")+1:], id[strings.LastIndex(id, "/")+1:]) {
+		r += 2
+	}
+	if !m.asked {
+		r++
+	}
+	return r
+}
+
+// complete puts into a body what is named of the resource and is made with it: a load balancer's frontend, say. It is
+// like the first of its kind that the body has.
+func (s *seeder) complete(body any, own string) any {
+	m, _ := body.(map[string]any)
+	properties, _ := m["properties"].(map[string]any)
+	if properties == nil {
+		return body
+	}
+	m, properties = maps.Clone(m), maps.Clone(properties)
+	m["properties"] = properties
+	for _, inner := range s.inner[own] {
+		collection, name, _ := strings.Cut(inner, "/")
+		for key, v := range properties {
+			list := asList(v)
+			if !strings.EqualFold(key, collection) || len(list) == 0 || counterpart(map[string]any{"name": name}, list, 0, "") >= 0 {
+				continue
+			}
+			first, ok := list[0].(map[string]any)
+			if !ok {
+				continue
+			}
+			like := maps.Clone(first)
+			like["name"] = name
+			delete(like, "id")
+			if s.named(own, collection, first["name"]) {
+				properties[key] = append(slices.Clone(list), like)
+			} else {
+				properties[key] = append([]any{like}, list[1:]...)
+			}
+		}
+	}
+	return m
+}
+
+func (s *seeder) named(own, collection string, name any) bool {
+	return slices.ContainsFunc(s.inner[own], func(inner string) bool { return strings.EqualFold(inner, fmt.Sprint(collection, "/", name)) })
+}

@@ -1,0 +1,110 @@
+package conformance
+
+import (
+	"regexp"
+	"strings"
+)
+
+// world puts a case into the region: its subscription for the recorded one, the region's place for every location,
+// and names of its own for groups and for what all of Azure shares, so that cases do not meet.
+type world struct {
+	subscription string
+	tenant       string
+	location     string
+	suffix       string            // of groups and global names
+	names        map[string]string // whole strings and path segments that are replaced
+}
+
+// global are the types whose names are unique in all of Azure.
+var global = map[string]int{ // the length that a name may have
+	"microsoft.storage/storageaccounts":         24,
+	"microsoft.keyvault/vaults":                 24,
+	"microsoft.containerregistry/registries":    50,
+	"microsoft.network/publicipaddresses/label": 63,
+}
+
+// notInNames is what examples have in names that Azure itself would refuse.
+var notInNames = regexp.MustCompile(`[^A-Za-z0-9]`)
+
+var subscriptionID = regexp.MustCompile(`(?i)^(/subscriptions/)[^/?]+`)
+
+// rename chooses names for the groups and global names of a path.
+func (w *world) rename(path string) {
+	path, _, _ = strings.Cut(path, "?")
+	parts := strings.Split(path, "/")
+	for i := 1; i+1 < len(parts); i++ {
+		switch {
+		case strings.EqualFold(parts[i], "resourceGroups") && w.suffix != "":
+			w.names[parts[i+1]] = parts[i+1] + "-" + w.suffix
+		case strings.EqualFold(parts[i], "providers") && i+3 < len(parts):
+			if n, ok := global[strings.ToLower(parts[i+1]+"/"+parts[i+2])]; ok && w.suffix != "" {
+				name := strings.ToLower(notInNames.ReplaceAllString(parts[i+3], ""))
+				w.names[parts[i+3]] = name[:min(len(name), n-len(w.suffix))] + w.suffix
+			}
+		}
+	}
+}
+
+// own is a recorded value in this region.
+func (w *world) own(v any) any { return w.value("", v) }
+
+func (w *world) value(key string, v any) any {
+	switch v := v.(type) {
+	case string:
+		return w.text(key, v)
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = w.value(key, v[i])
+		}
+		return out
+	case map[string]any:
+		out := map[string]any{}
+		for k, x := range v {
+			out[k] = w.value(k, x)
+		}
+		return out
+	}
+	return v
+}
+
+func (w *world) text(key, s string) string {
+	switch {
+	case strings.EqualFold(key, "location") && s != "" && !strings.EqualFold(s, "global"):
+		return w.location
+	case strings.EqualFold(key, "tenantId"):
+		return w.tenant
+	case strings.HasPrefix(s, "/"):
+		return w.path(s)
+	}
+	if n, ok := w.names[s]; ok {
+		return n
+	}
+	return s
+}
+
+// path is a recorded path or id in this region.
+func (w *world) path(s string) string {
+	s = subscriptionID.ReplaceAllString(s, "${1}"+w.subscription)
+	path, query, has := strings.Cut(s, "?")
+	parts := strings.Split(path, "/")
+	for i, p := range parts {
+		if n, ok := w.names[p]; ok {
+			parts[i] = n
+		}
+	}
+	if s = strings.Join(parts, "/"); has {
+		s += "?" + query
+	}
+	return s
+}
+
+// located gives a body a location when it has none: examples leave it out of what Azure refuses without it.
+func (w *world) located(body any, id string) any {
+	m, ok := body.(map[string]any)
+	if _, has := m["location"]; !ok || has || parent(id) != "" {
+		return body
+	}
+	m["location"] = w.location
+	return m
+}

@@ -58,6 +58,7 @@ type definition struct {
 	noPut         bool
 	noDelete      bool
 	createStatus  int
+	updateStatus  int
 	syncDelete    bool
 	home          bool
 	showETag      bool
@@ -105,7 +106,7 @@ type action struct {
 func define[T any](t Type[T]) (*definition, error) {
 	d := &definition{
 		kind: t.Kind, nameRule: t.NameRule, nameError: t.NameError, notFound: t.NotFound, implicit: t.ImplicitParent, noPut: t.NoPut, noDelete: t.NoDelete,
-		createStatus: cmp.Or(t.CreateStatus, http.StatusCreated), syncDelete: t.SyncDelete, home: t.Home, showETag: t.ShowETag, inline: t.Inline, stateProperty: t.StateProperty,
+		createStatus: cmp.Or(t.CreateStatus, http.StatusCreated), updateStatus: cmp.Or(t.UpdateStatus, http.StatusOK), syncDelete: t.SyncDelete, home: t.Home, showETag: t.ShowETag, inline: t.Inline, stateProperty: t.StateProperty,
 		actions: map[string]*action{}, listReadable: t.ListReadable, createScope: t.CreateScope, attributes: t.Attributes, patchForm: t.PatchForm,
 	}
 	if !strings.Contains(t.Name, "/") {

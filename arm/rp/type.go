@@ -87,6 +87,8 @@ type Type[T any] struct {
 	NoPut, NoDelete bool
 	// CreateStatus is the answer of a PUT that creates; 0 = 201 Created. Some services answer 200.
 	CreateStatus int
+	// UpdateStatus is the answer of a PUT of what exists; 0 = 200 OK. Some services answer 201 whatever they did.
+	UpdateStatus int
 	// Home: resources of the type stand only where the platform is, in the engine's first location or in global.
 	Home bool
 	// SyncDelete: DELETE answers 200/204 at once instead of 202 with an operation.

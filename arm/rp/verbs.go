@@ -176,6 +176,9 @@ func (e *Engine) write(ctx context.Context, t *Target, r *Request, d *definition
 			return err
 		}
 		res = &Response{Status: w.status()}
+		if r.Method == http.MethodPatch {
+			res.Status = http.StatusOK
+		}
 		res.set("ETag", w.rec.ETag)
 		res.Body, err = tx.render(ctx, d, w.rec, t.Version)
 		return err

@@ -362,7 +362,7 @@ func (w *write) status() int {
 	if w.old == nil {
 		return w.d.createStatus
 	}
-	return http.StatusOK
+	return w.d.updateStatus
 }
 
 // async says that writes of the type end in an operation: it, or a type that it embeds, reconciles.

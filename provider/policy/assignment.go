@@ -23,7 +23,7 @@ func (p *Provider) assignments() rp.Type[rules.Assignment] {
 	return rp.Type[rules.Assignment]{
 		Name: AssignmentType, Kind: rp.Extension, Versions: rp.Versions[rules.Assignment](definitionVersions...),
 		NamePattern: `^[^<>*%&:\\?+/]{0,63}[^<>*%&:\\?+/. ]$`, NameRule: "The name has 1 to 64 characters, none of <>*%&:\\?+/, and does not end with a period or a space.",
-		StateProperty: "-", SyncDelete: true,
+		StateProperty: "-", SyncDelete: true, UpdateStatus: http.StatusCreated,
 		NotFound: func(id arm.ID) *arm.Error {
 			return arm.Errorf(http.StatusNotFound, "PolicyAssignmentNotFound", "The policy assignment '%s' is not found.", id.Name())
 		},

@@ -78,6 +78,9 @@ func (p *Provider) listings() rp.Registration {
 		get(scope+"/providers/"+DefinitionType, read(DefinitionType), definitionVersions, p.listDefinitions)
 		get(scope+"/providers/"+SetType, read(SetType), definitionVersions, p.listSets)
 	}
+	for _, scope := range []string{managementGroup, subscription} {
+		get(scope+"/providers/"+DefinitionType+"/{definition}/versions", DefinitionVersionType+"/read", definitionVersions, p.listVersions)
+	}
 	get("/providers/"+DefinitionType+"/{definition}", "-", definitionVersions, getBuiltin)
 	get("/providers/"+DefinitionType+"/{definition}/versions", "-", definitionVersions, listBuiltinVersions)
 	get("/providers/"+DefinitionType+"/{definition}/versions/{version}", "-", definitionVersions, getBuiltinVersion)
@@ -107,6 +110,30 @@ func listBuiltinVersions(ctx context.Context, tx *rp.Tx, path, query map[string]
 		return getBuiltin(ctx, tx, path, query, body)
 	}
 	return map[string]any{"value": []shown{version(b)}}, nil
+}
+
+// listVersions are the versions of a custom definition, or of a built-in one: clients ask for both at a subscription.
+func (p *Provider) listVersions(ctx context.Context, tx *rp.Tx, path, query map[string]string, body []byte) (any, error) {
+	scope, err := ScopeOf(path)
+	if err != nil {
+		return nil, err
+	}
+	id, err := arm.ParseID(scope.String() + "/providers/" + DefinitionType + "/" + path["definition"])
+	if err != nil {
+		return nil, err
+	}
+	if err := rp.Exists(tx, id); err != nil {
+		return listBuiltinVersions(ctx, tx, path, query, body)
+	}
+	all, err := rp.List[rules.Definition](tx, DefinitionVersionType, id)
+	if err != nil {
+		return nil, err
+	}
+	value := []shown{}
+	for _, r := range all {
+		value = append(value, show(r))
+	}
+	return map[string]any{"value": value}, nil
 }
 
 func getBuiltinVersion(ctx context.Context, tx *rp.Tx, path, query map[string]string, body []byte) (any, error) {

@@ -329,6 +329,7 @@ func (w *world) openHosts(ctx context.Context) error {
 		return err
 	}
 	w.deploys.Attach(w.engine, control)
+	w.insights.ActBy(actThrough(control))
 	history := runhistory.New(runhistory.Config{
 		Runs: w.runs, MLflow: mlflow.New(w.runs, mlModels{w.ml, w.engine}, w.clock, w.log), Workspaces: newMLWorkspaces(w.engine), Authorizer: w.access,
 		Tokens: w.entra, Blobs: mlBlobs{w.blobs}, Clock: w.clock, Log: w.log,

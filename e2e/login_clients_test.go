@@ -91,7 +91,7 @@ func shot(t *testing.T, ctx context.Context, name string) {
 		dir = t.TempDir()
 	}
 	var png []byte
-	if err := chromedp.Run(ctx, chromedp.FullScreenshot(&png, 90)); err != nil {
+	if err := chromedp.Run(ctx, chromedp.FullScreenshot(&png, 100)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644); err != nil {
@@ -99,13 +99,45 @@ func shot(t *testing.T, ctx context.Context, name string) {
 	}
 }
 
+// await runs JavaScript in the page until it is true; it answers through navigations.
+func await(t *testing.T, ctx context.Context, script string) {
+	t.Helper()
+	var last error
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		var ok bool
+		if last = chromedp.Run(ctx, chromedp.Evaluate(script, &ok)); last == nil && ok {
+			return
+		}
+	}
+	t.Fatalf("%s: never true (%v): %s", script, last, text(ctx, "body"))
+}
+
+// text of the first element that a selector names.
+func text(ctx context.Context, selector string) (out string) {
+	_ = chromedp.Run(ctx, chromedp.Evaluate("document.querySelector("+quote(selector)+")?.innerText ?? ''", &out)) // what is not there has none
+	return out
+}
+
+func quote(s string) string {
+	b, _ := json.Marshal(s) // strings always marshal
+	return string(b)
+}
+
+// title waits for the page with this heading.
 func title(t *testing.T, ctx context.Context, want string) {
 	t.Helper()
-	var got string
-	if err := chromedp.Run(ctx, chromedp.WaitVisible("h1"), chromedp.Text("h1", &got)); err != nil || got != want {
-		var body string
-		_ = chromedp.Run(ctx, chromedp.Text("body", &body))
-		t.Fatalf("page %q (%v), want %q: %s", got, err, want, body)
+	await(t, ctx, "document.readyState === 'complete' && document.querySelector('h1')?.innerText === "+quote(want))
+}
+
+// fill types values into fields, and presses a button.
+func fill(t *testing.T, ctx context.Context, button string, fields ...string) {
+	t.Helper()
+	script := ""
+	for i := 0; i+1 < len(fields); i += 2 {
+		script += "document.querySelector(" + quote(fields[i]) + ").value = " + quote(fields[i+1]) + ";"
+	}
+	if err := chromedp.Run(ctx, chromedp.Evaluate(script+"document.querySelector("+quote(button)+").click(); true", nil)); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -178,14 +210,10 @@ func TestAzSignsInByBrowser(t *testing.T) {
 	}
 	title(t, ctx, "Sign in")
 	shot(t, ctx, "1-sign-in")
-	err := chromedp.Run(ctx, chromedp.SendKeys("#username", "ana@vauban.onmicrosoft.com"), chromedp.SendKeys("#password", "wrong"), chromedp.Click("button[type=submit]"), chromedp.WaitVisible(".error"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	fill(t, ctx, "button", "#username", "ana@vauban.onmicrosoft.com", "#password", "wrong")
+	await(t, ctx, "!!document.querySelector('.error')")
 	shot(t, ctx, "2-wrong-password")
-	if err := chromedp.Run(ctx, chromedp.SendKeys("#password", password), chromedp.Click("button[type=submit]"), chromedp.WaitNotPresent("#password")); err != nil {
-		t.Fatal(err)
-	}
+	fill(t, ctx, "button", "#password", password)
 	if err := login.Wait(); err != nil {
 		t.Fatalf("az login: %v %s", err, problems.String())
 	}
@@ -238,35 +266,24 @@ func TestAzDeviceCodeWithFactor(t *testing.T) {
 	}
 	code := waitFor(t, problems, regexp.MustCompile(`enter the code ([A-Z0-9]+)`))
 	ctx := chromium(t, g)
-	if err := chromedp.Run(ctx, webauthn.Enable(), chromedp.Navigate("https://login.microsoftonline.com/common/oauth2/deviceauth")); err != nil {
+	if err := chromedp.Run(ctx, chromedp.Navigate("https://login.microsoftonline.com/common/oauth2/deviceauth")); err != nil {
 		t.Fatal(err)
 	}
 	title(t, ctx, "Enter code")
 	shot(t, ctx, "4-enter-code")
-	if err := chromedp.Run(ctx, chromedp.SendKeys("#code", code), chromedp.Click("button[type=submit]"), chromedp.WaitVisible("#password")); err != nil {
-		t.Fatal(err)
-	}
-	if err := chromedp.Run(ctx, chromedp.SendKeys("#username", "ana@vauban.onmicrosoft.com"), chromedp.SendKeys("#password", password), chromedp.Click("button[type=submit]"), chromedp.WaitVisible(".secret")); err != nil {
-		t.Fatal(err)
-	}
+	fill(t, ctx, "button", "#code", code)
+	title(t, ctx, "Sign in")
+	fill(t, ctx, "button", "#username", "ana@vauban.onmicrosoft.com", "#password", password)
 	title(t, ctx, "Add a second factor")
 	shot(t, ctx, "5-add-factor")
-	var secret string
-	if err := chromedp.Run(ctx, chromedp.Text(".secret", &secret)); err != nil {
-		t.Fatal(err)
-	}
-	otp, err := totp.GenerateCode(secret, time.Now())
+	otp, err := totp.GenerateCode(text(ctx, ".secret"), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := chromedp.Run(ctx, chromedp.SendKeys("#code", otp+"\r"), chromedp.WaitNotPresent(".secret")); err != nil {
-		t.Fatal(err)
-	}
+	fill(t, ctx, "section button", "#code", otp)
 	title(t, ctx, "Are you signing in on another device?")
 	shot(t, ctx, "6-confirm-device")
-	if err := chromedp.Run(ctx, chromedp.Click("button[value=yes]"), chromedp.WaitNotPresent("button[value=yes]")); err != nil {
-		t.Fatal(err)
-	}
+	fill(t, ctx, "button[value=yes]")
 	title(t, ctx, "You are signed in")
 	shot(t, ctx, "7-signed-in")
 	if err := login.Wait(); err != nil {
@@ -289,17 +306,12 @@ func securityKey(t *testing.T, ctx context.Context) {
 		t.Fatal(err)
 	}
 	title(t, ctx, "Your second factors")
-	if err := chromedp.Run(ctx, chromedp.Click("button[name=add]"), chromedp.WaitVisible("form.key button")); err != nil {
-		t.Fatal(err)
-	}
-	if err := chromedp.Run(ctx, chromedp.Click("form.key button"), chromedp.WaitVisible("ul.factors")); err != nil {
-		var body string
-		_ = chromedp.Run(ctx, chromedp.Text("body", &body))
-		t.Fatalf("%v: %s", err, body)
-	}
-	var list string
-	if err := chromedp.Run(ctx, chromedp.Text("ul.factors", &list)); err != nil || !strings.Contains(list, "Security key") || !strings.Contains(list, "Authenticator app") {
-		t.Errorf("%s %v", list, err)
+	fill(t, ctx, "button[name=add]")
+	title(t, ctx, "Add a second factor")
+	fill(t, ctx, "form.key button")
+	title(t, ctx, "Your second factors")
+	if list := text(ctx, "ul.factors"); !strings.Contains(list, "Security key") || !strings.Contains(list, "Authenticator app") {
+		t.Error(list)
 	}
 	shot(t, ctx, "8-factors")
 }

@@ -343,7 +343,7 @@ func (w *world) openHosts(ctx context.Context) error {
 	for pattern, h := range map[string]http.Handler{
 		"management.azure.com": control, "management.core.windows.net": control,
 		"login.microsoftonline.com": w.signin, "login.windows.net": w.signin, "login.microsoft.com": w.signin, "sts.windows.net": w.signin,
-		"graph.microsoft.com":                          graph.New(graph.Config{Directory: w.entra, Store: w.db, Clock: w.clock, Log: w.log}),
+		"graph.microsoft.com":                          withUserInfo(graph.New(graph.Config{Directory: w.entra, Store: w.db, Clock: w.clock, Log: w.log}), w.signin.UserInfo()),
 		"*." + gateway.BastionSuffix:                   w.bastion.Handler(),
 		"*.blob.core.windows.net":                      w.blobs.Handler(),
 		"*.vault.azure.net":                            w.secrets.Handler(),

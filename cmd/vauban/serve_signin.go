@@ -9,6 +9,17 @@ import (
 	"vauban.dev/origin"
 )
 
+// withUserInfo serves OpenID Connect's user info on the host of Microsoft Graph, where Entra has it.
+func withUserInfo(graph, userInfo http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/oidc/userinfo" {
+			userInfo.ServeHTTP(w, r)
+			return
+		}
+		graph.ServeHTTP(w, r)
+	})
+}
+
 // inRegion asks the region's own hosts, and no other, without a network: so the login service reads the keys of
 // issuers that the region serves.
 type inRegion struct {

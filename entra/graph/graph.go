@@ -28,8 +28,6 @@ type Config struct {
 	Store     store.Store
 	Clock     clock.Clock
 	Log       *slog.Logger // failures of the region itself; refusals are not logged
-	// More are routes of other parts of the region, such as conditional access.
-	More []Route
 }
 
 // Service is the handler of graph.microsoft.com. It is safe for concurrent use.
@@ -44,7 +42,7 @@ type Service struct {
 // New returns the service.
 func New(c Config) *Service {
 	s := &Service{dir: c.Directory, store: c.Store, clock: c.Clock, log: c.Log}
-	s.routes = append(s.table(), c.More...)
+	s.routes = append(s.table(), conditionalAccessRoutes()...)
 	return s
 }
 

@@ -39,10 +39,13 @@ SOAK ?= 100000
 soak:
 	VAUBAN_SOAK=$(SOAK) $(GO) test -count 1 -timeout 4h -run 'ModelIsKernel' ./fabric ./fabric/linux
 
-# The data planes' tests with the unmodified clients of the demo's environments.
+# The data planes' tests with the unmodified clients of the demo's environments, and az signed in by a real browser (Debian's
+# chromium and libnss3-tools).
 test-clients:
 	@sh demo/setup.sh
+	@$(MAKE) --no-print-directory build
 	VAUBAN_PYTHONS=$(CURDIR)/.cache/sdk/bin/python VAUBAN_PYTHON=$(CURDIR)/.cache/sdk/bin/python $(GO) test -tags clients ./dataplane/...
+	VAUBAN_BIN=$(CURDIR)/bin/vauban $(GO) test -tags clients ./e2e -run 'TestAzSigns|TestAzDevice'
 
 lint:
 	$(GO) vet ./...

@@ -21,9 +21,11 @@ import (
 type settings struct {
 	Location string `json:"location"` // the Azure region that it plays
 	// RoleDelay is how much later changes of roles count, in nanoseconds.
-	RoleDelay time.Duration     `json:"roleDelay,omitempty"`
-	Images    map[string]string `json:"images,omitempty"` // environments for jobs: reference → directory
-	Store     string            `json:"store,omitempty"`  // connection string of a PostgreSQL database, without password
+	RoleDelay time.Duration `json:"roleDelay,omitempty"`
+	// PasswordGrant lets clients sign users in by their passwords (ROPC).
+	PasswordGrant bool              `json:"passwordGrant,omitempty"`
+	Images        map[string]string `json:"images,omitempty"` // environments for jobs: reference → directory
+	Store         string            `json:"store,omitempty"`  // connection string of a PostgreSQL database, without password
 }
 
 func settingsFile(dir string) string { return filepath.Join(dir, "region.json") }

@@ -21,6 +21,7 @@ func newUpCmd(a *app) *cobra.Command {
 	var listen, datagrams, location, store string
 	var images []string
 	var roleDelay time.Duration
+	var passwordGrant bool
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Start the region, or its server again after it was killed",
@@ -32,6 +33,9 @@ server again and connections that waited meanwhile are served.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			u := &up{app: a, listen: listen, datagrams: datagrams, detach: detach, location: location, store: store, images: images}
+			if c.Flags().Changed("password-grant") {
+				u.passwordGrant = &passwordGrant
+			}
 			if c.Flags().Changed("role-delay") {
 				u.roleDelay = &roleDelay
 			}
@@ -43,6 +47,7 @@ server again and connections that waited meanwhile are served.`,
 	c.Flags().StringVar(&datagrams, "vpn-listen", "", "UDP address for VPN clients outside the region, ADDRESS:PORT (default: a free port of the loopback, the same at every start)")
 	c.Flags().StringVar(&location, "location", "", "the Azure region that a new region plays (default westeurope)")
 	c.Flags().StringVar(&store, "store", "", "a PostgreSQL database for the state of a new region, postgres:///DATABASE?host=/DIRECTORY/OF/SOCKET (default: a file in the data directory)")
+	c.Flags().BoolVar(&passwordGrant, "password-grant", false, "let clients sign users in by password alone, without a page (az login -u -p); kept for later starts")
 	c.Flags().DurationVar(&roleDelay, "role-delay", 0, "rehearse Azure: changes of roles count that much later by the region's clock; kept for later starts (0: at once)")
 	c.Flags().StringArrayVar(&images, "image", nil, "an environment for jobs, REFERENCE=DIRECTORY of a Python environment; kept for later starts")
 	return c
@@ -50,13 +55,14 @@ server again and connections that waited meanwhile are served.`,
 
 type up struct {
 	*app
-	listen    string
-	datagrams string
-	detach    bool
-	location  string
-	store     string
-	images    []string
-	roleDelay *time.Duration // nil: as it was
+	listen        string
+	datagrams     string
+	detach        bool
+	location      string
+	store         string
+	images        []string
+	roleDelay     *time.Duration // nil: as it was
+	passwordGrant *bool          // nil: as it was
 }
 
 func (u *up) run(ctx context.Context) error {
@@ -71,6 +77,9 @@ func (u *up) run(ctx context.Context) error {
 	given, err := readSettings(r.Dir())
 	if err != nil {
 		return err
+	}
+	if u.passwordGrant != nil {
+		given.PasswordGrant = *u.passwordGrant
 	}
 	if u.roleDelay != nil {
 		given.RoleDelay = max(0, *u.roleDelay)

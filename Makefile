@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 GO    ?= go
 
-.PHONY: demo test build bench bench-net conformance soak test-clients lint
+.PHONY: demo test build bench bench-net bench-authz conformance soak test-clients lint
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/vauban ./cmd/vauban
@@ -32,6 +32,11 @@ CASES ?= conformance/cases
 conformance:
 	@$(MAKE) --no-print-directory build
 	@bin/vauban conformance --cases $(CASES) $(if $(filter conformance/cases,$(CASES)),--write docs/conformance.md)
+
+# What a request pays for being judged: roles, policies, tokens.
+bench-authz:
+	@$(MAKE) --no-print-directory build
+	@bin/vauban bench --only '^authz-'
 
 # The network's model against the kernel: random topologies, and as many packets through each of both as
 # SOAK says. A failure is made small and printed.

@@ -13,6 +13,8 @@ type Source interface {
 	// Assignments returns the role assignments of these principals, at every scope. The caller
 	// does not change them.
 	Assignments(ctx context.Context, principalIDs []string) ([]Assignment, error)
+	// AssignmentsAt returns those of them that are at one of these scopes, in the form of ScopeKey.
+	AssignmentsAt(ctx context.Context, principalIDs, scopes []string) ([]Assignment, error)
 	// Definition returns the role definition with this GUID or resource id.
 	Definition(ctx context.Context, id string) (Definition, bool, error)
 	// Denials returns all deny assignments, compiled. The caller does not change them.
@@ -79,9 +81,6 @@ func (e *Evaluator) Permissions(ctx context.Context, p Principal, scope string) 
 	var all []Permission
 	for i := range f.assignments {
 		a := &f.assignments[i]
-		if !reaches(a.scopeKey(), f.scope, f.enclosing) {
-			continue
-		}
 		d, ok := f.definition(a.Definition)
 		if !ok {
 			continue
@@ -99,11 +98,12 @@ func (e *Evaluator) Permissions(ctx context.Context, p Principal, scope string) 
 // facts are what one request is decided on.
 type facts struct {
 	request     Request
-	action      string   // lower case
-	scope       string   // as it is compared
-	ids         []string // the principal and its groups
-	enclosing   []string // scopes that enclose the request's without being a prefix of it: management groups, as they are compared
-	assignments []Assignment
+	action      string       // lower case
+	scope       string       // as it is compared
+	ids         []string     // the principal and its groups
+	enclosing   []string     // scopes that enclose the request's without being a prefix of it: management groups, as they are compared
+	assignments []Assignment // those that reach the scope
+	others      func() ([]Assignment, error)
 	denials     []DenyAssignment
 	definition  func(id string) (Definition, bool)
 	attributes  Attributes
@@ -134,9 +134,10 @@ func (e *Evaluator) facts(ctx context.Context, p Principal, r Request) (f *facts
 	if f.enclosing, err = e.managementGroups(ctx, r.Scope); err != nil {
 		return nil, "", err
 	}
-	if f.assignments, err = e.Source.Assignments(ctx, f.ids); err != nil {
+	if f.assignments, err = e.Source.AssignmentsAt(ctx, f.ids, reaching(f.scope, f.enclosing)); err != nil {
 		return nil, "", fmt.Errorf("authz: role assignments: %w", err)
 	}
+	f.others = func() ([]Assignment, error) { return e.Source.Assignments(ctx, f.ids) }
 	if f.denials, err = e.Source.Denials(ctx); err != nil {
 		return nil, "", fmt.Errorf("authz: deny assignments: %w", err)
 	}
@@ -208,9 +209,6 @@ func (f *facts) decide() (Decision, error) {
 	var broken error
 	for i := range f.assignments {
 		a := &f.assignments[i]
-		if !reaches(a.scopeKey(), f.scope, f.enclosing) {
-			continue
-		}
 		d, ok := f.definition(a.Definition)
 		if !ok {
 			continue
@@ -225,8 +223,26 @@ func (f *facts) decide() (Decision, error) {
 	if err := errors.Join(f.failed, broken); err != nil {
 		return Decision{}, err
 	}
-	why := f.refused()
+	why, err := f.refused()
+	if err != nil {
+		return Decision{}, err
+	}
 	return Decision{By: why.Reason, Why: &why}, nil
+}
+
+// reaching are the scopes at which an assignment counts at scope: the root, all that scope lies in by its segments, it
+// itself, and what encloses it.
+func reaching(scope string, enclosing []string) []string {
+	all := append(make([]string, 0, 16), "/")
+	for i := 1; i < len(scope); i++ {
+		if scope[i] == '/' {
+			all = append(all, scope[:i])
+		}
+	}
+	if scope != "/" {
+		all = append(all, scope)
+	}
+	return append(all, enclosing...)
 }
 
 // reaches says whether what is assigned at one scope counts at another; all are keys (ScopeKey).

@@ -122,7 +122,7 @@ func TestCheck(t *testing.T) {
 		"many that lack it": {
 			[]Assignment{to("me", Reader, "/"), to("me", Reader, sub), to("team", Reader, group), to("me", Reader, account), to("me", AcrPull, sub)},
 			Request{Action: writeAccount, Scope: account},
-			Decision{Allowed: false, By: "role 'Reader' assigned at / lacks " + writeAccount + "; role 'Reader' assigned at " + sub + " lacks " + writeAccount + "; role 'Reader' assigned at " + account + " lacks " + writeAccount + "; and 2 more role assignments that do not grant it"},
+			Decision{Allowed: false, By: "role 'Reader' assigned at / lacks " + writeAccount + "; role 'Reader' assigned at " + sub + " lacks " + writeAccount + "; role 'AcrPull' assigned at " + sub + " lacks " + writeAccount + "; and 2 more role assignments that do not grant it"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -173,6 +173,10 @@ type failing struct{ Index }
 
 func (*failing) Assignments(context.Context, []string) ([]Assignment, error) {
 	return []Assignment{{Scope: "/", Definition: "x"}}, nil
+}
+
+func (f *failing) AssignmentsAt(ctx context.Context, ids, _ []string) ([]Assignment, error) {
+	return f.Assignments(ctx, ids)
 }
 
 func (*failing) Definition(context.Context, string) (Definition, bool, error) {

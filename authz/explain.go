@@ -103,23 +103,16 @@ func (f *facts) denied(d *DenyAssignment) Explanation {
 }
 
 // refused says why nothing grants: what the assignments that reach the scope lack, or that none does.
-func (f *facts) refused() Explanation {
+func (f *facts) refused() (Explanation, error) {
 	e := f.about()
 	e.Would = f.would()
-	if len(f.assignments) == 0 {
-		e.Reason = "this principal has no role assignment"
-		return e
-	}
 	more := 0
 	for i := range f.assignments {
-		a := &f.assignments[i]
-		switch {
-		case !reaches(a.scopeKey(), f.scope, f.enclosing):
-		case len(e.Considered) == maxConsidered:
+		if len(e.Considered) == maxConsidered {
 			more++
-		default:
-			e.Considered = append(e.Considered, f.consider(a))
+			continue
 		}
+		e.Considered = append(e.Considered, f.consider(&f.assignments[i]))
 	}
 	if n := len(e.Considered); n > 0 {
 		var texts []string
@@ -130,9 +123,17 @@ func (f *facts) refused() Explanation {
 		if more += n - maxReasons; more > 0 {
 			e.Reason += fmt.Sprintf("; and %d more role assignments that do not grant it", more)
 		}
-		return e
+		return e, nil
 	}
-	near := f.consider(nearest(f.scope, f.assignments))
+	others, err := f.others()
+	if err != nil {
+		return e, fmt.Errorf("authz: role assignments: %w", err)
+	}
+	if len(others) == 0 {
+		e.Reason = "this principal has no role assignment"
+		return e, nil
+	}
+	near := f.consider(nearest(f.scope, others))
 	e.Reason = "no role assignment of this principal reaches this scope; nearest: " + near.called() + " at " + near.Scope
 	if near.Outcome != Grants && near.Outcome != NoSuchRole {
 		e.Reason += " lacks " + f.request.Action
@@ -141,7 +142,7 @@ func (f *facts) refused() Explanation {
 		near.Outcome = OutOfScope
 	}
 	e.Nearest = &near
-	return e
+	return e, nil
 }
 
 // explain completes a decision for a reader who asked why.
@@ -152,11 +153,10 @@ func (f *facts) explain(d Decision) Explanation {
 	e := f.about()
 	e.Allowed, e.Reason = true, d.By
 	for i := range f.assignments {
-		a := &f.assignments[i]
-		if !reaches(a.scopeKey(), f.scope, f.enclosing) || len(e.Considered) == maxConsidered {
-			continue
+		if len(e.Considered) == maxConsidered {
+			break
 		}
-		c := f.consider(a)
+		c := f.consider(&f.assignments[i])
 		if c.Outcome == Grants && (len(e.Considered) == 0 || e.Considered[0].Outcome != Grants) {
 			e.Considered = append([]Considered{c}, e.Considered...)
 			continue

@@ -2,7 +2,6 @@ package authz
 
 import (
 	"context"
-	"slices"
 	"sync"
 )
 
@@ -11,10 +10,17 @@ import (
 // concurrent use.
 type Index struct {
 	mu          sync.RWMutex
-	byPrincipal map[string][]Assignment // slices are replaced, never changed: readers hold them
-	principalOf map[string]string       // assignment id → principal
+	byPrincipal map[string]*held
+	principalOf map[string]string // assignment id → principal
 	custom      map[string]Definition
 	denials     []DenyAssignment // replaced, never changed
+}
+
+// held are the assignments of one principal, also by their scopes. Slices grow and are replaced, what is in them is
+// never changed: readers hold them.
+type held struct {
+	all []Assignment
+	at  map[string][]Assignment // by ScopeKey
 }
 
 var _ Source = (*Index)(nil)
@@ -25,12 +31,17 @@ func (x *Index) Put(a Assignment) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.byPrincipal == nil {
-		x.byPrincipal, x.principalOf = map[string][]Assignment{}, map[string]string{}
+		x.byPrincipal, x.principalOf = map[string]*held{}, map[string]string{}
 	}
 	x.remove(a.ID)
 	who := lower(a.PrincipalID)
-	list := slices.Clone(x.byPrincipal[who])
-	x.byPrincipal[who] = append(list, a)
+	h := x.byPrincipal[who]
+	if h == nil {
+		h = &held{at: map[string][]Assignment{}}
+		x.byPrincipal[who] = h
+	}
+	h.all = append(h.all, a)
+	h.at[a.scope] = append(h.at[a.scope], a)
 	x.principalOf[lower(a.ID)] = who
 }
 
@@ -47,17 +58,25 @@ func (x *Index) remove(id string) {
 		return
 	}
 	delete(x.principalOf, lower(id))
-	var rest []Assignment
-	for _, a := range x.byPrincipal[who] {
-		if lower(a.ID) != lower(id) {
-			rest = append(rest, a)
+	h := x.byPrincipal[who]
+	scope := ""
+	other := func(list []Assignment) (rest []Assignment) {
+		for _, a := range list {
+			if lower(a.ID) != lower(id) {
+				rest = append(rest, a)
+			} else {
+				scope = a.scope
+			}
 		}
+		return rest
 	}
-	if rest == nil {
+	if h.all = other(h.all); h.all == nil {
 		delete(x.byPrincipal, who)
 		return
 	}
-	x.byPrincipal[who] = rest
+	if h.at[scope] = other(h.at[scope]); h.at[scope] == nil {
+		delete(h.at, scope)
+	}
 }
 
 // PutDefinition adds or replaces a custom role. A built-in one cannot be replaced: it wins.
@@ -84,12 +103,30 @@ func (x *Index) Assignments(_ context.Context, principalIDs []string) ([]Assignm
 	defer x.mu.RUnlock()
 	var out []Assignment
 	for _, id := range principalIDs {
-		list := x.byPrincipal[lower(id)]
-		if out == nil {
-			out = list[:len(list):len(list)] // full: appending the next one copies
+		if h := x.byPrincipal[lower(id)]; h != nil {
+			out = append(out, h.all...)
+		}
+	}
+	return out, nil
+}
+
+// AssignmentsAt implements Source; it never fails.
+func (x *Index) AssignmentsAt(_ context.Context, principalIDs, scopes []string) ([]Assignment, error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var out []Assignment
+	for _, id := range principalIDs {
+		h := x.byPrincipal[lower(id)]
+		if h == nil {
 			continue
 		}
-		out = append(out, list...)
+		for _, scope := range scopes {
+			if list := h.at[scope]; out == nil {
+				out = list[:len(list):len(list)] // full: appending the next one copies
+			} else {
+				out = append(out, list...)
+			}
+		}
 	}
 	return out, nil
 }

@@ -74,6 +74,7 @@ func (b *benchmark) measurements() []bench.Measurement {
 		{Name: "resources", About: "the secured workspace's resources, created by REST", Quick: true, Do: b.resources},
 	}
 	all = append(all, b.netMeasurements()...)
+	all = append(all, b.authzMeasurements()...)
 	for _, w := range benchWorks {
 		all = append(all, bench.Measurement{Name: w.name, About: w.about, Quick: w.quick, Do: func(ctx context.Context, add func(bench.Figure) error) error {
 			r, err := b.region(ctx)

@@ -104,6 +104,14 @@ func (s *Source) Assignments(ctx context.Context, principalIDs []string) ([]auth
 	return s.index.Assignments(ctx, principalIDs)
 }
 
+// AssignmentsAt implements authz.Source.
+func (s *Source) AssignmentsAt(ctx context.Context, principalIDs, scopes []string) ([]authz.Assignment, error) {
+	if err := s.follow(ctx); err != nil {
+		return nil, err
+	}
+	return s.index.AssignmentsAt(ctx, principalIDs, scopes)
+}
+
 // Definition implements authz.Source.
 func (s *Source) Definition(ctx context.Context, id string) (authz.Definition, bool, error) {
 	if err := s.follow(ctx); err != nil {

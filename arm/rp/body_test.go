@@ -31,3 +31,26 @@ func TestMistypeSpeaksJSON(t *testing.T) {
 		}
 	}
 }
+
+// Texts that say numbers and booleans are taken for them, as Azure's providers do.
+func TestTextsOfNumbers(t *testing.T) {
+	type inner struct{ Port *int }
+	type into struct {
+		Text  string `json:"text"`
+		Whole int64  `json:"whole"`
+		Flag  *bool  `json:"flag"`
+		List  []inner
+	}
+	var got into
+	if err := decodeJSON([]byte(`{"text":443,"Whole":"7","flag":"false","list":[{"port":"80"}],"other":"5"}`), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Text != "443" || got.Whole != 7 || *got.Flag || *got.List[0].Port != 80 {
+		t.Errorf("%+v", got)
+	}
+	for _, bad := range []string{`{"whole":"x"}`, `{"flag":"maybe"}`, `{"whole":{}}`, `{"whole":"99999999999999999999"}`, `{"flag":"1"}`} {
+		if err := decodeJSON([]byte(bad), &got); err == nil {
+			t.Errorf("%s is taken", bad)
+		}
+	}
+}

@@ -253,6 +253,13 @@ func decodeJSON[T any](properties []byte, t *T) error {
 	case arm.AsError(err) != nil:
 		return err
 	case errors.As(err, &mistyped):
+		if again, ok := coerced[T](properties); ok {
+			var fresh T
+			if json.Unmarshal(again, &fresh) == nil {
+				*t = fresh
+				return nil
+			}
+		}
 		return badContent("properties."+mistyped.Field, mistype(mistyped))
 	}
 	return arm.Errorf(http.StatusBadRequest, "InvalidRequestContent", "The request content was invalid and could not be deserialized: '%v'.", err)

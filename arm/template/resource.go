@@ -161,7 +161,9 @@ func (d *Deployment) add(ctx context.Context, s spec) error {
 			return err
 		}
 	}
-	if s.parent != nil && !strings.HasPrefix(strings.ToLower(r.Type), strings.ToLower(s.parent.Type)+"/") {
+	if namespace, _, _ := strings.Cut(r.Type, "/"); s.parent != nil && strings.Contains(namespace, ".") && !strings.HasPrefix(strings.ToLower(r.Type), strings.ToLower(s.parent.Type)+"/") {
+		// a whole type stands for itself, wherever it is written
+	} else if s.parent != nil && !strings.HasPrefix(strings.ToLower(r.Type), strings.ToLower(s.parent.Type)+"/") {
 		r.Type, r.Name = s.parent.Type+"/"+r.Type, s.parent.Name+"/"+r.Name
 	} else if s.parent != nil && strings.Count(r.Name, "/") < strings.Count(r.Type, "/")-1 {
 		r.Name = s.parent.Name + "/" + r.Name

@@ -60,6 +60,7 @@ type definition struct {
 	createStatus  int
 	updateStatus  int
 	syncDelete    bool
+	showDeleted   bool
 	home          bool
 	showETag      bool
 	inline        map[string]string
@@ -106,7 +107,7 @@ type action struct {
 func define[T any](t Type[T]) (*definition, error) {
 	d := &definition{
 		kind: t.Kind, nameRule: t.NameRule, nameError: t.NameError, notFound: t.NotFound, implicit: t.ImplicitParent, noPut: t.NoPut, noDelete: t.NoDelete,
-		createStatus: cmp.Or(t.CreateStatus, http.StatusCreated), updateStatus: cmp.Or(t.UpdateStatus, http.StatusOK), syncDelete: t.SyncDelete, home: t.Home, showETag: t.ShowETag, inline: t.Inline, stateProperty: t.StateProperty,
+		createStatus: cmp.Or(t.CreateStatus, http.StatusCreated), updateStatus: cmp.Or(t.UpdateStatus, http.StatusOK), syncDelete: t.SyncDelete, showDeleted: t.ShowDeleted, home: t.Home, showETag: t.ShowETag, inline: t.Inline, stateProperty: t.StateProperty,
 		actions: map[string]*action{}, listReadable: t.ListReadable, createScope: t.CreateScope, attributes: t.Attributes, patchForm: t.PatchForm,
 	}
 	if !strings.Contains(t.Name, "/") {

@@ -93,6 +93,8 @@ type Type[T any] struct {
 	Home bool
 	// SyncDelete: DELETE answers 200/204 at once instead of 202 with an operation.
 	SyncDelete bool
+	// ShowDeleted: the 200 of a synchronous DELETE carries what was deleted; clients of such services read it.
+	ShowDeleted bool
 	// Inline maps a property of this type to a child type whose resources are embedded there:
 	// {"subnets": "Microsoft.Network/virtualNetworks/subnets"}. A PUT that has the property creates,
 	// updates and deletes the children in the same transaction; a GET embeds them. The children are admitted

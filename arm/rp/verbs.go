@@ -219,9 +219,10 @@ func (e *Engine) delete(d *definition) serveFunc {
 		var rec *record
 		var op *operation
 		var done *Tx
+		var deleted any
 		pending := false
 		err := e.Update(ctx, func(tx *Tx) error {
-			rec, op, done, pending = nil, nil, tx, false
+			rec, op, done, pending, deleted = nil, nil, tx, false, nil
 			cur, err := tx.existing(d, t.ID)
 			if failure := arm.AsError(err); failure != nil && (d.name.Key() == groupKey || failure.Code != "ResourceGroupNotFound") {
 				if d.name.Key() == groupKey {
@@ -244,6 +245,11 @@ func (e *Engine) delete(d *definition) serveFunc {
 				}
 				pending = true
 				return err
+			}
+			if d.showDeleted {
+				if deleted, err = tx.render(ctx, d, cur, t.Version); err != nil {
+					return err
+				}
 			}
 			begin := func() error {
 				op, err = tx.begin(cur, "delete", t.Version, arm.Deleting, entry)
@@ -273,7 +279,7 @@ func (e *Engine) delete(d *definition) serveFunc {
 		case rec == nil:
 			return &Response{Status: http.StatusNoContent}, nil
 		case !pending && d.syncDelete:
-			res := &Response{Status: http.StatusOK}
+			res := &Response{Status: http.StatusOK, Body: deleted}
 			res.warn(done)
 			return res, nil
 		}

@@ -125,6 +125,7 @@ func (p *Provider) Types() []rp.Registration {
 			Versions:      rp.Versions[Assignment](versions...),
 			StateProperty: "-",
 			SyncDelete:    true,
+			ShowDeleted:   true,
 			Validate:      validate,
 			Admit:         p.admit,
 			Release:       p.release,

@@ -202,6 +202,33 @@ func (d principals) EnsureUserAssigned(tx store.Tx, id arm.ID) (principalID, cli
 
 func (d principals) Remove(tx store.Tx, id arm.ID) error { return d.RemoveUser(tx, id) }
 
+func (d principals) PutFederated(tx store.Tx, identity arm.ID, name string, f managedidentity.Federated) error {
+	p, err := d.ByResource(tx, identity)
+	if err != nil {
+		return err
+	}
+	err = d.PutIdentityCredential(tx, p.ObjectID, directory.FederatedCredential{Name: name, Issuer: f.Issuer, Subject: f.Subject, Audiences: f.Audiences})
+	invalid, taken := new(directory.Invalid), new(directory.Conflict)
+	switch {
+	case errors.As(err, &taken):
+		return arm.Errorf(http.StatusConflict, "Conflict", "Issuer and subject combination already exists for this Managed Identity.")
+	case errors.As(err, &invalid):
+		return arm.Errorf(http.StatusBadRequest, "BadRequest", "Invalid value for %s: %s.", invalid.Property, invalid.Rule)
+	}
+	return err
+}
+
+func (d principals) RemoveFederated(tx store.Tx, identity arm.ID, name string) error {
+	p, err := d.ByResource(tx, identity)
+	if errors.Is(err, directory.ErrNotFound) {
+		return nil // it went with the identity
+	}
+	if err != nil {
+		return err
+	}
+	return d.RemoveIdentityCredential(tx, p.ObjectID, name)
+}
+
 func (d principals) PrincipalType(tx store.Tx, objectID string) (string, bool, error) {
 	r, err := d.Find(tx, objectID, directory.TypeUser, directory.TypeGroup, directory.TypeServicePrincipal)
 	if errors.Is(err, directory.ErrNotFound) {

@@ -68,6 +68,12 @@ func putFederated(list []FederatedCredential, f FederatedCredential) ([]Federate
 // name; ErrNoPrincipal, *Invalid, *Conflict.
 func (o *Objects) PutIdentityCredential(tx store.Tx, objectID string, f FederatedCredential) error {
 	return o.UpdatePrincipal(tx, objectID, func(p *ServicePrincipal) (err error) {
+		f.ID = newID() // what a token hangs on: another subject is another credential
+		for _, x := range p.Federated {
+			if strings.EqualFold(x.Name, f.Name) && x.Issuer == f.Issuer && x.Subject == f.Subject && slices.Equal(x.Audiences, f.Audiences) {
+				f.ID = x.ID
+			}
+		}
 		p.Federated, err = putFederated(p.Federated, f)
 		return err
 	})

@@ -1,4 +1,4 @@
-// Package managedidentity is Microsoft.ManagedIdentity: user-assigned identities.
+// Package managedidentity is Microsoft.ManagedIdentity: user-assigned identities and their federated credentials.
 package managedidentity
 
 import (
@@ -24,11 +24,15 @@ type Directory interface {
 	// EnsureUserAssigned returns the service principal of the identity with this resource id.
 	EnsureUserAssigned(tx store.Tx, id arm.ID) (principalID, clientID, tenantID string, err error)
 	Remove(tx store.Tx, id arm.ID) error
+	// PutFederated gives the identity a federated credential, or replaces the one with its name; *arm.Error when there
+	// are too many, or another has the same issuer and subject.
+	PutFederated(tx store.Tx, identity arm.ID, name string, f Federated) error
+	RemoveFederated(tx store.Tx, identity arm.ID, name string) error
 }
 
 // Types are the resource types.
 func Types(d Directory) []rp.Registration {
-	return []rp.Registration{rp.Of(rp.Type[Identity]{
+	return []rp.Registration{federatedType(d), rp.Of(rp.Type[Identity]{
 		Name: IdentityType,
 		Kind: rp.Tracked,
 		Versions: rp.Versions[Identity]("2015-08-31-preview", "2018-11-30", "2021-09-30-preview", "2022-01-31-preview", "2023-01-31",

@@ -33,6 +33,8 @@ const (
 type directory struct {
 	mu   sync.Mutex
 	have []string
+
+	federated []string // identity/name subject
 }
 
 func guid(what string, id arm.ID) string {
@@ -54,6 +56,23 @@ func (d *directory) Remove(_ store.Tx, id arm.ID) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.have = slices.DeleteFunc(d.have, func(s string) bool { return s == id.Key() })
+	return nil
+}
+
+func (d *directory) PutFederated(_ store.Tx, id arm.ID, name string, f managedidentity.Federated) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if f.Subject == "taken" {
+		return arm.Errorf(http.StatusConflict, "Conflict", "taken")
+	}
+	d.federated = append(d.federated, id.Name()+"/"+name+" "+f.Subject)
+	return nil
+}
+
+func (d *directory) RemoveFederated(_ store.Tx, id arm.ID, name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.federated = slices.DeleteFunc(d.federated, func(s string) bool { return strings.HasPrefix(s, id.Name()+"/"+name+" ") })
 	return nil
 }
 
@@ -125,5 +144,44 @@ func TestNames(t *testing.T) {
 		if a := r.Request("PUT", strings.TrimSuffix(identity, "id-1")+name+api, `{"location":"westeurope"}`); a.Status != status {
 			t.Errorf("%s: %d %s, want %d", name, a.Status, a.Text, status)
 		}
+	}
+}
+
+func TestFederatedCredentials(t *testing.T) {
+	r, d := newRegion(t)
+	r.Must("PUT", identity+api, `{"location":"westeurope"}`)
+	credential := identity + "/federatedIdentityCredentials/gh-main"
+	body := func(issuer, subject, audience string) string {
+		return `{"properties":{"issuer":"` + issuer + `","subject":"` + subject + `","audiences":[` + audience + `]}}`
+	}
+	good := body("https://token.actions.githubusercontent.com", "repo:a/b:ref:refs/heads/main", `"api://AzureADTokenExchange"`)
+	for name, c := range map[string]struct {
+		id, body string
+		want     int
+	}{
+		"plain http":       {credential, body("http://x", "s", `"a"`), 400},
+		"no subject":       {credential, body("https://x", "", `"a"`), 400},
+		"two audiences":    {credential, body("https://x", "s", `"a","b"`), 400},
+		"no audience":      {credential, body("https://x", "s", ""), 400},
+		"a short name":     {identity + "/federatedIdentityCredentials/gh", good, 400},
+		"taken":            {credential, body("https://x", "taken", `"a"`), 409},
+		"no such identity": {strings.Replace(credential, "id-1", "id-2", 1), good, 404},
+	} {
+		if a := r.Request("PUT", c.id+api, c.body); a.Status != c.want {
+			t.Errorf("%s: %d %s", name, a.Status, a.Text)
+		}
+	}
+	if a := r.Request("PUT", credential+api, good); a.Status != 201 || len(d.federated) != 1 {
+		t.Fatalf("PUT: %d %s; the directory has %v", a.Status, a.Text, d.federated)
+	}
+	if a := r.Request("GET", credential+api, ""); a.String("properties", "subject") != "repo:a/b:ref:refs/heads/main" || a.String("type") != managedidentity.FederatedType {
+		t.Errorf("GET: %s", a.Text)
+	}
+	if a := r.Request("DELETE", credential+api, ""); a.Status != 200 || len(d.federated) != 0 {
+		t.Errorf("DELETE: %d; the directory has %v", a.Status, d.federated)
+	}
+	r.Must("PUT", credential+api, good)
+	if a := r.Request("DELETE", identity+api, ""); a.Status != 200 || len(d.federated) != 0 {
+		t.Errorf("with its identity: %d %s; the directory has %v", a.Status, a.Text, d.federated)
 	}
 }

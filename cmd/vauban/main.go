@@ -84,6 +84,7 @@ func commands(a *app) []*cobra.Command {
 		newDemoCmd(a),
 		newEnvCmd(a),
 		newUserCmd(a),
+		newTenantCmd(a),
 		newClockCmd(a),
 		newTagsCmd(a),
 		newVersionCmd(a),

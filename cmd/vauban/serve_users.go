@@ -23,9 +23,32 @@ const (
 	methodUserAdd      = "user add"      // userParams → userInfo
 	methodUserPassword = "user password" // userParams → userInfo
 	methodUsers        = "users"         // → []userInfo
+	methodUserChange   = "user change"   // userChange → userInfo
+	methodTenantAdd    = "tenant add"    // tenantInfo → tenantInfo
+	methodTenants      = "tenants"       // → []tenantInfo
 	methodDevice       = "device"        // deviceParams → signin.DeviceRequest
 	methodApprove      = "approve"       // deviceParams
 )
+
+// What userChange can do.
+const (
+	userDisable  = "disable"
+	userEnable   = "enable"
+	userDelete   = "delete"
+	userResetMFA = "reset-mfa"
+)
+
+type userChange struct {
+	Name string `json:"name"`
+	What string `json:"what"`
+}
+
+type tenantInfo struct {
+	ID      string `json:"id"`
+	Name    string `json:"displayName"`
+	Domain  string `json:"domain"`
+	Partner bool   `json:"partner"`
+}
 
 type userParams struct {
 	Name        string `json:"name"`
@@ -59,6 +82,9 @@ func (w *world) handleUsers(c *region.Control) {
 	c.Handle(methodUserAdd, w.userAdd)
 	c.Handle(methodUserPassword, w.userPassword)
 	c.Handle(methodUsers, w.userList)
+	c.Handle(methodUserChange, w.userChange)
+	c.Handle(methodTenantAdd, w.tenantAdd)
+	c.Handle(methodTenants, w.tenantList)
 	c.Handle(methodDevice, w.deviceWaiting)
 	c.Handle(methodApprove, w.deviceApprove)
 }
@@ -114,6 +140,13 @@ func (w *world) userAdd(ctx context.Context, r region.Request) (region.Reply, er
 		u.DisplayName, _, _ = strings.Cut(u.UserPrincipalName, "@")
 	}
 	err = w.engine.Update(ctx, func(tx *rp.Tx) error {
+		_, domain, _ := strings.Cut(u.UserPrincipalName, "@")
+		if t, err := w.entra.TenantBy(tx, domain); err == nil {
+			u.TenantID = t.ID
+		}
+		if u.TenantID != "" && u.TenantID != w.entra.Tenant().ID && (p.Admin || role != "") {
+			return &region.CallError{Code: region.CodeBadRequest, Message: "--admin and --role are for users of the region's own tenant"}
+		}
 		if err := w.entra.CreateUser(tx, &u); err != nil {
 			return badUser(err)
 		}
@@ -173,12 +206,77 @@ func (w *world) userPassword(ctx context.Context, r region.Request) (region.Repl
 func (w *world) userList(ctx context.Context, _ region.Request) (region.Reply, error) {
 	all := []userInfo{}
 	err := w.db.View(ctx, func(tx store.Tx) error {
-		return w.entra.Users(tx, w.entra.Tenant().ID, "", func(u directory.User) bool {
-			all = append(all, infoOf(u))
-			return true
-		})
+		tenants, err := w.entra.Tenants(tx)
+		for _, t := range tenants {
+			err = errors.Join(err, w.entra.Users(tx, t.ID, "", func(u directory.User) bool {
+				all = append(all, infoOf(u))
+				return true
+			}))
+		}
+		return err
 	})
 	return region.Reply{Result: all}, err
+}
+
+func (w *world) userChange(ctx context.Context, r region.Request) (region.Reply, error) {
+	var p userChange
+	if err := r.Decode(&p); err != nil {
+		return region.Reply{}, err
+	}
+	var u directory.User
+	err := w.engine.Update(ctx, func(tx *rp.Tx) (err error) {
+		if u, err = w.entra.UserByName(tx, w.upn(p.Name)); err != nil {
+			return badUser(err)
+		}
+		switch p.What {
+		case userDelete:
+			return w.entra.DeleteUser(tx, u.ID)
+		case userResetMFA:
+			return errors.Join(signin.ResetFactors(tx, u.ID), w.entra.RevokeSessions(tx, u.ID))
+		case userDisable:
+			err = w.entra.RevokeSessions(tx, u.ID)
+		case userEnable:
+		default:
+			return &region.CallError{Code: region.CodeBadRequest, Message: "a user can be disabled, enabled or deleted, or his second factors reset"}
+		}
+		if err != nil {
+			return err
+		}
+		u, err = w.entra.UpdateUser(tx, u.ID, func(u *directory.User) error {
+			u.AccountEnabled = p.What == userEnable
+			return nil
+		})
+		return err
+	})
+	return region.Reply{Result: infoOf(u)}, err
+}
+
+func (w *world) tenantAdd(ctx context.Context, r region.Request) (region.Reply, error) {
+	var p tenantInfo
+	if err := r.Decode(&p); err != nil {
+		return region.Reply{}, err
+	}
+	var t directory.Tenant
+	err := w.engine.Update(ctx, func(tx *rp.Tx) (err error) {
+		t, err = w.entra.CreatePartner(tx, p.Name, p.Domain)
+		if taken := new(directory.Conflict); errors.As(err, &taken) {
+			return &region.CallError{Code: region.CodeBadRequest, Message: "there is a tenant with the domain " + taken.Value + " already"}
+		}
+		return badUser(err)
+	})
+	return region.Reply{Result: tenantInfo{t.ID, t.Name, t.Domain, t.Partner}}, err
+}
+
+func (w *world) tenantList(ctx context.Context, _ region.Request) (region.Reply, error) {
+	out := []tenantInfo{}
+	err := w.db.View(ctx, func(tx store.Tx) error {
+		all, err := w.entra.Tenants(tx)
+		for _, t := range all {
+			out = append(out, tenantInfo{t.ID, t.Name, t.Domain, t.Partner})
+		}
+		return err
+	})
+	return region.Reply{Result: out}, err
 }
 
 func (w *world) deviceWaiting(ctx context.Context, r region.Request) (region.Reply, error) {

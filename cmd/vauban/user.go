@@ -3,8 +3,10 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -26,7 +28,11 @@ func newUserCmd(a *app) *cobra.Command {
   vauban exec -- az login --use-device-code sign az in as her: it shows a code
   vauban user approve CODE --user ana       answer it in another terminal, without a browser`,
 	}
-	c.AddCommand(newUserAddCmd(a), newUserPasswordCmd(a), newUserListCmd(a), newUserApproveCmd(a))
+	c.AddCommand(newUserAddCmd(a), newUserPasswordCmd(a), newUserListCmd(a), newUserApproveCmd(a),
+		newUserChangeCmd(a, userDisable, "Let a user sign in no more; sessions and tokens end at once"),
+		newUserChangeCmd(a, userEnable, "Let a user sign in again"),
+		newUserChangeCmd(a, userDelete, "Put a user into the recycle bin, from which `az rest` restores for 30 days"),
+		newUserChangeCmd(a, userResetMFA, "Take a user's second factors and locks away, and end the sessions"))
 	return c
 }
 
@@ -70,6 +76,26 @@ func newUserPasswordCmd(a *app) *cobra.Command {
 	return c
 }
 
+func newUserChangeCmd(a *app, what, short string) *cobra.Command {
+	return &cobra.Command{
+		Use:   what + " NAME",
+		Short: short,
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			dir, err := a.dir()
+			if err != nil {
+				return err
+			}
+			var u userInfo
+			if _, err := region.Call(c.Context(), dir, methodUserChange, userChange{Name: args[0], What: what}, &u); err != nil {
+				return err
+			}
+			fmt.Fprintf(a.stdout, "user  %s: %s\n", u.Name, what)
+			return nil
+		},
+	}
+}
+
 // setUser makes a user or his password, and prints what the region made.
 func (a *app) setUser(ctx context.Context, method string, p userParams, stdin bool) error {
 	dir, err := a.dir()
@@ -94,9 +120,10 @@ func (a *app) setUser(ctx context.Context, method string, p userParams, stdin bo
 }
 
 func newUserListCmd(a *app) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use:   "list",
-		Short: "The users of the tenant",
+		Short: "The users of the tenants",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			dir, err := a.dir()
@@ -107,6 +134,9 @@ func newUserListCmd(a *app) *cobra.Command {
 			if _, err := region.Call(c.Context(), dir, methodUsers, nil, &all); err != nil {
 				return err
 			}
+			if asJSON {
+				return printJSON(a.stdout, all)
+			}
 			t := tabwriter.NewWriter(a.stdout, 0, 4, 2, ' ', 0)
 			fmt.Fprintln(t, "USER\tNAME\tTYPE\tENABLED\tOBJECT ID")
 			for _, u := range all {
@@ -115,6 +145,14 @@ func newUserListCmd(a *app) *cobra.Command {
 			return t.Flush()
 		},
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return c
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
 }
 
 func newUserApproveCmd(a *app) *cobra.Command {

@@ -85,7 +85,7 @@ set -- $made
 AZURE_CONFIG_DIR=$(mktemp -d) bash -c 'az login --service-principal -u "$0" -p "$1" --tenant "$2" -o none && az group list -o none' "$1" "$2" "$3"
 is 1 ad sp list --display-name pipeline --query 'length(@)'
 do_ ad sp delete --id "$1"
-no "doesn't exist" ad sp show --id "$1"
+no 'does not exist' ad sp show --id "$1"
 
 # deleted, and back
 do_ ad app delete --id "$app"

@@ -34,11 +34,11 @@ func (r rows) Get(kind, key string) (store.Doc, error) {
 	return d, nil
 }
 
-func (r rows) Page(kind, after, from string, to []byte, n int) (docs []store.Doc, err error) {
-	text := "SELECT key, version, value FROM doc WHERE kind = $1 AND key > $2 AND key >= $3 ORDER BY key LIMIT $4"
-	args := []any{[]byte(kind), []byte(after), []byte(from), n}
+func (r rows) Page(kind, from string, to []byte, n int) (docs []store.Doc, err error) {
+	text := "SELECT key, version, value FROM doc WHERE kind = $1 AND key >= $2 ORDER BY key LIMIT $3"
+	args := []any{[]byte(kind), []byte(from), n}
 	if to != nil {
-		text = "SELECT key, version, value FROM doc WHERE kind = $1 AND key > $2 AND key >= $3 AND key < $5 ORDER BY key LIMIT $4"
+		text = "SELECT key, version, value FROM doc WHERE kind = $1 AND key >= $2 AND key < $4 ORDER BY key LIMIT $3"
 		args = append(args, to)
 	}
 	found, err := r.on.Query(r.ctx, text, args...)

@@ -33,8 +33,8 @@ func newSession(ctx context.Context, conn *sql.Conn, begin string) (*session, er
 		{&s.begin, begin},
 		{&s.rollback, "ROLLBACK"},
 		{&s.get, "SELECT version, value FROM doc WHERE kind = ? AND key = ?"},
-		{&s.scan, "SELECT key, version, value FROM doc WHERE kind = ? AND key > ? AND key >= ? AND key < ? ORDER BY key LIMIT ?"},
-		{&s.scanOpen, "SELECT key, version, value FROM doc WHERE kind = ? AND key > ? AND key >= ? ORDER BY key LIMIT ?"},
+		{&s.scan, "SELECT key, version, value FROM doc WHERE kind = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?"},
+		{&s.scanOpen, "SELECT key, version, value FROM doc WHERE kind = ? AND key >= ? ORDER BY key LIMIT ?"},
 	})
 }
 
@@ -68,12 +68,12 @@ func (s *session) Get(kind, key string) (store.Doc, error) {
 	return d, nil
 }
 
-func (s *session) Page(kind, after, from string, to []byte, n int) (docs []store.Doc, err error) {
+func (s *session) Page(kind, from string, to []byte, n int) (docs []store.Doc, err error) {
 	var rows *sql.Rows
 	if to != nil {
-		rows, err = s.scan.Query([]byte(kind), []byte(after), []byte(from), to, n)
+		rows, err = s.scan.Query([]byte(kind), []byte(from), to, n)
 	} else {
-		rows, err = s.scanOpen.Query([]byte(kind), []byte(after), []byte(from), n)
+		rows, err = s.scanOpen.Query([]byte(kind), []byte(from), n)
 	}
 	if err != nil {
 		return nil, err

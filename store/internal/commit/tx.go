@@ -10,9 +10,9 @@ import (
 type Rows interface {
 	// Get returns the document or store.ErrNotFound.
 	Get(kind, key string) (store.Doc, error)
-	// Page returns the first documents of kind, at most n, with after < key, from ≤ key and key < to, in order of
-	// their keys. A nil to is no bound.
-	Page(kind, after, from string, to []byte, n int) ([]store.Doc, error)
+	// Page returns the first documents of kind, at most n, with from ≤ key and key < to, in order of their keys. A
+	// nil to is no bound.
+	Page(kind, from string, to []byte, n int) ([]store.Doc, error)
 }
 
 // Tx is a transaction on a connection.
@@ -116,12 +116,15 @@ const page = 128
 
 // Scan is store.Tx.Scan.
 func (t *Tx) Scan(kind, prefix, after string, yield func(store.Doc) bool) error {
-	end := successor(prefix)
+	from, end := prefix, successor(prefix)
+	if after >= from && after != "" {
+		from = after + "\x00" // the least key greater than after: one bound, which an index finds
+	}
 	for {
 		if t.rows == nil {
 			return t.over()
 		}
-		docs, err := t.rows.Page(kind, after, prefix, end, page)
+		docs, err := t.rows.Page(kind, from, end, page)
 		if err != nil {
 			return fmt.Errorf("%s: scan %s %s: %w", t.name, kind, prefix, err)
 		}
@@ -133,7 +136,7 @@ func (t *Tx) Scan(kind, prefix, after string, yield func(store.Doc) bool) error 
 		if len(docs) < page {
 			return nil
 		}
-		after = docs[len(docs)-1].Key
+		from = docs[len(docs)-1].Key + "\x00"
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"unicode"
 
 	"vauban.dev/arm"
 	"vauban.dev/store"
@@ -122,6 +123,9 @@ func (d *definition) checkName(id arm.ID) error {
 	name := id.Name()
 	if len(name) > 260 || strings.ContainsAny(name, "<>%&\\?/:#\x00") && d.kind != Extension || hasControl(name) {
 		return arm.Errorf(http.StatusBadRequest, "InvalidResourceName", "Resource name '%s' is invalid. It contains characters that no resource name may have, or is longer than 260 characters.", name)
+	}
+	if strings.TrimSpace(name) != name || strings.ContainsFunc(name, func(r rune) bool { return unicode.Is(unicode.Cf, r) }) {
+		return arm.Errorf(http.StatusBadRequest, "InvalidResourceName", "Resource name '%s' is invalid. It begins or ends with a space or has characters that cannot be seen: it would look like another's.", name)
 	}
 	if d.pattern == nil || d.pattern.MatchString(name) {
 		return nil

@@ -179,9 +179,13 @@ func (c *requirements) subnetNSG() string {
 	return ""
 }
 
-// inbound asks the security rules of the subnet and the interface: the sender's packet is the service's to send.
-func (c *requirements) inbound(_ context.Context, q Requirement) error {
+// inbound asks, of a node with a public address, for the service's call to it and the answer. Where no such node stands
+// yet, or the region does not play the service, it asks the security rules of the subnet and the interface.
+func (c *requirements) inbound(ctx context.Context, q Requirement) error {
 	source := c.source(q)
+	if to := c.called(); q.When == WithPublicIP && to.IsValid() && c.played(source) {
+		return c.call(ctx, q, source, to)
+	}
 	for _, protocol := range protocols(q) {
 		for _, port := range q.Ports {
 			item := Item{Level: Passed, Kind: q.Component, What: fmt.Sprintf("inbound %s %d from %s, for %s", strings.ToUpper(protocol.String()), port, c.tag(q), q.Purpose)}
@@ -204,6 +208,52 @@ func (c *requirements) inbound(_ context.Context, q Requirement) error {
 	return nil
 }
 
+// called is the public address of a node of the subnet; invalid if none has one.
+func (c *requirements) called() netip.Addr {
+	for _, n := range c.v.NICs {
+		if n.Subnet == c.nic.Subnet && n.Kind == fabric.Guest && len(n.Public) > 0 {
+			return n.Public[0].Public
+		}
+	}
+	return netip.Addr{}
+}
+
+// played tells whether the region's services have the address: packets come from it.
+func (c *requirements) played(a netip.Addr) bool {
+	return a.IsValid() && slices.ContainsFunc(c.w.Topology.Internet.ServicePrefixes, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// call asks for a call of the service to a node.
+func (c *requirements) call(ctx context.Context, q Requirement, source, to netip.Addr) error {
+	tag := c.tag(q)
+	for _, protocol := range protocols(q) {
+		for _, port := range q.Ports {
+			a, err := c.w.Explain(ctx, explain.Question{From: fabric.Place{Kind: fabric.AtInternet}, Title: tag, Source: source, Host: to.String(), Protocol: protocol, Port: port})
+			if err != nil {
+				return err
+			}
+			item := Item{Level: Passed, Kind: q.Component, From: TagPlace + tag, Answer: bare(a),
+				What: fmt.Sprintf("inbound %s %d from %s to a node at %s, for %s", strings.ToUpper(protocol.String()), port, tag, to, q.Purpose)}
+			switch {
+			case a.Refused == explain.ByReply:
+				item.Level, item.Fixes = level(q), a.Fixes
+				item.What += " arrives, and is not answered: " + reach.ShortIDs(a.By)
+			case !a.Allowed:
+				item.Level, item.Fixes = level(q), a.Fixes
+				item.What += " is refused by " + refusal(&a)
+				if by := a.Flow().By; by.Owner != "" && by.Owner != fabric.FabricOwner {
+					item.Text = c.text(q, by, protocol, port)
+				}
+			}
+			c.add(item)
+		}
+	}
+	return nil
+}
+
+// TagPlace begins the name of a place that stands for a service: an address of its tag on the region's internet.
+const TagPlace = "tag:"
+
 func (c *requirements) source(q Requirement) netip.Addr {
 	switch q.Tag {
 	case fabric.TagVirtualNetwork:
@@ -212,7 +262,7 @@ func (c *requirements) source(q Requirement) netip.Addr {
 		return fabric.WireServer
 	}
 	if p := c.prefixes(c.tag(q)); len(p) > 0 {
-		return p[0].Masked().Addr()
+		return c.representative(p)
 	}
 	return netip.Addr{}
 }

@@ -23,6 +23,8 @@ type Question struct {
 	From  fabric.Place
 	Title string // of the place, for people
 	Host  string // a name or an IPv4 address
+	// Source is an address of the sender's that is not its first one: of a service on the internet.
+	Source netip.Addr
 	// Protocol, and for TCP and UDP the ports. SrcPort 0 stands for one of those that a client takes.
 	Protocol      fabric.Protocol
 	Port, SrcPort uint16
@@ -214,7 +216,7 @@ func (w World) answer(ctx context.Context, q Question, s situation) (Answer, err
 		}
 	}
 	a.Address = dst.String()
-	flow := fabric.Flow{From: q.From, Dst: dst, Protocol: q.Protocol, SrcPort: q.SrcPort, DstPort: q.Port}
+	flow := fabric.Flow{From: q.From, Source: q.Source, Dst: dst, Protocol: q.Protocol, SrcPort: q.SrcPort, DstPort: q.Port}
 	if _, err := netip.ParseAddr(q.Host); err != nil {
 		flow.Host = q.Host
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vauban.dev/audit"
 	"vauban.dev/explain"
 	"vauban.dev/reach"
 	"vauban.dev/region"
@@ -21,7 +22,7 @@ func newExplainCmd(a *app) *cobra.Command {
 	var udp, icmp, live, asJSON bool
 	var p explainParams
 	c := &cobra.Command{
-		Use:   "explain --from internet|VNET/SUBNET|nic:NAME|node:NAME --to HOST:PORT",
+		Use:   "explain --from internet|tag:SERVICETAG|VNET/SUBNET|nic:NAME|node:NAME --to HOST:PORT",
 		Short: "Say what would become of a connection, what decides, and what to change",
 		Long: `Say what would become of a connection, the whole way: how its name is resolved, each judgement of the
 network, what answers, what the service's own firewall says and, with --as, whether a principal's roles let
@@ -34,6 +35,7 @@ and says whether the kernel and the services do what the model says, and whose c
 The exit status is 0 when the connection is allowed, 1 when it is refused or --live disagrees.`,
 		Example: `  vauban explain --from demo-vnet/training --to www.example.com:443
   vauban explain --from internet --to mystorage.blob.core.windows.net:443 --live
+  vauban explain --from tag:AzureMachineLearning --to 20.50.0.9:44224 --live
   vauban explain --from demo-vnet/jumpbox --to myvault.vault.azure.net:443 --as my-app
   vauban explain --from node:cpu-cluster --to 168.63.129.16:53 --proto udp
   vauban explain --from demo-vnet/jumpbox --to 10.20.1.4 --proto icmp`,
@@ -81,7 +83,7 @@ The exit status is 0 when the connection is allowed, 1 when it is refused or --l
 			return err
 		},
 	}
-	c.Flags().StringVar(&from, "from", "internet", "where the connection begins: internet, VNET/SUBNET, nic:NAME or node:NAME")
+	c.Flags().StringVar(&from, "from", "internet", "where the connection begins: internet, tag:SERVICETAG (a service of Azure's that the region plays), VNET/SUBNET, nic:NAME or node:NAME")
 	c.Flags().StringVar(&to, "to", "", "where it goes: HOST:PORT, a name or an address")
 	c.Flags().StringVar(&p.Protocol, "proto", "tcp", "tcp, udp or icmp; ICMP has no port")
 	c.Flags().StringVar(&p.As, "as", "", "who asks: an object id, a client id, a display name, or the id of a resource with an identity")
@@ -104,12 +106,12 @@ func parseFrom(s string) (region.PlaceParams, error) {
 		return region.PlaceParams{Node: name}, nil
 	case kind == "nic" && name != "":
 		return region.PlaceParams{NIC: name}, nil
-	case s == "internet":
+	case s == "internet" || kind+":" == audit.TagPlace && name != "":
 		return region.PlaceParams{From: s}, nil
 	case !strings.Contains(s, ":") && strings.Contains(s, "/"):
 		return region.PlaceParams{Subnet: s}, nil
 	}
-	return region.PlaceParams{}, fmt.Errorf("--from %q: write internet, VNET/SUBNET, nic:NAME or node:NAME", s)
+	return region.PlaceParams{}, fmt.Errorf("--from %q: write internet, tag:SERVICETAG, VNET/SUBNET, nic:NAME or node:NAME", s)
 }
 
 func parseTo(s string, icmp bool) (host string, port uint16, err error) {
@@ -169,7 +171,7 @@ func compareLive(ctx context.Context, dir string, p explainParams, a *explain.An
 }
 
 func (w *reachWorld) liveProbe(ctx context.Context, p explainParams, a *explain.Answer, t reach.Target) (reach.Result, error) {
-	if strings.EqualFold(p.Protocol, "tcp") {
+	if service := strings.HasPrefix(p.From.From, audit.TagPlace); !service && strings.EqualFold(p.Protocol, "tcp") {
 		results, err := probeAt(ctx, w.dir, p.From, []reach.Target{t})
 		if err == nil && len(results) != 1 {
 			err = fmt.Errorf("%d results of one connection", len(results))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vauban.dev/arm"
+	"vauban.dev/audit"
 	"vauban.dev/arm/rp"
 	"vauban.dev/explain"
 	"vauban.dev/fabric"
@@ -120,6 +121,9 @@ func (w *world) where(ctx context.Context, p region.PlaceParams, create bool) (t
 		return w.behindNIC(ctx, p.NIC)
 	case p.From == "" || p.From == "internet":
 		return "internet", fabric.Place{Kind: fabric.AtHost, ID: clientHost}, nil
+	case strings.HasPrefix(p.From, audit.TagPlace):
+		_, err := w.serviceAddress(p)
+		return strings.TrimPrefix(p.From, audit.TagPlace), fabric.Place{Kind: fabric.AtInternet}, err
 	}
 	return "", at, notFound("the region has no place %q: internet, --subnet VNET/SUBNET, --nic NAME or --node NAME", p.From)
 }

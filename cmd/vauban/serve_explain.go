@@ -9,11 +9,13 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	mdns "github.com/miekg/dns"
 
 	"vauban.dev/arm/rp"
+	"vauban.dev/audit"
 	"vauban.dev/authz"
 	"vauban.dev/entra/directory"
 	"vauban.dev/explain"
@@ -63,6 +65,11 @@ func (w *world) explain(ctx context.Context, r region.Request) (region.Reply, er
 		return region.Reply{}, err
 	}
 	q := explain.Question{From: at, Title: title, Host: p.Host, Port: p.Port, Protocol: fabric.TCP}
+	if at.Kind == fabric.AtInternet {
+		if q.Source, err = w.serviceAddress(p.From); err != nil {
+			return region.Reply{}, err
+		}
+	}
 	if p.Protocol != "" {
 		if q.Protocol, err = explain.ParseProtocol(p.Protocol); err != nil {
 			return region.Reply{}, badRequest("%v", err)
@@ -146,11 +153,60 @@ func (w *world) probe(ctx context.Context, r region.Request) (region.Reply, erro
 		return region.Reply{}, err
 	}
 	var out reach.Result
+	if at.Kind == fabric.AtInternet {
+		from, err := w.serviceAddress(p.From)
+		if err != nil {
+			return region.Reply{}, err
+		}
+		if !strings.EqualFold(p.Protocol, string(reach.TCP)) {
+			return region.Reply{}, badRequest("a service calls by TCP")
+		}
+		return region.Reply{Result: w.callFrom(ctx, from, netip.AddrPortFrom(addr, p.Port))}, nil
+	}
 	err = w.driver.Do(at, func() error {
 		out = probe.Packet(ctx, reach.Kind(strings.ToLower(p.Protocol)), netip.AddrPortFrom(addr, p.Port), packetTimeout)
 		return nil
 	})
 	return region.Reply{Result: out}, err
+}
+
+// serviceAddress is an address of a service tag's at which the region's services stand; invalid for another place.
+func (w *world) serviceAddress(p region.PlaceParams) (netip.Addr, error) {
+	tag, ok := strings.CutPrefix(p.From, audit.TagPlace)
+	if !ok {
+		return netip.Addr{}, nil
+	}
+	prefixes, ok := w.tags.Prefixes(tag)
+	if !ok {
+		return netip.Addr{}, notFound("there is no service tag %q", tag)
+	}
+	for _, s := range w.sync.current.Load().topology.Internet.ServicePrefixes {
+		if slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(s.Addr()) }) {
+			return s.Addr(), nil
+		}
+	}
+	return netip.Addr{}, notFound("the region plays nobody of service tag %s", tag)
+}
+
+// callFrom connects from an address of the region's services.
+func (w *world) callFrom(ctx context.Context, from netip.Addr, to netip.AddrPort) reach.Result {
+	ctx, cancel := context.WithTimeout(ctx, packetTimeout)
+	defer cancel()
+	begun := time.Now()
+	out := reach.Result{Address: to.String(), Connect: reach.Connected}
+	c, err := w.driver.DialFrom(ctx, fabric.Place{Kind: fabric.AtInternet}, from, to)
+	out.TookMS = time.Since(begun).Milliseconds()
+	switch {
+	case err == nil:
+		c.Close()
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
+		out.Connect = reach.ConnectTimeout
+	case errors.Is(err, syscall.ECONNREFUSED):
+		out.Connect = reach.ConnectRefused
+	default:
+		out.Connect, out.Error = reach.ConnectNoWay, err.Error()
+	}
+	return out
 }
 
 // packetTimeout is how long a probe waits for the answer to a datagram or an echo.

@@ -84,6 +84,7 @@ type UserSubject struct {
 	IDP     string   // issuer of a guest's own tenant; "" for members
 	Roles   []string // app roles of the user on the resource
 	Groups  []string // ids; nil when the client does not ask for groups in its tokens
+	WIDs    []string // template ids of directory roles
 	Address string   // of the client, as the kernel saw it
 }
 
@@ -117,6 +118,7 @@ type claims struct {
 	UPN       string   `json:"upn,omitempty"`
 	UTI       string   `json:"uti,omitempty"`
 	Version   string   `json:"ver"`
+	WIDs      []string `json:"wids,omitempty"` // users: template ids of their directory roles
 	CC        []string `json:"xms_cc,omitempty"`
 	MIRID     string   `json:"xms_mirid,omitempty"` // managed identities: the ARM id they belong to
 	// Overage of groups: where they can be asked for instead (OpenID Connect Core 1.0, 5.6.2).
@@ -221,6 +223,7 @@ const maxGroups = 200
 func (d *Directory) speakOf(c *claims, u *UserSubject, to Target) {
 	c.IDTyp, c.IDP, c.Roles = "user", u.IDP, u.Roles
 	c.Subject = Pairwise(c.OID, c.AppID+c.AZP)
+	c.WIDs = u.WIDs
 	c.Name, c.Scopes, c.SessionID, c.IPAddr = u.Name, strings.Join(u.Scopes, " "), u.Session, u.Address
 	if to.Version == 2 {
 		c.Preferred = u.UPN

@@ -141,7 +141,7 @@ func (s *Service) userAnswer(t *tokenCall, me who, f entra.Family, scope scopeRe
 		}
 		resource, err := s.client(tx, me.tenant, me.to.AppID)
 		if err == nil && (resource.first != nil || resource.wantsGroups()) {
-			sub.User.Groups = st.Groups
+			sub.User.Groups, sub.User.WIDs = st.Groups, st.Roles
 		}
 		return err
 	})

@@ -182,6 +182,43 @@ func TestRolesOfTheSpecification(t *testing.T) {
 	}
 }
 
+// TestResyncKeys: what was taken from the workspace's identity comes back, by the specification's table.
+func TestResyncKeys(t *testing.T) {
+	r := newRegion(t)
+	r.secured()
+	r.decided()
+	identity := r.Must("GET", workspace+mlAPI, "").String("identity", "principalId")
+	held := func() (all []string) {
+		list, _ := r.Must("GET", sub+"/providers/Microsoft.Authorization/roleAssignments?api-version=2022-04-01&$filter=principalId%20eq%20'"+identity+"'", "").At("value").([]any)
+		for _, e := range list {
+			p := e.(map[string]any)["properties"].(map[string]any)
+			d, _ := authz.Builtin(p["roleDefinitionId"].(string))
+			all = append(all, d.RoleName+" at "+p["scope"].(string))
+			if a := r.Request("DELETE", e.(map[string]any)["id"].(string)+"?api-version=2022-04-01", ""); a.Status != 200 {
+				t.Fatal(a.Text)
+			}
+		}
+		slices.Sort(all)
+		return all
+	}
+	held() // taken away
+	if left := held(); len(left) > 0 {
+		t.Fatal(left)
+	}
+	if a := r.As(people["Reader"], "POST", workspace+"/resyncKeys"+mlAPI, ""); a.Status != http.StatusForbidden {
+		t.Errorf("a reader: %d %s", a.Status, a.Text)
+	}
+	for range 2 {
+		if a := r.As(people["Contributor"], "POST", workspace+"/resyncKeys"+mlAPI, ""); a.Status != http.StatusOK {
+			t.Fatalf("%d %s", a.Status, a.Text)
+		}
+	}
+	want := []string{"Contributor at " + group, "Contributor at " + workspace, "Key Vault Administrator at " + vault, "Storage Blob Data Contributor at " + account}
+	if diff := cmp.Diff(want, held()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // refusalNames says whether a refusal names the role that was looked at, and carries the reason for programs.
 func refusalNames(a rptest.Answer, role string) bool {
 	info, _ := a.At("error", "additionalInfo").([]any)

@@ -99,7 +99,7 @@ type action struct {
 	name       string
 	permission string
 	method     string
-	links      func(id arm.ID, body []byte) []Link                                  // nil: none
+	links      func(res any, body []byte) []Link                                    // nil: none
 	do         func(ctx context.Context, tx *Tx, res any, body []byte) (any, error) // nil only with async
 	async      func(ctx context.Context, res any, body []byte) (any, error)         // nil: synchronous
 }
@@ -139,12 +139,15 @@ func define[T any](t Type[T]) (*definition, error) {
 		if a.Do == nil && a.Async == nil {
 			return nil, fmt.Errorf("action %s has no function", name)
 		}
-		e := &action{name: name, permission: a.Permission, method: a.Method, links: a.Links}
+		e := &action{name: name, permission: a.Permission, method: a.Method}
 		if e.permission == "" {
 			e.permission = permissionName(d.name) + "/" + name + "/action"
 		}
 		if e.method == "" {
 			e.method = http.MethodPost
+		}
+		if a.Links != nil {
+			e.links = func(res any, body []byte) []Link { return a.Links(res.(*Resource[T]), body) }
 		}
 		if a.Do != nil {
 			e.do = func(ctx context.Context, tx *Tx, res any, body []byte) (any, error) {

@@ -139,7 +139,7 @@ type Action[T any] struct {
 	Permission string
 	// Links is what the caller needs permission on besides, from a body that is JSON and no more (403
 	// LinkedAuthorizationFailed). Pure.
-	Links  func(id arm.ID, body []byte) []Link
+	Links  func(r *Resource[T], body []byte) []Link
 	Method string                                                                      // "" = POST
 	Do     func(ctx context.Context, tx *Tx, r *Resource[T], body []byte) (any, error) // in a write transaction; the answer is marshalled with 200, nil gives 204; r's changes are saved
 	// Async makes the action asynchronous: 202 at once, and what it returns is the result at Location. It runs

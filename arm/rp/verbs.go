@@ -314,13 +314,34 @@ func (tx *Tx) begun(rec *record, version string, entry activity.Entry) (*operati
 	return o, o.write(tx)
 }
 
+// checkAction refuses an action whose links the caller may not use. It runs before the write transaction.
+func (e *Engine) checkAction(ctx context.Context, t *Target, r *Request, d *definition, a *action) error {
+	if a.links == nil {
+		return nil
+	}
+	var links []Link
+	err := e.View(ctx, func(tx *Tx) error {
+		rec, err := tx.existing(d, t.ID)
+		if err != nil {
+			return err
+		}
+		res, err := d.load(rec)
+		if err == nil {
+			links = a.links(res, r.Body)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return checkAll(ctx, t, r, links)
+}
+
 // act runs an action on a resource, in a write transaction.
 func (e *Engine) act(d *definition, a *action) serveFunc {
 	return func(ctx context.Context, t *Target, r *Request) (*Response, error) {
-		if a.links != nil {
-			if err := checkAll(ctx, t, r, a.links(t.ID, r.Body)); err != nil {
-				return nil, err
-			}
+		if err := e.checkAction(ctx, t, r, d, a); err != nil {
+			return nil, err
 		}
 		if a.async != nil {
 			return e.accept(ctx, t, r, d, a)

@@ -136,20 +136,29 @@ func (p *Provider) assignable(tx *rp.Tx, role string, scope arm.ID) error {
 
 // unique refuses a second assignment of the same role to the same principal at the same scope.
 func unique(tx *rp.Tx, id arm.ID, a *Assignment) error {
-	same, err := under(tx, own(id.Scope()), id.Key())
-	if err != nil {
+	other, err := existing(tx, id.Scope(), id.Key(), a)
+	if err != nil || other.IsZero() {
 		return err
 	}
-	for _, other := range same {
-		o, err := rp.Get[Assignment](tx, other)
+	return arm.Errorf(http.StatusConflict, "RoleAssignmentExists", "The role assignment already exists. The ID of the existing role assignment is %s.", strings.ReplaceAll(other.Name(), "-", ""))
+}
+
+// existing is the assignment at a scope that grants the same, if there is one; that with the key except does not count.
+func existing(tx *rp.Tx, scope arm.ID, except string, a *Assignment) (arm.ID, error) {
+	all, err := under(tx, own(scope), except)
+	if err != nil {
+		return arm.ID{}, err
+	}
+	for _, id := range all {
+		o, err := rp.Get[Assignment](tx, id)
 		if err != nil {
-			return err
+			return arm.ID{}, err
 		}
 		if sameGrant(a, &o.Properties) {
-			return arm.Errorf(http.StatusConflict, "RoleAssignmentExists", "The role assignment already exists. The ID of the existing role assignment is %s.", strings.ReplaceAll(o.ID.Name(), "-", ""))
+			return o.ID, nil
 		}
 	}
-	return nil
+	return arm.ID{}, nil
 }
 
 // withinLimits refuses one assignment too many of a subscription or a management group.
@@ -276,6 +285,9 @@ func Grant(tx *rp.Tx, scope arm.ID, role, principalID string) error {
 func GrantTo(tx *rp.Tx, scope arm.ID, role, principalID, kind string) error {
 	if kind != "User" && kind != "Group" {
 		kind = "ServicePrincipal"
+	}
+	if had, err := existing(tx, scope, "", &Assignment{RoleDefinitionID: role, PrincipalID: principalID}); err != nil || !had.IsZero() {
+		return err
 	}
 	id, err := named(scope, AssignmentType, role+" "+principalID)
 	if err != nil {

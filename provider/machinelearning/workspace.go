@@ -133,6 +133,7 @@ func (p *Provider) workspaceType() rp.Registration {
 		Actions: map[string]rp.Action[Workspace]{
 			"listKeys":               {Do: p.listKeys},
 			"listStorageAccountKeys": {Do: listStorageKeys},
+			"resyncKeys":             {Do: resyncKeys, Links: resyncLinks},
 			"privateLinkResources": {Method: http.MethodGet, Permission: WorkspaceType + "/privateLinkResources/read",
 				Do: func(_ context.Context, tx *rp.Tx, r *rp.Resource[Workspace], _ []byte) (any, error) {
 					return p.links.Resources(tx, r.ID)

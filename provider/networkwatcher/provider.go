@@ -154,7 +154,7 @@ func asked[Q any, P interface {
 }
 
 // targets: who asks about a resource must be able to read it ("Azure RBAC permissions required to use Network Watcher").
-func targets(watcher arm.ID, body []byte) (links []rp.Link) {
+func targets(watcher *rp.Resource[Watcher], body []byte) (links []rp.Link) {
 	var q struct {
 		Target    string `json:"targetResourceId"`
 		Interface string `json:"targetNicResourceId"`
@@ -176,7 +176,7 @@ func targets(watcher arm.ID, body []byte) (links []rp.Link) {
 		}
 	}
 	if q.Group != "" {
-		texts = append(texts, subscription(watcher).String()+"/resourceGroups/"+q.Group)
+		texts = append(texts, subscription(watcher.ID).String()+"/resourceGroups/"+q.Group)
 	}
 	for _, text := range texts {
 		if l, ok := reads(text); ok {

@@ -133,6 +133,10 @@ func (r *region) EnsureUserAssigned(_ store.Tx, id arm.ID) (string, string, stri
 
 func (r *region) Remove(store.Tx, arm.ID) error { return nil }
 
+func (r *region) PutFederated(store.Tx, arm.ID, string, managedidentity.Federated) error { return nil }
+
+func (r *region) RemoveFederated(store.Tx, arm.ID, string) error { return nil }
+
 func (r *region) Resolve(_ store.Tx, id arm.ID) (string, string, error) {
 	return guid("principal", id), guid("client", id), nil
 }

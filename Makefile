@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 GO    ?= go
 
-.PHONY: demo test build bench bench-net bench-authz conformance soak test-clients lint
+.PHONY: demo test build bench bench-net bench-authz conformance soak test-clients test-cases lint
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/vauban ./cmd/vauban
@@ -51,6 +51,10 @@ test-clients:
 	@$(MAKE) --no-print-directory build
 	VAUBAN_PYTHONS=$(CURDIR)/.cache/sdk/bin/python VAUBAN_PYTHON=$(CURDIR)/.cache/sdk/bin/python $(GO) test -tags clients ./dataplane/...
 	VAUBAN_BIN=$(CURDIR)/bin/vauban $(GO) test -tags clients ./e2e -run 'TestAzSigns|TestAzDevice'
+
+# Deploys all templates under CASES and prints what came of each.
+test-cases: build
+	VAUBAN_BIN=$(CURDIR)/bin/vauban VAUBAN_CASES=$(abspath $(CASES)) $(GO) test -tags cases -count=1 -timeout 20m ./e2e -run 'TestCases$$' -v
 
 lint:
 	$(GO) vet ./...

@@ -46,12 +46,18 @@ func deployed(d *template.Deployment) []*template.Resource {
 	return all
 }
 
+// absent are types of this namespace that the region does not have, with what they are.
+var absent = map[string]string{"microsoft.resources/deploymentscripts": "deployment scripts", "microsoft.resources/deploymentstacks": "deployment stacks"}
+
 // resolve refuses types and api-versions that the region does not have.
 func (p *Provider) resolve(ctx context.Context, d *template.Deployment) error {
 	own := strings.ToLower(prefix(arm.MustParseID(d.Source.Scope.ID)) + d.Source.Name)
 	for _, r := range deployed(d) {
 		if strings.ToLower(r.ID) == own {
 			return arm.Errorf(http.StatusBadRequest, "InvalidTemplate", "Deployment template validation failed: 'The nested deployment '%s' has the name and the scope of the deployment in which it stands.'.", r.Name)
+		}
+		if what := absent[lower(r.Type)]; what != "" {
+			return arm.NotImplemented("The template resource '%s' of type '%s': %s are not implemented.", r.Name, r.Type, what)
 		}
 		_, err := p.engine.Resolve(ctx, http.MethodPut, r.ID, r.Version)
 		e := arm.AsError(err)

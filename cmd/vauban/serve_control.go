@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"vauban.dev/arm"
-	"vauban.dev/audit"
 	"vauban.dev/arm/rp"
+	"vauban.dev/audit"
 	"vauban.dev/explain"
 	"vauban.dev/fabric"
 	"vauban.dev/internal/clock"

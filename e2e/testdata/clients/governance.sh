@@ -1,0 +1,89 @@
+# Management groups, locks, the activity log and diagnostic settings by unmodified az. It ends with "governed".
+set -euo pipefail
+export AZURE_CORE_ONLY_SHOW_ERRORS=1
+sub=$(az account show --query id -o tsv)
+tenant=$(az account show --query tenantId -o tsv)
+partner=$(az account list --query "[?id!='$sub'].id | [0]" -o tsv)
+mg="az account management-group"
+at=/providers/Microsoft.Management/managementGroups
+
+fail() { echo "FAILED: $*"; exit 1; }
+is() { [ "$2" = "$3" ] || fail "$1: '$2', want '$3'"; }
+# refused CODE COMMAND…: az fails and says CODE
+refused() { code=$1; shift; if out=$("$@" 2>&1); then fail "$* succeeded"; fi; case $out in *"$code"*) ;; *) fail "$*: $out";; esac; }
+
+# Management groups
+is "the root" "$($mg show -n "$tenant" --no-register --query displayName -o tsv)" "Tenant Root Group"
+$mg create -n corp --display-name Corp --no-register -o none
+$mg create -n ml --parent corp --no-register -o none
+$mg subscription add -n ml -s "$sub" -o none
+is "the tree" "$($mg show -n corp -e -r --no-register --query 'children[0].children[0].name' -o tsv)" "$sub"
+$mg update -n ml --display-name "Machine learning" -o none
+is "renamed" "$($mg show -n ml --no-register --query '[displayName,details.parent.name]' -o tsv | tr '\n' ' ')" "Machine learning corp "
+is "entities" "$($mg entities list --query "length([?name=='corp' || name=='ml' || name=='$sub'])" -o tsv)" 3
+is "a taken name" "$($mg check-name-availability -n CORP --query nameAvailable -o tsv)" false
+$mg hierarchy-settings create -n "$tenant" -m $at/corp -r true -o none
+is "settings" "$($mg hierarchy-settings list -n "$tenant" --query 'value[0].defaultManagementGroup' -o tsv)" $at/corp
+$mg hierarchy-settings delete -n "$tenant" -y -o none
+refused "1 child groups" $mg delete -n corp --no-register
+
+# A role on a management group reaches what is in it.
+me=$(az account show --query user.name -o tsv)
+az role assignment create --assignee "$me" --role Reader --scope $at/corp -o none
+is "assigned there" "$(az role assignment list --scope $at/corp --query "length([?roleDefinitionName=='Reader'])" -o tsv)" 1
+
+# Locks
+az group create -n governed -l westeurope -o none
+az network vnet create -g governed -n v --subnet-name s -o none
+az storage account create -g governed -n governedlogs -l westeurope -o none
+az lock create -n keep --lock-type CanNotDelete -g governed --notes why -o none
+refused ScopeLocked az group delete -n governed -y
+refused "'keep'" az network vnet delete -g governed -n v
+az network vnet update -g governed -n v --set tags.a=b -o none
+az lock update -n keep -g governed --notes because -o none
+is "notes" "$(az group lock show -n keep -g governed --query notes -o tsv)" because
+az resource lock create -n still --lock-type ReadOnly -g governed --resource-name governedlogs --resource-type Microsoft.Storage/storageAccounts -o none
+refused ScopeLocked az storage account keys list -n governedlogs -g governed
+az storage account show -n governedlogs -g governed -o none
+az account lock create -n all --lock-type CanNotDelete -o none
+is "locks" "$(az lock list --query 'length(@)' -o tsv)" 3
+az account lock delete -n all
+az resource lock delete -n still -g governed --resource-name governedlogs --resource-type Microsoft.Storage/storageAccounts
+az group lock delete -n keep -g governed
+az storage account keys list -n governedlogs -g governed -o none
+
+# Diagnostic settings
+account=/subscriptions/$sub/resourceGroups/governed/providers/Microsoft.Storage/storageAccounts/governedlogs
+az monitor diagnostic-settings subscription create -n export -l westeurope --storage-account $account --logs '[{"category":"Administrative","enabled":true}]' -o none
+is "the setting" "$(az monitor diagnostic-settings subscription show -n export --query storageAccountId -o tsv)" $account
+refused NotImplemented az monitor diagnostic-settings create -n x --resource $account --storage-account $account --logs '[{"category":"StorageRead","enabled":true}]'
+az group create -n exported -l westeurope -o none
+key=$(az storage account keys list -n governedlogs -g governed --query '[0].value' -o tsv)
+export AZURE_STORAGE_KEY=$key
+for _ in $(seq 60); do
+	blob=$(az storage blob list --account-name governedlogs -c insights-activity-logs --query '[0].name' -o tsv 2>/dev/null) || true
+	if [ -n "$blob" ] && az storage blob download --account-name governedlogs -c insights-activity-logs -n "$blob" -f exported.json --overwrite -o none 2>/dev/null && grep -q '/RESOURCEGROUPS/EXPORTED"' exported.json; then break; fi
+	sleep 1
+done
+case $blob in "resourceId=/SUBSCRIPTIONS/$(echo "$sub" | tr a-z A-Z)/y="*"/m=00/PT1H.json") ;; *) fail "blob '$blob'";; esac
+grep -q '"resultType":"Success"' exported.json || fail "$(cat exported.json)"
+az monitor diagnostic-settings subscription delete -n export -y
+
+# The activity log
+list="az monitor activity-log list --offset 1h"
+is "by group" "$($list -g exported --query '[0].operationName.localizedValue' -o tsv)" "Update resource group"
+is "by resource" "$($list --resource-id $account --query "length([?operationName.value=='Microsoft.Storage/storageAccounts/write'])" -o tsv | sed 's/[1-9]/some/')" some
+is "refusals" "$($list --status Failed --query "length([?contains(to_string(properties),'ScopeLocked')])" -o tsv)" 3
+is "by caller" "$($list --caller nobody --query 'length(@)' -o tsv)" 0
+is "by namespace" "$($list --namespace Microsoft.Storage --max-events 1 --query '[0].resourceProviderName.value' -o tsv)" Microsoft.Storage
+correlation=$($list -g exported --query '[0].correlationId' -o tsv)
+is "by correlation" "$($list --correlation-id "$correlation" --query '[0].resourceGroupName' -o tsv)" exported
+is "selected" "$($list --select caller --max-events 1 --query 'keys([0])' -o tsv)" caller
+is "no more than" "$($list --max-events 2 --query 'length(@)' -o tsv)" 2
+is "categories" "$(az monitor activity-log list-categories --query 'length(@)' -o tsv)" 8
+is "the tenant's" "$(az rest --url "/providers/Microsoft.Insights/eventtypes/management/values?api-version=2015-04-01" --query "length(value[?operationName.value=='Microsoft.Management/managementGroups/write' && resourceId=='$at/ml'])" -o tsv)" 2
+
+$mg subscription remove -n ml -s "$sub"
+$mg delete -n ml --no-register -o none
+$mg delete -n corp --no-register -o none
+echo governed

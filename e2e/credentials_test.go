@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 )
@@ -66,6 +67,21 @@ func TestRunTokens(t *testing.T) {
 	header, claims, signature := splitToken(token)
 	forged := makeToken(t, header, with(claims, "runid", "other"), func([]byte) []byte { return []byte(signature) })
 	refused(t, send(forged, "POST", mlflow(host, w.workspace, "runs/log-metric"), metric("other")), http.StatusUnauthorized, "UserError", "signature")
+	// The activity log has who did what, also what came by the workspace's own host.
+	if a, err := w.sendFrom("hub/jumpbox", "POST", mlflow(host, w.workspace, "registered-models/create"), `{"name":"noted"}`); err != nil || !a.ok() {
+		t.Fatalf("a model: %v %v", a, err)
+	}
+	for _, want := range []struct{ filter, says string }{
+		{"operationName eq 'Microsoft.MachineLearningServices/workspaces/experiments/runs/start/action' and status eq 'Started'", "/runs/mine"},
+		{"operationName eq 'Microsoft.MachineLearningServices/workspaces/experiments/runs/start/action' and status eq 'Succeeded'", "The run 'other' of experiment 'e2e' has completed."},
+		{"operationName eq 'Microsoft.MachineLearningServices/workspaces/models/write'", "through private endpoint"},
+		{"operationName eq 'Microsoft.MachineLearningServices/workspaces/models/write' and caller eq '" + w.me() + "'", "/models/noted"},
+	} {
+		a := g.send(request{Method: "GET", URL: "/subscriptions/" + g.sub + "/providers/Microsoft.Insights/eventtypes/management/values?api-version=2015-04-01&$filter=" + url.QueryEscape(want.filter)})
+		if !a.ok() || !strings.Contains(string(a.Body), want.says) {
+			t.Errorf("the activity log, %s: %s", want.filter, a)
+		}
+	}
 	g.vauban("clock", "+60d")
 	refused(t, send(token, "GET", mlflow(host, w.workspace, "runs/get?run_id=mine"), ""), http.StatusUnauthorized, "UserError", "earlier than current UTC time")
 }

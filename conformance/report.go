@@ -91,8 +91,8 @@ func Print(w io.Writer, scores []Score, beyond int) {
 	fmt.Fprintf(w, "cases of types out of scope: %d\nconformance: %d of %d cases\n", beyond, good, of)
 }
 
-// Markdown writes docs/conformance.md.
-func Markdown(w io.Writer, scores []Score, beyond int) {
+// Markdown writes docs/conformance.md. The types that are object only, as the server names them, stand below the table.
+func Markdown(w io.Writer, scores []Score, beyond int, objectOnly []string) {
 	good, of := Total(scores)
 	fmt.Fprintf(w, "# Conformance\n\nWritten by `make conformance`: recordings of the tests of Azure's SDKs and examples of Azure's REST specifications,\n"+
 		"replayed against a new region. A case counts when status, headers, every key and type, the request's values, error codes\n"+
@@ -104,5 +104,10 @@ func Markdown(w io.Writer, scores []Score, beyond int) {
 			first = strings.ReplaceAll(strings.ReplaceAll(s.Difference[0], "|", "\\|"), "\n", " ")
 		}
 		fmt.Fprintf(w, "| %s | %d | %d | %s |\n", s.Type, s.Good, s.Of, first)
+	}
+	fmt.Fprint(w, "\n## Object only\n\nResource Manager does all that it does with these types; the service behind them is not part of a region, and what needs\n"+
+		"it answers 501 NotImplemented.\n\n")
+	for _, t := range objectOnly {
+		fmt.Fprintf(w, "- %s\n", t)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vauban.dev/conformance"
+	"vauban.dev/provider/objects"
 )
 
 func newConformanceCmd(a *app) *cobra.Command {
@@ -88,7 +89,7 @@ func (j *judge) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	conformance.Markdown(f, scores, beyond)
+	conformance.Markdown(f, scores, beyond, objects.Names())
 	return f.Close()
 }
 

@@ -49,6 +49,7 @@ import (
 	"vauban.dev/provider/managementgroups"
 	"vauban.dev/provider/network"
 	"vauban.dev/provider/networkwatcher"
+	"vauban.dev/provider/objects"
 	"vauban.dev/provider/policy"
 	"vauban.dev/provider/policyinsights"
 	"vauban.dev/provider/privatedns"
@@ -245,10 +246,12 @@ func (w *world) openProviders(context.Context) (err error) {
 	vms := *w.launcher
 	vms.dir = w.path("machines")
 	w.vms = compute.New(compute.Config{Engine: w.engine, Sync: w.sync, Launcher: vmLauncher{&vms}, Sizes: vmSizes(), Log: w.log})
-	w.links = privatelink.New(accounts.Target(), vaults.Target(), w.ml.Target(), network.LinkServiceTarget())
+	objectOnly := objects.New()
+	w.links = privatelink.New(accounts.Target(), vaults.Target(), w.ml.Target(), network.LinkServiceTarget(), objectOnly.Target())
 	targets.Links, w.sync.links = w.links, w.links
 	accounts.Use(w.links)
 	vaults.Use(w.links)
+	objectOnly.Use(w.links)
 	accounts.UseSubnets(network.HasServiceEndpoint)
 	vaults.UseSubnets(network.HasServiceEndpoint)
 	w.ml.Attach(w.engine, w.links)
@@ -274,6 +277,7 @@ func (w *world) openProviders(context.Context) (err error) {
 		vaults.Types(),
 		w.ml.Types(),
 		w.vms.Types(),
+		objectOnly.Types(),
 		w.links.Types(),
 		w.policies.Types(),
 		w.insights.Types(),

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vauban.dev/provider/objects"
 	"vauban.dev/region"
 )
 
@@ -38,7 +39,10 @@ The exit status is 0 when it runs, 3 when it does not or its server was killed.`
 			if asJSON {
 				enc := json.NewEncoder(a.stdout)
 				enc.SetIndent("", "  ")
-				err = enc.Encode(s)
+				err = enc.Encode(struct {
+					region.Status
+					ObjectOnly []string `json:"objectOnly"` // resource types without their service
+				}{s, objects.Names()})
 			} else {
 				printStatus(a.stdout, s, time.Now())
 			}
@@ -76,9 +80,26 @@ func printStatus(w io.Writer, s region.Status, now time.Time) {
 	if s.Clock.Offset > 0 {
 		row("clock", "%s (%s ahead)", s.Clock.Now.Format(time.RFC3339), s.Clock.Offset)
 	}
+	row("objects", "%s", objectsText(objects.Names()))
 	for _, warning := range s.Warnings {
 		row("warning", "%s", warning)
 	}
+}
+
+// objectsText counts the types without a service by their namespace.
+func objectsText(types []string) string {
+	var parts []string
+	count := map[string]int{}
+	for _, t := range types {
+		namespace, _, _ := strings.Cut(t, "/")
+		if count[namespace]++; count[namespace] == 1 {
+			parts = append(parts, namespace)
+		}
+	}
+	for i, namespace := range parts {
+		parts[i] = fmt.Sprintf("%s (%d)", namespace, count[namespace])
+	}
+	return "types without their service, by --json in full: " + strings.Join(parts, ", ")
 }
 
 func isolationText(i region.Isolation) string {

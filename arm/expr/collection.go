@@ -326,6 +326,9 @@ func (c *Call) merge(a, b *Object) (*Object, error) {
 		name := k
 		old, ok := out.values[k]
 		if !ok {
+			if err := c.Spend(out.Len() / 16); err != nil {
+				return nil, err
+			}
 			for _, have := range out.keys {
 				if strings.EqualFold(have, k) {
 					name, old = have, out.values[have]

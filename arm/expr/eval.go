@@ -101,6 +101,9 @@ func (e *eval) call(n call) (any, error) {
 			if c.Args[i], err = c.Arg(i); err != nil {
 				return nil, err
 			}
+			if err := e.budget.Spend(weight(c.Args[i])); err != nil {
+				return nil, err
+			}
 		}
 	}
 	v, err := f.Call(c)
@@ -114,6 +117,19 @@ func (e *eval) call(n call) (any, error) {
 		return s, e.budget.Spend(len(s) / 16)
 	}
 	return v, nil
+}
+
+// weight is what a function pays for being given a value, which it may look through.
+func weight(v any) int {
+	switch v := v.(type) {
+	case string:
+		return len(v) / 64
+	case []any:
+		return len(v) / 16
+	case *Object:
+		return v.Len() / 16
+	}
+	return 0
 }
 
 func arity(f Func) string {
@@ -143,6 +159,9 @@ func (e *eval) access(n access) (any, error) {
 	}
 	key, err := e.node(n.key)
 	if err != nil {
+		return nil, err
+	}
+	if err := e.budget.Spend(weight(of)); err != nil {
 		return nil, err
 	}
 	v, err := Property(of, key)

@@ -143,6 +143,8 @@ func TestErrorsAreAzures(t *testing.T) {
 		{"[div(1,0)]", "the divisor is zero"}, {"[range(0, 10001)]", "between '0' and '10000'"}, {"[fail('because')]", "because"},
 		{"[reduce(range(0,40), 'aaaaaaaaaaaaaaaa', lambda('a','b', concat(lambdaVariables('a'), lambdaVariables('a'))))]", "limit of work"},
 		{"[join(createArray(padLeft('',65536,'a'),padLeft('',65536,'a')), padLeft('', 65536, 'b'))]", ""},
+		{"[map(createArray(join(range(0,10000), padLeft('',200))), lambda('s', map(range(0,10000), lambda('a', contains(lambdaVariables('s'), 'x')))))]", "limit of work"},
+		{"[map(createArray(range(0,10000)), lambda('s', map(range(0,10000), lambda('a', max(lambdaVariables('s'))))))]", "limit of work"},
 		{"[length(map(range(0,10000), lambda('a', map(range(0,10000), lambda('b', 1)))))]", "limit of work"},
 	} {
 		v, err := eval1(t, c.text)

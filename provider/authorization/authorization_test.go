@@ -141,7 +141,7 @@ func TestAssignmentRefusals(t *testing.T) {
 		{"another role under the same name", assignment(group, 1), body(roles+authz.Owner, alice, ""), 400, "RoleAssignmentUpdateNotPermitted", "not allowed to be updated"},
 		{"another principal under the same name", assignment(group, 1), body(roles+authz.Reader, robot, ""), 400, "RoleAssignmentUpdateNotPermitted", "not allowed to be updated"},
 		{"a group that is not there", assignment(nowhere, 2), body(roles+authz.Reader, alice, ""), 404, "ResourceGroupNotFound", "none"},
-		{"a type of the wrong kind", assignment(group, 2), `{"properties":{"principalId":7}}`, 400, "InvalidRequestContent", "properties.principalId"},
+		{"a type of the wrong kind", assignment(group, 2), `{"properties":{"principalId":{}}}`, 400, "InvalidRequestContent", "properties.principalId"},
 	} {
 		want(t, c.what, r.Request("PUT", c.path, c.body), c.status, c.code, c.says)
 	}

@@ -80,6 +80,21 @@ func (d *Directory) RotateKey(ctx context.Context) error {
 	return d.loadKeys(ctx)
 }
 
+// keyLife is how long a key signs before another one takes over.
+const keyLife = 42 * 24 * time.Hour
+
+// Tidy does what the directory needs now and then: it has a new key take over when the current one is old, and
+// forgets sessions whose time is over.
+func (d *Directory) Tidy(ctx context.Context) error {
+	now := d.clock.Now()
+	if now.Sub(d.keys.Load().current.Created) > keyLife {
+		if err := d.RotateKey(ctx); err != nil {
+			return err
+		}
+	}
+	return d.store.Update(ctx, func(tx store.Tx) error { return d.SweepSessions(tx, now) })
+}
+
 func (d *Directory) loadKeys(ctx context.Context) error {
 	var keys []*signingKey
 	err := d.store.View(ctx, func(tx store.Tx) (err error) {

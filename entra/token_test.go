@@ -2,6 +2,7 @@ package entra
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -56,6 +57,42 @@ func TestRotation(t *testing.T) {
 	if _, still := w.keys.Load().byKID[first]; still || len(w.keys.Load().all) != 2 {
 		t.Errorf("%d keys; the first must be gone", len(w.keys.Load().all))
 	}
+}
+
+// TestTidy: keys take over from each other by time, and what they signed holds meanwhile; sessions that are over go.
+func TestTidy(t *testing.T) {
+	w := newWorld(t, testTenant)
+	ctx := context.Background()
+	first := w.keys.Load().current.KID
+	w.update(t, func(tx store.Tx) error {
+		for id, life := range map[string]time.Duration{"over": time.Hour, "holds": 2 * keyLife} {
+			if err := errors.Join(w.PutSession(tx, Session{ID: id, Expires: w.clock.Now().Add(life)}), w.PutFamily(tx, Family{ID: id, Expires: w.clock.Now().Add(life)})); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err := w.Tidy(ctx); err != nil || w.keys.Load().current.KID != first {
+		t.Fatalf("rotated at once: %v", err)
+	}
+	w.later(keyLife + time.Minute)
+	token := w.tokenFor(t, AudienceARM)
+	if err := w.Tidy(ctx); err != nil || w.keys.Load().current.KID == first || len(w.keys.Load().all) != 2 {
+		t.Fatalf("not rotated: %v", err)
+	}
+	if _, err := w.Verify(ctx, token, AudienceARM); err != nil {
+		t.Errorf("the old key's token: %v", err)
+	}
+	w.update(t, func(tx store.Tx) error {
+		for id, want := range map[string]error{"over": ErrNoSession, "holds": nil} {
+			_, err1 := w.Session(tx, id)
+			_, err2 := w.Family(tx, id)
+			if !errors.Is(err1, want) || !errors.Is(err2, want) {
+				t.Errorf("%s: %v %v", id, err1, err2)
+			}
+		}
+		return nil
+	})
 }
 
 func TestTenantIsKept(t *testing.T) {

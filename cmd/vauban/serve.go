@@ -423,6 +423,7 @@ func (w *world) run(ctx context.Context) error {
 	start("key vault", w.secrets.Run)
 	start("machine learning", w.ml.Run)
 	start("virtual machines", w.vms.Run)
+	start("sign-ins", w.tidySignIns)
 	start("flow logs", w.flowLogs.run)
 	start("packet captures", w.captures.run)
 	start("loopback", func(ctx context.Context) error { return w.proxy.run(ctx, w.region.Loopback) })

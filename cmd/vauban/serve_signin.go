@@ -2,12 +2,32 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
+	"time"
 
 	"vauban.dev/origin"
 )
+
+// tidyEvery is how often keys are looked at, and sessions that are over forgotten. The region's clock may have been
+// moved meanwhile.
+const tidyEvery = 10 * time.Minute
+
+// tidySignIns keeps the directory tidy until ctx ends. What fails is tried again: nothing depends on when it is done.
+func (w *world) tidySignIns(ctx context.Context) error {
+	for {
+		if err := w.entra.Tidy(ctx); err != nil && ctx.Err() == nil {
+			w.log.Error("signing keys and sessions", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(tidyEvery):
+		}
+	}
+}
 
 // withUserInfo serves OpenID Connect's user info on the host of Microsoft Graph, where Entra has it.
 func withUserInfo(graph, userInfo http.Handler) http.Handler {

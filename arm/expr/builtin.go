@@ -22,12 +22,6 @@ func builtins() Table {
 	return builtinTable
 }
 
-// IsBuiltin says whether the language has a function of this name without any help of a caller.
-func IsBuiltin(name string) bool {
-	_, ok := (&Env{}).function(name)
-	return ok
-}
-
 func itoa(n int) string { return strconv.Itoa(n) }
 
 func constant(name string, v any) Func {

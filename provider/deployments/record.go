@@ -54,7 +54,6 @@ type record struct {
 	OnError        *onError          `json:"onError,omitempty"`
 	Operation      string            `json:"operation"` // the last segment of its operationStatuses
 	Canceling      bool              `json:"canceling,omitempty"`
-	DebugSetting   json.RawMessage   `json:"debugSetting,omitempty"`
 
 	// who deploys, for what it writes
 	Caller        authz.Principal `json:"caller"`

@@ -49,7 +49,7 @@ var FirstParties = []FirstParty{
 	{AppID: "aebc6443-996d-45c2-90f0-388ff96faa56", Name: "Visual Studio Code", Public: local},
 }
 
-// ByURI returns Microsoft's application with an application id.
+// FirstPartyApp returns Microsoft's application with this application id.
 func FirstPartyApp(appID string) (FirstParty, bool) {
 	id := fold(appID)
 	for _, f := range FirstParties {

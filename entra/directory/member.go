@@ -147,7 +147,7 @@ func (o *Objects) RemoveOwner(tx store.Tx, object, owner string) error {
 	return errors.Join(err, tx.Delete(kindOwned, owner+"/"+object, store.Any))
 }
 
-// Members, MembersOf, Owners and Owned list one step of the edges, in order of the ids.
+// Members, MemberOf, Owners and Owned list one step of the edges, in order of the ids.
 func (o *Objects) Members(tx store.Tx, container string) ([]Ref, error) {
 	return refs(tx, kindMember, container)
 }

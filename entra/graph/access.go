@@ -93,8 +93,10 @@ func (a *access) denied(n Need) error {
 		why = "The token has none of the delegated permissions " + strings.Join(append(slices.Clone(n.Delegated), "Directory.AccessAsUser.All"), ", ")
 	case a.guest:
 		why = "The caller is a guest, and guests may not do this" + role(n)
-	default:
+	case n.Own:
 		why = "The caller does not own the object" + role(n)
+	default:
+		why = "The caller has no right to it" + role(n)
 	}
 	return fail(http.StatusForbidden, "Authorization_RequestDenied", "Insufficient privileges to complete the operation. %s.", why)
 }

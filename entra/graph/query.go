@@ -178,7 +178,6 @@ func (k kind) project(o object, selected []string) object {
 		names = k.shown
 	}
 	if len(names) == 0 || slices.Contains(names, "*") {
-		delete(o, "@key")
 		return o
 	}
 	out := object{}

@@ -66,7 +66,7 @@ func TestDiagnosticAddresses(t *testing.T) {
 		probes, want = append(probes, p), append(want, o)
 	}
 	for i, got := range newProber(t, d).send(t, probes) {
-		if got != want[i] {
+		if !got.is(want[i]) {
 			t.Errorf("%v: %s, want %s", probes[i], got, want[i])
 		}
 		e := fabric.Explain(topo, fabric.Flow{From: probes[i].from, Source: probes[i].src, Dst: probes[i].dst, Protocol: probes[i].proto, SrcPort: probes[i].sport, DstPort: probes[i].dport})

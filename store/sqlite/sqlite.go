@@ -158,6 +158,7 @@ func (s *Store) View(ctx context.Context, f func(store.Tx) error) error {
 	}
 	defer s.giveBack(ses)
 	if _, err := ses.begin.ExecContext(ctx); err != nil {
+		ses.broken = true // cut short, it may have begun all the same
 		return fmt.Errorf("sqlite: begin: %w", err)
 	}
 	t := commit.View("sqlite", ses)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -214,6 +215,28 @@ func BenchmarkPut(b *testing.B) {
 			all.Wait()
 		})
 	}
+}
+
+// TestHungUp: a reader whose context ends at any moment leaves no transaction behind to those who read after it.
+func TestHungUp(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "state.db"))
+	defer s.Close()
+	read := func(store.Tx) error { return nil }
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for i := range 500 {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i%60)*time.Microsecond)
+				_ = s.View(ctx, read) // it may be cut short or not
+				cancel()
+				if err := s.View(context.Background(), read); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func BenchmarkGet(b *testing.B) {

@@ -360,11 +360,18 @@ func bind(b *Bound) (*Bound, error) {
 		return nil, err
 	}
 	known := map[*value]any{}
-	walkValues(rule.cond, func(v *value) {
-		if !v.dynamic() || v.varies {
-			return
-		}
-		if got, err := v.get(r); err == nil { // one that fails, fails when it is asked for
+	walkConditions(rule.cond, func(c *condition) {
+		for _, v := range c.values() {
+			if !v.dynamic() || v.varies {
+				continue
+			}
+			got, err := v.get(r)
+			if err != nil { // one that fails, fails when it is asked for
+				continue
+			}
+			if v == c.target && c.parsed != nil && c.parsed.kind == fieldLocation {
+				got = foldLocation(got)
+			}
 			known[v] = got
 		}
 	})

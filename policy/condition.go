@@ -103,7 +103,7 @@ func (c *condition) holds(r *run) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		have = selected{values: []any{n}}
+		have = selected{value: n}
 		ok, err = c.compare(n, target)
 		if err != nil {
 			return false, err
@@ -113,7 +113,7 @@ func (c *condition) holds(r *run) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		have = selected{values: []any{v}}
+		have = selected{value: v}
 		if ok, err = c.compare(v, target); err != nil {
 			return false, fmt.Errorf("the condition '%s' on the value %s: %w", c.operator, c.value.text, err)
 		}
@@ -121,18 +121,12 @@ func (c *condition) holds(r *run) (bool, error) {
 		if f, err = c.fieldOf(r); err != nil {
 			return false, err
 		}
-		if f.kind == fieldLocation {
+		if f.kind == fieldLocation && (c.target.varies || c.parsed == nil) {
 			target = foldLocation(target)
 		}
 		have = r.read(f)
-		ok = true
-		for _, v := range have.values {
-			if ok, err = c.compare(v, target); err != nil {
-				return false, fmt.Errorf("the condition '%s' on the field '%s': %w", c.operator, f.text, err)
-			}
-			if !ok {
-				break
-			}
+		if ok, err = have.all(c.compare, target); err != nil {
+			return false, fmt.Errorf("the condition '%s' on the field '%s': %w", c.operator, f.text, err)
 		}
 	}
 	r.note(c, f, have, target, ok)
@@ -385,6 +379,9 @@ func (c *compiler) condition(members map[string]json.RawMessage, depth int) (nod
 		return nil, errorf("InvalidPolicyRule", "a condition has more than one of 'field', 'value' and 'count'")
 	case n.compare == nil:
 		return nil, errorf("InvalidPolicyRule", "a condition has no operator, such as 'equals'")
+	}
+	if n.parsed != nil && n.parsed.kind == fieldLocation && !n.target.dynamic() {
+		n.target.literal = foldLocation(n.target.literal)
 	}
 	return n, nil
 }

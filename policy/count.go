@@ -82,7 +82,7 @@ func (n *count) compileField(raw json.RawMessage) (err error) {
 	if n.field, err = parseField(name); err != nil {
 		return err
 	}
-	if n.field.kind != fieldAlias || !n.field.collection() {
+	if n.field.kind != fieldAlias || !n.field.star {
 		return errorf("InvalidPolicyRule", "'count.field' needs an alias with [*], '%s' has none", name)
 	}
 	return nil
@@ -242,7 +242,10 @@ func (f *field) extends(outer *field) bool {
 // single is what a field selects: one value as it is, several as an array.
 func (r *run) single(f *field) any {
 	s := r.read(f)
-	if len(s.values) == 1 {
+	switch {
+	case !s.many:
+		return s.value
+	case len(s.values) == 1:
 		return s.values[0]
 	}
 	return slices.Clone(s.values)

@@ -290,10 +290,10 @@ func callField(c *expr.Call) (any, error) {
 	if s.many {
 		return expr.From(append([]any{}, s.values...)), nil
 	}
-	if s.values[0] == nil { // a field that is not there reads as the empty text
+	if s.value == nil { // a field that is not there reads as the empty text
 		return "", nil
 	}
-	return expr.From(s.values[0]), nil
+	return expr.From(s.value), nil
 }
 
 func callCurrent(c *expr.Call) (any, error) {

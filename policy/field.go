@@ -11,6 +11,7 @@ type field struct {
 	tag   string // of a tag field
 	typ   string // of an alias: the resource type, lower case
 	steps []step // of an alias, or of identity
+	star  bool   // one of the steps has [*]
 }
 
 type fieldKind uint8
@@ -89,6 +90,7 @@ func parseAlias(s string) (*field, error) {
 			return nil, errorf("InvalidPolicyRule", "the alias '%s' has a bad segment '%s'", s, part)
 		}
 		f.steps = append(f.steps, step{name, star})
+		f.star = f.star || star
 	}
 	if len(f.steps) > maxDepth {
 		return nil, errorf("InvalidPolicyRule", "the alias '%s' is too deep", s)
@@ -121,18 +123,11 @@ var renamed = map[string]string{
 	"microsoft.compute/imageid":                              "storageProfile.imageReference.id",
 }
 
-// collection says whether the field stands for several values.
-func (f *field) collection() bool {
-	for _, s := range f.steps {
-		if s.star {
-			return true
-		}
-	}
-	return false
-}
-
 // of says whether an alias is one of the resource's type.
 func (f *field) of(resourceType string) bool {
+	if len(f.typ) == len(resourceType) && strings.EqualFold(f.typ, resourceType) {
+		return true
+	}
 	if namespace, ok := strings.CutSuffix(f.typ, "/*"); ok {
 		have, _, _ := strings.Cut(resourceType, "/")
 		return strings.EqualFold(have, namespace)
@@ -140,21 +135,43 @@ func (f *field) of(resourceType string) bool {
 	return strings.EqualFold(f.typ, resourceType)
 }
 
-// selected are the values that a field stands for.
+// selected are the values that a field stands for: one, or those of a collection.
 type selected struct {
+	value  any
 	values []any
 	many   bool // a collection: every value counts
+}
+
+// all says whether a condition holds for every value.
+func (s *selected) all(holds compare, target any) (bool, error) {
+	if !s.many {
+		return holds(s.value, target)
+	}
+	for _, v := range s.values {
+		if ok, err := holds(v, target); err != nil || !ok {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// shown is what an explanation tells.
+func (s *selected) shown() any {
+	if s.many {
+		return s.values
+	}
+	return s.value
 }
 
 // read selects the field's values in the resource. frames fix the elements that enclosing counts are at.
 func (r *run) read(f *field) selected {
 	body := r.resource.Body
-	one := func(v any) selected { return selected{values: []any{v}} }
+	one := func(v any) selected { return selected{value: v} }
 	orNull := func(s string) selected {
 		if s == "" {
-			return one(nil)
+			return selected{}
 		}
-		return one(s)
+		return selected{value: s}
 	}
 	switch f.kind {
 	case fieldName:
@@ -191,13 +208,44 @@ func (r *run) read(f *field) selected {
 		t, _ := member(identity, f.steps[0].name)
 		return one(t)
 	}
-	s := &selection{run: r, field: f, many: f.collection()}
-	if f.of(r.resource.Type) {
-		s.walk(body, 0, 0)
-	} else if !s.many {
-		s.values = []any{nil}
+	if !f.of(r.resource.Type) {
+		return selected{many: f.star}
 	}
-	return selected{values: s.values, many: s.many}
+	if !f.star {
+		if v, plain := follow(body, f.steps); plain {
+			return selected{value: v}
+		}
+	}
+	s := &selection{run: r, field: f, many: f.star}
+	s.walk(body, 0, 0)
+	if !s.many && len(s.values) == 1 {
+		return selected{value: s.values[0]}
+	}
+	return selected{values: s.values, many: true}
+}
+
+// follow takes a path without arrays; plain is false when there is one on the way.
+func follow(body map[string]any, steps []step) (v any, plain bool) {
+	at := body
+	for i, st := range steps {
+		find := descend
+		if i == 0 {
+			find = descendRoot
+		}
+		next, _ := find(at, st.name)
+		if i == len(steps)-1 {
+			return next, true
+		}
+		switch n := next.(type) {
+		case map[string]any:
+			at = n
+		case []any:
+			return nil, false
+		default:
+			return nil, true
+		}
+	}
+	return at, true
 }
 
 func normalLocation(s string) string { return strings.ToLower(strings.ReplaceAll(s, " ", "")) }

@@ -113,7 +113,7 @@ func (d *Decision) resolve(all []*change) map[*Finding]bool {
 	for i, c := range all {
 		group := []*change{c}
 		for _, o := range all[i+1:] {
-			if o.by != c.by && o.key() == c.key() && (o.kind != c.kind || !equal(o.value, c.value)) && !c.field.collection() {
+			if o.by != c.by && o.key() == c.key() && (o.kind != c.kind || !equal(o.value, c.value)) && !c.field.star {
 				group = append(group, o)
 			}
 		}

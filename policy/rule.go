@@ -394,30 +394,46 @@ func readsTags(n node) bool {
 	return false
 }
 
-// walkValues calls f for the values of a rule's conditions.
-func walkValues(n node, f func(*value)) {
+// walkConditions calls f for the conditions of a rule, those in counts too.
+func walkConditions(n node, f func(*condition)) {
 	switch n := n.(type) {
 	case allOf:
 		for _, c := range n {
-			walkValues(c, f)
+			walkConditions(c, f)
 		}
 	case anyOf:
 		for _, c := range n {
-			walkValues(c, f)
+			walkConditions(c, f)
 		}
 	case not:
-		walkValues(n.inner, f)
+		walkConditions(n.inner, f)
 	case *condition:
-		for _, v := range []*value{n.field, n.value, n.target} {
-			if v != nil {
-				f(v)
-			}
-		}
+		f(n)
 		if n.count != nil {
-			if n.count.value != nil {
-				f(n.count.value)
-			}
-			walkValues(n.count.where, f)
+			walkConditions(n.count.where, f)
 		}
 	}
+}
+
+// values are what a condition evaluates.
+func (c *condition) values() []*value {
+	var all []*value
+	for _, v := range []*value{c.field, c.value, c.target} {
+		if v != nil {
+			all = append(all, v)
+		}
+	}
+	if c.count != nil && c.count.value != nil {
+		all = append(all, c.count.value)
+	}
+	return all
+}
+
+// walkValues calls f for the values of a rule's conditions.
+func walkValues(n node, f func(*value)) {
+	walkConditions(n, func(c *condition) {
+		for _, v := range c.values() {
+			f(v)
+		}
+	})
 }

@@ -30,6 +30,12 @@ func newRun(b *Bound, rc *RequestContext, res *Resource) *run {
 	return &run{policy: b, resource: res, subject: res, request: rc, iterations: 1}
 }
 
+// reset makes the run ready for another rule.
+func (r *run) reset(b *Bound, res *Resource) *run {
+	r.policy, r.resource, r.subject, r.steps, r.iterations, r.env = b, res, res, 0, 1, nil
+	return r
+}
+
 // step counts a condition.
 func (r *run) step() error {
 	if r.steps++; r.steps > maxIterations {
@@ -64,21 +70,17 @@ func (r *run) note(c *condition, f *field, have selected, target any, ok bool) {
 	}
 	switch {
 	case c.count != nil:
-		e.Kind, e.Value = "Count", have.values[0]
+		e.Kind, e.Value = "Count", have.value
 		if c.count.field != nil {
 			e.Expression = c.count.field.text
 		} else {
 			e.Expression = c.count.value.text
 		}
 	case c.value != nil:
-		e.Kind, e.Expression, e.Value = "Value", c.value.text, have.values[0]
+		e.Kind, e.Expression, e.Value = "Value", c.value.text, have.value
 	default:
 		e.Kind, e.Expression, e.Path = "Field", f.text, f.path()
-		if have.many {
-			e.Value = have.values
-		} else {
-			e.Value = have.values[0]
-		}
+		e.Value = have.shown()
 		if r.policy != nil && r.policy.index != nil && r.policy.index.secret(f) {
 			e.Value = nil
 		}

@@ -26,19 +26,16 @@ type Decision struct {
 }
 
 // evaluate asks whether the condition of b holds for the resource.
-func (b *Bound) evaluate(rc *RequestContext, res *Resource, effect string) (f *Finding, holds bool) {
-	f = &Finding{Bound: b, Effect: effect}
+// The finding is nil when it does not.
+func (b *Bound) evaluate(r *run, res *Resource, effect string) (f *Finding, holds bool) {
 	if b.Broken != nil {
-		f.Err = b.Broken
-		return f, true
+		return &Finding{Bound: b, Effect: effect, Err: b.Broken}, true
 	}
-	r := newRun(b, rc, res)
-	ok, err := b.Definition.rule.cond.holds(r)
-	if err != nil {
-		f.Err = err
-		return f, true
+	ok, err := b.Definition.rule.cond.holds(r.reset(b, res))
+	if err == nil && !ok {
+		return nil, false
 	}
-	return f, ok
+	return &Finding{Bound: b, Effect: effect, Err: err}, true
 }
 
 // explain fills in what was evaluated, by evaluating once more: refusals are rare and successes are to be cheap.
@@ -57,18 +54,22 @@ func (f *Finding) explain(rc *RequestContext, res *Resource) *Finding {
 // body, then deny and audit see it. An evaluation that fails refuses. tagsOnly is a PATCH of nothing but tags, for
 // which only rules that look at tags count. res.Body is not changed.
 func (x *Index) Write(rc *RequestContext, scopes []string, res *Resource, tagsOnly bool) *Decision {
-	d := &Decision{}
-	var rest []*Finding
+	d, r := &Decision{}, newRun(nil, rc, res)
+	type reached struct {
+		b      *Bound
+		effect string
+	}
+	var rest []reached
 	var changes []*Finding
 	x.reaching(scopes, res, func(b *Bound, effect string) bool {
 		if !b.Assignment.Enforced() || tagsOnly && !b.tags || len(x.Exempt(b, scopes, res, rc.Now)) > 0 {
 			return true
 		}
 		if effect != Append && effect != Modify {
-			rest = append(rest, &Finding{Bound: b, Effect: effect})
+			rest = append(rest, reached{b, effect})
 			return true
 		}
-		f, holds := b.evaluate(rc, res, effect)
+		f, holds := b.evaluate(r, res, effect)
 		switch {
 		case !holds:
 		case f.Err != nil:
@@ -83,17 +84,17 @@ func (x *Index) Write(rc *RequestContext, scopes []string, res *Resource, tagsOn
 		changed.Body = d.rewrite(rc, res, changes)
 	}
 	for _, c := range rest {
-		if c.Effect == DenyAction || c.Effect == AuditAction || c.Effect == Manual {
+		if c.effect == DenyAction || c.effect == AuditAction || c.effect == Manual {
 			continue
 		}
-		f, holds := c.evaluate(rc, &changed, c.Effect)
+		f, holds := c.b.evaluate(r, &changed, c.effect)
 		switch {
 		case !holds:
-		case f.Err != nil, c.Effect == Deny:
+		case f.Err != nil, c.effect == Deny:
 			d.Denied = append(d.Denied, f.explain(rc, &changed))
-		case c.Effect == Audit:
+		case c.effect == Audit:
 			d.Audited = append(d.Audited, f.explain(rc, &changed))
-		case c.Effect == AuditIfNotExists, c.Effect == DeployIfNotExists:
+		case c.effect == AuditIfNotExists, c.effect == DeployIfNotExists:
 			d.After = append(d.After, f)
 		}
 	}
@@ -103,7 +104,7 @@ func (x *Index) Write(rc *RequestContext, scopes []string, res *Resource, tagsOn
 // Delete decides about a deletion: denyAction refuses it ("Azure Policy definitions denyAction effect"). group says
 // that the resource goes with its resource group.
 func (x *Index) Delete(rc *RequestContext, scopes []string, res *Resource, group bool) *Decision {
-	d := &Decision{}
+	d, r := &Decision{}, newRun(nil, rc, res)
 	if undeniable[strings.ToLower(res.Type)] {
 		return d
 	}
@@ -118,7 +119,7 @@ func (x *Index) Delete(rc *RequestContext, scopes []string, res *Resource, group
 		if group && (!res.Tracked || !indexed(b.Definition.Mode) || rule.cascade == "allow") {
 			return true
 		}
-		f, holds := b.evaluate(rc, res, effect)
+		f, holds := b.evaluate(r, res, effect)
 		switch {
 		case !holds:
 		case f.Err != nil, effect == DenyAction:

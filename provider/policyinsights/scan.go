@@ -64,7 +64,9 @@ func (p *Provider) Run(ctx context.Context) {
 	defer stop()
 	changes := p.cfg.Store.Watch(watch, append(append(slices.Clone(kinds), rp.EventKind), p.cfg.Kinds...)...)
 	s.mu.Lock()
-	s.follow = true
+	// What was written before the watch began is never told by it: everything is scanned once.
+	s.seen, s.dirty[""], s.follow = p.cfg.Store.Changed(), true, true
+	s.notify()
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()

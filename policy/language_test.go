@@ -35,7 +35,7 @@ func resource(t testing.TB, body string) *Resource {
 func asked() *RequestContext {
 	return &RequestContext{Now: now, APIVersion: "2024-01-01", Identity: map[string]any{"idtyp": "user", "acrs": ""},
 		ResourceGroup: func() map[string]any {
-			return map[string]any{"name": "g", "id": "/subscriptions/s/resourceGroups/g", "tags": map[string]any{"cost": "9"}}
+			return map[string]any{"name": "g", "id": "/subscriptions/s/resourceGroups/g", "tags": map[string]any{"cost": "9"}, "managedBy": nil}
 		},
 		Subscription: func() map[string]any { return map[string]any{"subscriptionId": "s", "tags": map[string]any{}} }}
 }

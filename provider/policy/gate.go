@@ -215,6 +215,7 @@ func (g *judged) record(ctx context.Context, all []*rules.Finding, status activi
 func (g *judged) entry(ctx context.Context, f *rules.Finding, status activity.Status) activity.Entry {
 	e := g.request.Entry(ctx, g.target)
 	e.Operation = "Microsoft.Authorization/policies/" + actionName(f.Effect) + "/action"
+	e.Category = activity.Policy
 	e.Category, e.Status, e.HTTPStatus = activity.Policy, status, http.StatusOK
 	if status != activity.Failed {
 		e.Level = "Warning"

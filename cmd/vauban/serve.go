@@ -252,6 +252,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	accounts.Use(w.links)
 	vaults.Use(w.links)
 	objectOnly.Use(w.links)
+	objectOnly.UseSizes(w.vms.SizeList())
 	accounts.UseSubnets(network.HasServiceEndpoint)
 	vaults.UseSubnets(network.HasServiceEndpoint)
 	w.ml.Attach(w.engine, w.links)

@@ -110,13 +110,18 @@ func (p *Provider) size(name string) (Size, bool) {
 }
 
 func (p *Provider) listSizes(context.Context, *rp.Tx, map[string]string, map[string]string, []byte) (any, error) {
+	return p.SizeList(), nil
+}
+
+// SizeList is the answer to who asks for the sizes.
+func (p *Provider) SizeList() map[string]any {
 	list := []map[string]any{}
 	for _, s := range p.cfg.Sizes {
 		list = append(list, map[string]any{
 			"name": s.Name, "numberOfCores": s.CPUs, "memoryInMB": int(s.MemoryGB * 1024), "osDiskSizeInMB": s.DiskMB, "resourceDiskSizeInMB": s.TempMB, "maxDataDiskCount": 0,
 		})
 	}
-	return map[string]any{"value": list}, nil
+	return map[string]any{"value": list}
 }
 
 // Run has every machine looked at once after a start; from then on they ask for it themselves.

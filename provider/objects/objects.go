@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -21,6 +22,7 @@ import (
 // Provider registers the types.
 type Provider struct {
 	links *privatelink.Links
+	sizes any
 }
 
 // New makes the provider.
@@ -28,6 +30,9 @@ func New() *Provider { return &Provider{} }
 
 // Use gives the provider the region's links, which know its registries as targets.
 func (p *Provider) Use(l *privatelink.Links) { p.links = l }
+
+// UseSizes gives the provider the list of virtual machine sizes, as Microsoft.Compute answers it.
+func (p *Provider) UseSizes(list any) { p.sizes = list }
 
 // object is one type: its name and its registration.
 type object struct {
@@ -38,7 +43,7 @@ type object struct {
 func of[T any](t rp.Type[T]) object { return object{name: t.Name, reg: rp.Of(t)} }
 
 func (p *Provider) objects() []object {
-	return slices.Concat(p.registries())
+	return slices.Concat(p.registries(), monitors(), []object{containerGroups()}, clusters(), p.machines(), []object{networkProfiles()})
 }
 
 // Types are the resource types and routes.
@@ -46,7 +51,7 @@ func (p *Provider) Types() (all []rp.Registration) {
 	for _, o := range p.objects() {
 		all = append(all, o.reg)
 	}
-	return append(all, registryRoutes())
+	return append(all, registryRoutes(), containerRoutes())
 }
 
 // Names are the object-only types, in alphabetical order.
@@ -126,6 +131,13 @@ func secret(n int) string {
 	b := make([]byte, n)
 	_, _ = rand.Read(b) // never fails
 	return base64.StdEncoding.EncodeToString(b)
+}
+
+// hostLabel is a random part of a host name.
+func hostLabel() string {
+	b := make([]byte, 4)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
 }
 
 // tagged is the Present of types that always show their tags.

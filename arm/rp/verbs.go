@@ -196,6 +196,9 @@ func (e *Engine) write(ctx context.Context, t *Target, r *Request, d *definition
 func (e *Engine) poll(res *Response, r *Request, t *Target, rec *record, operation string) {
 	res.set("Azure-AsyncOperation", e.operationURL(r, t, rec, "operations", operation))
 	res.set("Retry-After", "1")
+	if res.Status == http.StatusAccepted { // which has a Location (ARM RPC, asynchronous operations)
+		res.set("Location", e.operationURL(r, t, rec, "operationResults", operation))
+	}
 }
 
 func (e *Engine) operationURL(r *Request, t *Target, rec *record, kind, operation string) string {
@@ -297,7 +300,6 @@ func (e *Engine) delete(d *definition) serveFunc {
 		res := &Response{Status: http.StatusAccepted}
 		if op != nil {
 			e.poll(res, r, t, rec, op.ID)
-			res.set("Location", e.operationURL(r, t, rec, "operationResults", op.ID))
 		}
 		return res, nil
 	}

@@ -63,6 +63,9 @@ var clusterVersions = []string{
 
 const defaultKubernetes = "1.33.5"
 
+// nodeImages are the images that new pools have.
+var nodeImages = map[string]string{"linux": "AKSUbuntu-2204gen2containerd-202510.03.0", "windows": "AKSWindows-2022-20348.4294.251008"}
+
 var (
 	dnsPrefix         = regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,52}[a-zA-Z0-9])?$`)
 	poolName          = regexp.MustCompile(`^[a-z][a-z0-9]{0,11}$`)
@@ -237,6 +240,10 @@ func completePool(tx *rp.Tx, p AgentPool, kubernetes string) error {
 		p["orchestratorVersion"] = kubernetes
 	}
 	p["currentOrchestratorVersion"] = p["orchestratorVersion"]
+	p["nodeImageVersion"] = nodeImages["linux"]
+	if os, _ := p["osType"].(string); os != "" {
+		p["nodeImageVersion"] = nodeImages[strings.ToLower(os)]
+	}
 	delete(p, "provisioningState")
 	if subnet, _ := p["vnetSubnetID"].(string); subnet != "" {
 		_, err := subnetOf(tx, "vnetSubnetID", subnet)

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"slices"
 	"sort"
 	"strconv"
 	"sync"
@@ -173,6 +174,39 @@ func (l *Log) append(tx store.Tx, e Entry, why string) error {
 		return err
 	}
 	return l.putEnd(tx, "head", end{Seq: k.Seq, Hash: k.Hash, Time: e.Time})
+}
+
+// Adopt makes a chain of entries that an earlier version wrote without one, in the order of their times. It does nothing
+// when there is a chain. Call it only where nobody can have taken the chain away.
+func (l *Log) Adopt(tx store.Tx) error {
+	if _, ok, err := l.end(tx, "head"); err != nil || ok {
+		return err
+	}
+	var all []Entry
+	var keys []string
+	err := tx.Scan(kind, "", "", func(d store.Doc) bool {
+		var k link
+		var e Entry
+		if json.Unmarshal(d.Value, &k) == nil && k.Seq == 0 && json.Unmarshal(d.Value, &e) == nil {
+			all, keys = append(all, e), append(keys, d.Key)
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		if err := tx.Delete(kind, k, store.Any); err != nil {
+			return err
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Entry) int { return a.Time.Compare(b.Time) })
+	for _, e := range all {
+		if err := l.Append(tx, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // newest finds the entry with the highest number, for a chain whose head cannot be trusted.

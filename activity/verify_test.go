@@ -375,3 +375,49 @@ func BenchmarkVerify(b *testing.B) {
 		}
 	}
 }
+
+// TestAdopt: what an earlier version wrote without a chain is chained once, in the order of its times; a chain that is there
+// adopts nothing.
+func TestAdopt(t *testing.T) {
+	s := chained(t, 0)
+	log := NewLog([]byte("key"))
+	start := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	plain := func(tx store.Tx, i int) error {
+		e := Entry{ID: fmt.Sprint(i), Time: start.Add(time.Duration(i) * time.Hour), Operation: "A.B/things/write", Resource: fmt.Sprintf("/subscriptions/s%d", i%2), Status: Succeeded}
+		b, err := json.Marshal(e)
+		if err == nil {
+			_, err = tx.Put(kind, key(e), b, store.None)
+		}
+		return err
+	}
+	update := func(f func(tx store.Tx) error) {
+		t.Helper()
+		if err := s.Update(t.Context(), f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	verify := func() (r Report) {
+		t.Helper()
+		if err := s.View(t.Context(), func(tx store.Tx) (err error) { r, err = log.Verify(tx, nil); return err }); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	update(func(tx store.Tx) error {
+		for i := range 5 {
+			if err := plain(tx, 4-i); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	update(log.Adopt)
+	if r := verify(); len(r.Problems) > 0 || r.Entries != 5 || !r.Time.Equal(start.Add(4*time.Hour)) {
+		t.Errorf("after adopting: %+v", r)
+	}
+	update(func(tx store.Tx) error { return plain(tx, 9) })
+	update(log.Adopt)
+	if r := verify(); len(r.Problems) == 0 {
+		t.Error("a chain adopted an entry that was slipped in")
+	}
+}

@@ -84,6 +84,9 @@ func (d *Directory) read(token string) (*knownToken, error) {
 	if err := d.issuedHere(&cl); err != nil {
 		return nil, err
 	}
+	if cl.AIO == "" { // from before tokens hung on anything
+		return nil, &TokenError{Reason: Revoked, Detail: "it was issued by an earlier version of this region", Now: d.clock.Now(), Challenge: slices.Contains(cl.CC, "CP1")}
+	}
 	st, ok := parseStamp(cl.AIO)
 	if !ok || cl.Audience == "" || cl.OID == "" || cl.Expires <= 0 || cl.NotBefore <= 0 {
 		return nil, &TokenError{Reason: Malformed}

@@ -163,7 +163,7 @@ func (w *world) openStore(ctx context.Context) (err error) {
 		return err
 	}
 	w.keys = seal.NewKeyring(w.db, platform)
-	if err := w.openActivity(); err != nil {
+	if err := w.openActivity(ctx); err != nil {
 		return err
 	}
 	w.authority, err = ca.Open(w.path("ca"), "vauban", wallClock{})

@@ -24,12 +24,22 @@ const (
 	witnessEvery        = time.Second
 )
 
-func (w *world) openActivity() error {
+func (w *world) openActivity(ctx context.Context) error {
+	_, err := os.Stat(w.path(activityKeyFile))
+	first := errors.Is(err, fs.ErrNotExist)
 	key, err := seal.OpenKeyFile(w.path(activityKeyFile))
 	if err != nil {
 		return fmt.Errorf("key of the activity log: %w", err)
 	}
 	w.activity = activity.NewLog(key)
+	if first { // entries without a chain can only be those of an earlier version
+		if err := w.db.Update(ctx, w.activity.Adopt); err != nil {
+			return fmt.Errorf("the activity log of an earlier version: %w", err)
+		}
+		if err := writeWitness(ctx, w.db, w.activity, w.region.Dir); err != nil {
+			return fmt.Errorf("witness of the activity log: %w", err)
+		}
+	}
 	w.follow = append(w.follow, w.witness, w.exportLog)
 	return nil
 }

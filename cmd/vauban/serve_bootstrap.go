@@ -66,7 +66,12 @@ func (w *world) bootstrap(ctx context.Context) error {
 		// A crash between the file and the commit left credentials of nobody: make new ones.
 		if _, err := w.entra.Principal(ctx, first.ObjectID); !errors.Is(err, directory.ErrNoPrincipal) {
 			w.first = first
-			return err
+			if err != nil || !w.entra.Upgraded() {
+				return err
+			}
+			return w.engine.Update(ctx, func(tx *rp.Tx) error { // earlier versions had no tenant above the subscriptions
+				return authorization.Grant(tx, arm.MustParseID("/"), authz.Owner, first.ObjectID)
+			})
 		}
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%s: %w", credentialsFile, err)

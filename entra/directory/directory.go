@@ -76,6 +76,7 @@ type Objects struct {
 	clock clock.Clock
 	home  Tenant
 
+	upgraded  bool
 	nesting   *store.Memo[map[string][]edge]
 	standings *store.Memo[Standing]
 }
@@ -90,8 +91,18 @@ func Open(ctx context.Context, st store.Store, c clock.Clock, o Options) (*Objec
 	if d.home, err = d.ensureHome(ctx, o); err != nil {
 		return nil, fmt.Errorf("directory: tenant: %w", err)
 	}
+	err = st.Update(ctx, func(tx store.Tx) (err error) {
+		d.upgraded, err = d.upgrade(tx)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("directory: what an earlier version left: %w", err)
+	}
 	return d, nil
 }
+
+// Upgraded says whether Open found principals of an earlier version and changed them.
+func (o *Objects) Upgraded() bool { return o.upgraded }
 
 func newID() string { return uuid.NewString() }
 

@@ -9,13 +9,13 @@ import (
 func TestStandard(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"a": 1}`: `{"a":1}`,
-		"{\"properties\": {\"mode\": \"Incremental\", template:{ // why\n \"a\": [1, 2,], /* more\n */ \"b\": 'it''s',}}}": "",
+		"{\"properties\": {\"mode\": \"Incremental\", template:{ // why\n \"a\": [1, 2,], /* more\n */ \"b\": 'it''s',}}}":    "",
 		"{\"properties\": {\"mode\": \"Incremental\", template:{ // why\n \"a\": [1, 2,], /* more\n */ \"b\": 'x\\'y\"z',}}}": `{"properties":{"mode":"Incremental","template":{"a":[1,2],"b":"x'y\"z"}}}`,
-		"{\"a\": \"one\ntwo\t//no comment\", \"b\": true, $c: null}":                                                       `{"a":"one\ntwo\t//no comment","b":true,"$c":null}`,
+		"{\"a\": \"one\ntwo\t//no comment\", \"b\": true, $c: null}":                                                          `{"a":"one\ntwo\t//no comment","b":true,"$c":null}`,
 		`{"a": "\\", "b": [ ], }`: `{"a":"\\","b":[]}`,
-		`{"a": /* `:              "",
-		`{"a": "x`:               "",
-		`{"a": 1,, }`:            "",
+		`{"a": /* `:               "",
+		`{"a": "x`:                "",
+		`{"a": 1,, }`:             "",
 	} {
 		got, err := Standard([]byte(in))
 		var b bytes.Buffer

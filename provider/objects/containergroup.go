@@ -3,6 +3,7 @@ package objects
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 
 	"vauban.dev/arm"
@@ -29,6 +30,7 @@ type ContainerGroup struct {
 	Credentials  []map[string]any `json:"imageRegistryCredentials,omitempty"`
 	Volumes      []map[string]any `json:"volumes,omitempty"`
 	Diagnostics  map[string]any   `json:"diagnostics,omitempty"`
+	Extensions   []map[string]any `json:"extensions,omitempty"`
 	InstanceView *struct {
 		Events []any  `json:"events"`
 		State  string `json:"state"`
@@ -189,33 +191,41 @@ func subnetOf(tx *rp.Tx, field, value string) (*rp.Resource[network.Subnet], err
 	return live[network.Subnet](tx, id)
 }
 
+// secretMembers are those that no answer shows: of environment variables, registries, shares, logs and extensions.
+var secretMembers = []string{"secureValue", "password", "storageAccountKey", "workspaceKey", "protectedSettings"}
+
 // forget drops the secrets: nothing of the region would use them, and no answer shows them.
 func forget(v *ContainerGroup) {
-	for _, containers := range [][]map[string]any{v.Containers, v.InitContainers} {
-		for _, c := range containers {
-			properties, _ := c["properties"].(map[string]any)
-			variables, _ := properties["environmentVariables"].([]any)
-			for _, e := range variables {
-				if m, ok := e.(map[string]any); ok {
-					delete(m, "secureValue")
+	for _, list := range [][]map[string]any{v.Containers, v.InitContainers, v.Credentials, v.Volumes, v.Extensions, {v.Diagnostics}} {
+		for _, m := range list {
+			drop(m)
+		}
+	}
+	for _, volume := range v.Volumes {
+		for name, value := range volume {
+			if files, ok := value.(map[string]any); ok && strings.EqualFold(name, "secret") {
+				for file := range files {
+					files[file] = ""
 				}
 			}
 		}
 	}
-	for _, c := range v.Credentials {
-		delete(c, "password")
-	}
-	for _, volume := range v.Volumes {
-		if share, ok := volume["azureFile"].(map[string]any); ok {
-			delete(share, "storageAccountKey")
-		}
-		if files, ok := volume["secret"].(map[string]any); ok {
-			for name := range files {
-				files[name] = ""
+}
+
+// drop deletes the secret members of a tree, in whatever case they are written.
+func drop(v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, value := range v {
+			if slices.ContainsFunc(secretMembers, func(s string) bool { return strings.EqualFold(s, name) }) {
+				delete(v, name)
+				continue
 			}
+			drop(value)
 		}
-	}
-	if logs, ok := v.Diagnostics["logAnalytics"].(map[string]any); ok {
-		delete(logs, "workspaceKey")
+	case []any:
+		for _, e := range v {
+			drop(e)
+		}
 	}
 }

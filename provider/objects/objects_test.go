@@ -72,7 +72,8 @@ func TestContainerGroup(t *testing.T) {
 	r := inNetwork(t)
 	body := func(in string) string {
 		return `{"location":"westeurope","properties":{"osType":"Linux","containers":[{"name":"a","properties":{"image":"nginx","resources":{"requests":{"cpu":1,"memoryInGB":1.5}},
-			"environmentVariables":[{"name":"e","secureValue":"hush"}]}}],"imageRegistryCredentials":[{"server":"s","username":"u","password":"hush"}],"subnetIds":[{"id":"` + in + `"}]}}`
+			"environmentVariables":[{"name":"e","secureValue":"hush"}]}}],"imageRegistryCredentials":[{"server":"s","username":"u","Password":"hush"}],"volumes":[{"name":"v","secret":{"f":"hush"}}],
+			"extensions":[{"name":"x","properties":{"protectedSettings":{"k":"hush"}}}],"subnetIds":[{"id":"` + in + `"}]}}`
 	}
 	refused(t, r.Request("PUT", containers+"a"+aciV, body(subnet+"plain")), 400, "SubnetMissingRequiredDelegation", "Microsoft.ContainerInstance/containerGroups")
 	refused(t, r.Request("PUT", containers+"a"+aciV, body(subnet+"none")), 404, "ResourceNotFound", "none")

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	"vauban.dev/arm/rp"
@@ -118,7 +120,12 @@ func unlessSame(sent, shown, kept map[string]any) map[string]any {
 
 func isSecret(v any) bool {
 	m, _ := v.(map[string]any)
-	return m["isSecret"] == true
+	for name, value := range m {
+		if strings.EqualFold(name, "isSecret") {
+			return value == true
+		}
+	}
+	return false
 }
 
 // shown is a tree without secret arguments and without what signs in at a source.
@@ -129,12 +136,14 @@ func shown(tree map[string]any) map[string]any {
 	return without(tree).(map[string]any)
 }
 
+var taskSecrets = []string{"sourceControlAuthProperties", "contextAccessToken", "updateTriggerEndpoint"}
+
 func without(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
 		out := map[string]any{}
 		for name, value := range v {
-			if name != "sourceControlAuthProperties" && name != "contextAccessToken" && name != "updateTriggerEndpoint" {
+			if !slices.ContainsFunc(taskSecrets, func(s string) bool { return strings.EqualFold(s, name) }) {
 				out[name] = without(value)
 			}
 		}
@@ -159,7 +168,7 @@ func shownCredentials(c map[string]any) map[string]any {
 	out := map[string]any{}
 	for name, value := range c {
 		registries, _ := value.(map[string]any)
-		if name != "customRegistries" {
+		if !strings.EqualFold(name, "customRegistries") {
 			out[name] = value
 			continue
 		}

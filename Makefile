@@ -47,10 +47,10 @@ soak:
 # The data planes' tests with the unmodified clients of the demo's environments, and az signed in by a real browser (Debian's
 # chromium and libnss3-tools).
 test-clients:
-	@sh demo/setup.sh
+	@sh demo/setup.sh clients
 	@$(MAKE) --no-print-directory build
 	VAUBAN_PYTHONS=$(CURDIR)/.cache/sdk/bin/python VAUBAN_PYTHON=$(CURDIR)/.cache/sdk/bin/python $(GO) test -tags clients ./dataplane/...
-	VAUBAN_BIN=$(CURDIR)/bin/vauban $(GO) test -tags clients ./e2e -run 'TestAzSigns|TestAzDevice'
+	VAUBAN_BIN=$(CURDIR)/bin/vauban $(GO) test -timeout 30m -tags clients ./e2e -run 'TestAz|Clients'
 
 # Deploys all templates under CASES and prints what came of each.
 test-cases: build

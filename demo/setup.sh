@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes this machine ready for the demo: the programs that a region needs, and two Python environments with
 # real clients below .cache. It may be run again at any time: what is there already stays. `setup.sh tests` adds what
-# the tests alone need.
+# the tests alone need, `setup.sh clients` what the tests with more clients do.
 set -eu
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -25,7 +25,7 @@ bundle() {
 	return 1
 }
 database() { has initdb || ls /usr/lib/postgresql/*/bin/initdb; }
-tests=${1-}
+use=${1-}
 look() {
 	missing=
 	need nftables has nft
@@ -34,7 +34,9 @@ look() {
 	need ca-certificates bundle
 	need python3 test -x "$python"
 	need python3-venv "$python" -c 'import ensurepip, venv'
-	[ "$tests" != tests ] || need postgresql database
+	[ "$use" != tests ] || need postgresql database
+	[ "$use" != clients ] || need chromium has chromium
+	[ "$use" != clients ] || need libnss3-tools has certutil
 }
 
 look

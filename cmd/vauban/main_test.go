@@ -122,7 +122,7 @@ func TestPrintStatus(t *testing.T) {
 		Runtime:   region.Runtime{Name: "crun", Path: "/usr/bin/crun"},
 		Clock:     region.ClockResult{Now: now, Offset: 24 * time.Hour},
 		Warnings:  []string{"w"},
-	}, now)
+	}, []string{"A.B/x", "A.B/x/y", "C.D/z"}, now)
 	want := `data       /d
 state      running for 1h0m0s
 processes  server 2, holder 1
@@ -132,6 +132,7 @@ isolation  rootless as user 1000, with 65536 subordinate ids for containers
 limits     memory, processes of nodes, by cgroup v2
 runtime    crun (/usr/bin/crun)
 clock      2026-01-02T03:04:05Z (24h0m0s ahead)
+objects    types without their service, by --json in full: A.B (2), C.D (1)
 warning    w
 `
 	if out.String() != want {

@@ -44,7 +44,7 @@ The exit status is 0 when it runs, 3 when it does not or its server was killed.`
 					ObjectOnly []string `json:"objectOnly"` // resource types without their service
 				}{s, objects.Names()})
 			} else {
-				printStatus(a.stdout, s, time.Now())
+				printStatus(a.stdout, s, objects.Names(), time.Now())
 			}
 			if err == nil && s.State != region.Running {
 				err = &exitError{region.Exit{Code: codeNotRunning}}
@@ -56,7 +56,7 @@ The exit status is 0 when it runs, 3 when it does not or its server was killed.`
 	return c
 }
 
-func printStatus(w io.Writer, s region.Status, now time.Time) {
+func printStatus(w io.Writer, s region.Status, objectOnly []string, now time.Time) {
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "%-10s %s\n", name, fmt.Sprintf(format, args...))
 	}
@@ -80,7 +80,7 @@ func printStatus(w io.Writer, s region.Status, now time.Time) {
 	if s.Clock.Offset > 0 {
 		row("clock", "%s (%s ahead)", s.Clock.Now.Format(time.RFC3339), s.Clock.Offset)
 	}
-	row("objects", "%s", objectsText(objects.Names()))
+	row("objects", "%s", objectsText(objectOnly))
 	for _, warning := range s.Warnings {
 		row("warning", "%s", warning)
 	}

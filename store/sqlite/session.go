@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 
@@ -48,10 +49,14 @@ func (s *session) prepare(ctx context.Context, statements []statement) (err erro
 	return nil
 }
 
-// close frees the connection; its errors have nobody to go to and nothing depends on them.
+// close frees the connection; its errors have nobody to go to and nothing depends on them. A broken one is not given
+// back to database/sql, which would hand it to the next reader with the transaction that it may be in.
 func (s *session) close() {
 	for _, st := range s.all {
 		_ = st.Close()
+	}
+	if s.broken {
+		_ = s.conn.Raw(func(any) error { return driver.ErrBadConn })
 	}
 	_ = s.conn.Close()
 }

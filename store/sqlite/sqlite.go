@@ -157,8 +157,11 @@ func (s *Store) View(ctx context.Context, f func(store.Tx) error) error {
 		return err
 	}
 	defer s.giveBack(ses)
-	if _, err := ses.begin.ExecContext(ctx); err != nil {
-		ses.broken = true // cut short, it may have begun all the same
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := run(ses.begin); err != nil { // not by ctx: cut short, it might have begun all the same; it waits for nothing
+		ses.broken = true
 		return fmt.Errorf("sqlite: begin: %w", err)
 	}
 	t := commit.View("sqlite", ses)

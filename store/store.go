@@ -66,10 +66,10 @@ type Store interface {
 	// Watch delivers the changes of the named kinds, committed after the call, in commit order, until
 	// ctx ends; then the channel is closed. A slow reader never blocks writers and never misses a change.
 	Watch(ctx context.Context, kinds ...string) <-chan []Change
-	// Changed returns a stamp of the latest committed write to the named kinds, of all kinds when none is named;
-	// 0 for kinds that were not written since the store was opened. Stamps are of this Store alone, and no versions.
-	// They rise before the write's Update returns, whichever server wrote, and asking costs memory only. So what a View
-	// found that began after v := Changed() holds as long as Changed(the kinds that it read) ≤ v.
+	// Changed returns the version of the latest committed write to the named kinds, of all kinds when none is
+	// named. Kinds that were not written since the store was opened have version 0. It rises before the write's Update
+	// returns, whichever server wrote, and asks memory alone. So what a View found that began after v := Changed() holds
+	// as long as Changed(the kinds that it read) ≤ v. A store that has lost its database answers higher every time.
 	Changed(kinds ...string) int64
 	Close() error
 }

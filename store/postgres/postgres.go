@@ -36,7 +36,7 @@ type Store struct {
 	readers  *pgxpool.Pool
 	writer   *commit.Writer
 	hub      *commit.Hub
-	stamps   commit.Stamps
+	latest   commit.Latest
 	progress chan struct{} // capacity 1: another server has seen more
 
 	running sync.WaitGroup
@@ -100,7 +100,7 @@ func open(ctx context.Context, connection string, lease time.Duration) (_ *Store
 		return nil, err
 	}
 	w := &writable{s: s, rows: rows{ctx: context.WithoutCancel(ctx)}}
-	s.writer = commit.NewWriter("postgres", w, version, &s.stamps, s.hub)
+	s.writer = commit.NewWriter("postgres", w, version, &s.latest, s.hub)
 	w.published = s.writer.Published
 	s.running.Add(1)
 	go s.live(background, conn)
@@ -127,7 +127,7 @@ func (s *Store) fail(err error) {
 	defer s.mu.Unlock()
 	if s.err == nil {
 		s.err = err
-		s.stamps.End()
+		s.latest.End()
 		close(s.ended)
 	}
 }
@@ -171,9 +171,9 @@ func (s *Store) Watch(ctx context.Context, kinds ...string) <-chan []store.Chang
 // Changed answers from memory, which is trusted as long as the lease is.
 func (s *Store) Changed(kinds ...string) int64 {
 	if s.left() <= 0 {
-		s.stamps.Blind()
+		s.fail(errLease)
 	}
-	return s.stamps.Of(kinds...)
+	return s.latest.Of(kinds...)
 }
 
 func (s *Store) now() int64 { return int64(time.Since(s.start)) }
@@ -194,7 +194,7 @@ func (s *Store) Close() error {
 		s.running.Wait()
 		s.readers.Close()
 	})
-	if err := s.Err(); err != nil && !errors.Is(err, errGap) {
+	if err := s.Err(); err != nil && !errors.Is(err, errGap) && !errors.Is(err, errLease) {
 		return err
 	}
 	return nil

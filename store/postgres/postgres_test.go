@@ -86,7 +86,7 @@ func TestStore(t *testing.T) {
 }
 
 // TestTwoServers runs the suite's promises across two servers on one database: counters that both raise, watches
-// that see both, and stamps that have risen when the other's write is acknowledged.
+// that see both, and Changed, which has risen when the other's write is acknowledged.
 func TestTwoServers(t *testing.T) {
 	url := newSchema(t)
 	a, b := mustOpen(t, url, lease), mustOpen(t, url, lease)

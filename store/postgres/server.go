@@ -20,6 +20,9 @@ const (
 // errGap ends a server that was out of touch for so long that the others went on without it.
 var errGap = errors.New("postgres: changes of other servers were missed: this server was without its database for too long")
 
+// errLease ends a server that could not renew its lease: the others wait for it no longer.
+var errLease = errors.New("postgres: the lease of this server has ended")
+
 // register enters this server, under the lock of the writers: from now on they keep their changes for it.
 func (s *Store) register(ctx context.Context, conn *pgx.Conn) (version int64, err error) {
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
@@ -51,10 +54,9 @@ func (s *Store) live(ctx context.Context, conn *pgx.Conn) {
 			break
 		}
 		if errors.Is(err, errGap) || s.left() <= 0 {
-			s.fail(fmt.Errorf("the lease of this server has ended: %w", err))
+			s.fail(fmt.Errorf("%w: %w", errLease, err))
 			break
 		}
-		s.stamps.Blind()
 		closeQuietly(conn)
 		conn, err = nil, nil
 		select {
@@ -122,10 +124,7 @@ func (s *Store) attend(ctx context.Context, conn *pgx.Conn, due, behind bool) er
 		}
 	}
 	if behind {
-		if err := s.catchUp(ctx, conn); err != nil {
-			return err
-		}
-		s.stamps.Sighted()
+		return s.catchUp(ctx, conn)
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ type Store struct {
 	idle    chan *session // readers' sessions, at most maxReaders
 	w       *commit.Writer
 	hub     *commit.Hub
-	stamps  commit.Stamps
+	latest  commit.Latest
 
 	mu     sync.Mutex
 	closed bool
@@ -79,7 +79,7 @@ func Open(path string) (*Store, error) {
 	if err != nil {
 		return fail(err)
 	}
-	s.w = commit.NewWriter("sqlite", rows, rows.version, &s.stamps, s.hub)
+	s.w = commit.NewWriter("sqlite", rows, rows.version, &s.latest, s.hub)
 	s.readers, err = sql.Open("sqlite", dsn(path, "query_only(1)", "busy_timeout(10000)", "cache_size(-16384)"))
 	if err != nil {
 		return fail(err)
@@ -223,7 +223,7 @@ func (s *Store) Watch(ctx context.Context, kinds ...string) <-chan []store.Chang
 }
 
 // Changed answers from memory.
-func (s *Store) Changed(kinds ...string) int64 { return s.stamps.Of(kinds...) }
+func (s *Store) Changed(kinds ...string) int64 { return s.latest.Of(kinds...) }
 
 // Close finishes the transactions that were accepted, ends the watches and closes the file.
 func (s *Store) Close() error {

@@ -1,61 +1,49 @@
 package commit
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 
 	"vauban.dev/store"
 )
 
-// Stamps says when kinds were written last, in stamps of this process that rise with every change.
-type Stamps struct {
-	now   atomic.Int64
-	floor atomic.Int64
-	blind atomic.Bool
-	ended atomic.Bool
+// Latest knows the version of the latest write to each kind.
+type Latest struct {
+	any   atomic.Int64
+	ended atomic.Int64 // how often it was asked after End
+	over  atomic.Bool
 	kinds sync.Map // string → *atomic.Int64
 }
 
 // record is called by one goroutine at a time, after the commit and before its answers.
-func (s *Stamps) record(changes []store.Change) {
+func (l *Latest) record(changes []store.Change) {
 	for _, c := range changes {
-		v, ok := s.kinds.Load(c.Kind)
+		v, ok := l.kinds.Load(c.Kind)
 		if !ok {
-			v, _ = s.kinds.LoadOrStore(c.Kind, new(atomic.Int64))
+			v, _ = l.kinds.LoadOrStore(c.Kind, new(atomic.Int64))
 		}
-		v.(*atomic.Int64).Store(s.now.Add(1))
+		v.(*atomic.Int64).Store(c.Version)
+		l.any.Store(c.Version)
 	}
 }
 
 // Of is store.Store.Changed.
-func (s *Stamps) Of(kinds ...string) (stamp int64) {
-	if s.blind.Load() || s.ended.Load() {
-		return s.now.Add(1) // higher than every stamp that was given: nothing that is kept holds
+func (l *Latest) Of(kinds ...string) (version int64) {
+	if l.over.Load() {
+		return math.MaxInt64/2 + l.ended.Add(1)
 	}
 	if len(kinds) == 0 {
-		return s.now.Load()
+		return l.any.Load()
 	}
-	stamp = s.floor.Load()
 	for _, k := range kinds {
-		if v, ok := s.kinds.Load(k); ok {
-			stamp = max(stamp, v.(*atomic.Int64).Load())
+		if v, ok := l.kinds.Load(k); ok {
+			version = max(version, v.(*atomic.Int64).Load())
 		}
 	}
-	return stamp
+	return version
 }
 
-// Blind says that changes may have been committed that were not recorded: until Sighted every answer of Of is
-// higher than the ones before.
-func (s *Stamps) Blind() { s.blind.Store(true) }
-
-// Sighted ends Blind, after everything that was missed has been recorded: what was kept before holds no longer.
-func (s *Stamps) Sighted() {
-	if !s.blind.Load() {
-		return
-	}
-	s.floor.Store(s.now.Add(1))
-	s.blind.Store(false)
-}
-
-// End is Blind for good.
-func (s *Stamps) End() { s.ended.Store(true) }
+// End says that changes are not recorded any more: from now on every answer of Of is higher than all before, and nothing
+// that is kept under one holds.
+func (l *Latest) End() { l.over.Store(true) }

@@ -1,5 +1,5 @@
 // Package commit is what the backends of package store have in common: the one goroutine that commits waiting
-// transactions together, the transactions themselves, the watches, and the stamps of what was written.
+// transactions together, the transactions themselves, the watches, and what was written last.
 package commit
 
 import (
@@ -56,7 +56,7 @@ type request struct {
 type Writer struct {
 	name   string // of the backend, in errors
 	rows   Writable
-	stamps *Stamps
+	latest *Latest
 	hub    *Hub
 
 	publishing sync.Mutex // from the begin of a batch until its changes are published: changes are published in order
@@ -68,9 +68,10 @@ type Writer struct {
 }
 
 // NewWriter makes a writer that begins after version. Run works its queue.
-func NewWriter(name string, rows Writable, version int64, stamps *Stamps, hub *Hub) *Writer {
+func NewWriter(name string, rows Writable, version int64, latest *Latest, hub *Hub) *Writer {
+	latest.any.Store(version)
 	return &Writer{
-		name: name, rows: rows, version: version, stamps: stamps, hub: hub,
+		name: name, rows: rows, version: version, latest: latest, hub: hub,
 		requests: make(chan *request, queueDepth), stopping: make(chan struct{}), stopped: make(chan struct{}),
 	}
 }
@@ -147,21 +148,21 @@ func (w *Writer) Others(load func(after int64) ([]store.Change, error)) (int64, 
 	return w.version, nil
 }
 
-// publish tells watches and stamps; w.publishing is held.
+// publish tells watches and Changed; w.publishing is held.
 func (w *Writer) publish(changes []store.Change) {
 	if len(changes) == 0 {
 		return
 	}
 	w.version = changes[len(changes)-1].Version
-	w.stamps.record(changes)
+	w.latest.record(changes)
 	w.hub.publish(changes)
 }
 
 // batch runs first and what else waits in one transaction, and answers after the commit.
 func (w *Writer) batch(first *request) {
-	batch, broken := w.commit(first)
+	batch, version, broken := w.commit(first)
 	if broken == nil {
-		w.rows.Settle(w.version)
+		w.rows.Settle(version)
 	}
 	for _, r := range batch {
 		if broken != nil && r.err == nil {
@@ -171,14 +172,14 @@ func (w *Writer) batch(first *request) {
 	}
 }
 
-// commit returns the requests that it ran, and why none of them was kept.
-func (w *Writer) commit(first *request) (batch []*request, broken error) {
+// commit returns the requests that it ran, and the version after them or why none of them was kept.
+func (w *Writer) commit(first *request) (batch []*request, after int64, broken error) {
 	w.publishing.Lock()
 	defer w.publishing.Unlock()
 	batch = append(make([]*request, 0, 16), first)
 	version, others, err := w.rows.Begin()
 	if err != nil {
-		return batch, fmt.Errorf("%s: begin: %w", w.name, err)
+		return batch, 0, fmt.Errorf("%s: begin: %w", w.name, err)
 	}
 	w.publish(others)
 	w.version = version
@@ -205,10 +206,10 @@ func (w *Writer) commit(first *request) (batch []*request, broken error) {
 		if err := w.rows.Rollback(); err != nil {
 			broken = errors.Join(broken, err)
 		}
-		return batch, fmt.Errorf("%s: commit: %w", w.name, broken)
+		return batch, 0, fmt.Errorf("%s: commit: %w", w.name, broken)
 	}
 	w.publish(changes) // before the answers: who knows of a write finds it in a watch
-	return batch, nil
+	return batch, w.version, nil
 }
 
 // one runs a request in a savepoint. The error returned is the backend's own and spoils the whole batch.

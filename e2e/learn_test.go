@@ -37,7 +37,7 @@ func TestRulesLearn(t *testing.T) {
 	if line, err := lines.ReadString('\n'); err != nil || !strings.HasPrefix(line, "watching 0 nodes") {
 		t.Fatalf("learn said %q, %v", line, err)
 	}
-	const work = "exec 3<>/dev/tcp/198.51.100.80/443; timeout 2 bash -c 'exec 3<>/dev/tcp/203.0.113.9/81'; mkdir -p outputs; echo kept >outputs/x.txt"
+	const work = "exec 3<>/dev/tcp/198.51.100.80/443; timeout 8 bash -c 'exec 3<>/dev/tcp/203.0.113.9/81'; mkdir -p outputs; echo kept >outputs/x.txt"
 	w.submit("open", work, nil)
 	w.completed("open")
 	rest, err := io.ReadAll(lines)

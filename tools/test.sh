@@ -14,7 +14,7 @@ echo "== packages, with the race detector"
 go test -race -timeout 15m $(go list ./... | grep -v '/e2e')
 
 echo "== end to end"
-go test -timeout 15m ./e2e/...
+go test -timeout 20m ./e2e/...
 
 echo "== the demo, with the real clients"
 rm -rf .cache/test-demo

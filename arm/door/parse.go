@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"vauban.dev/arm"
+	"vauban.dev/internal/httpx"
 	"vauban.dev/internal/jsonc"
 )
 
@@ -25,7 +26,7 @@ func (d *Door) parse(c *call) error {
 	if c.r.Method == http.MethodGet || c.r.Method == http.MethodHead {
 		return nil
 	}
-	data, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
+	data, err := httpx.ReadBody(c.w, c.r, maxBody)
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
 		return arm.Errorf(http.StatusRequestEntityTooLarge, "RequestContentTooLarge", "The request content size exceeds the maximum size of 4 MB.")

@@ -8,7 +8,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -16,6 +15,7 @@ import (
 
 	"vauban.dev/arm"
 	"vauban.dev/internal/clock"
+	"vauban.dev/internal/httpx"
 	"vauban.dev/ml"
 )
 
@@ -122,7 +122,7 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request, ws Workspace, by
 	if !ok {
 		return nil, &Error{http.StatusNotFound, "ENDPOINT_NOT_FOUND", "The workspace does not serve " + r.Method + " " + r.URL.Path + "." + advice(r.URL.Path)}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := httpx.ReadBody(w, r, maxBody)
 	if err != nil {
 		return nil, &Error{http.StatusRequestEntityTooLarge, "INVALID_PARAMETER_VALUE", "The request could not be read, or is larger than 8 MiB."}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"strings"
 
@@ -13,6 +12,7 @@ import (
 	"vauban.dev/authz"
 	"vauban.dev/entra"
 	"vauban.dev/firewall"
+	"vauban.dev/internal/httpx"
 	"vauban.dev/ml"
 	"vauban.dev/origin"
 )
@@ -229,7 +229,7 @@ const maxBody = 8 << 20
 
 // decode reads the body into v; an empty one leaves v as it is.
 func (q *request) decode(v any) error {
-	b, err := io.ReadAll(http.MaxBytesReader(q.w, q.r.Body, maxBody))
+	b, err := httpx.ReadBody(q.w, q.r, maxBody)
 	if err != nil {
 		return userError(http.StatusRequestEntityTooLarge, "BadArgument", "The body could not be read, or is larger than 8 MiB.")
 	}

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"vauban.dev/entra/directory"
 	"vauban.dev/entra/graph/odata"
 	"vauban.dev/internal/clock"
+	"vauban.dev/internal/httpx"
 	"vauban.dev/store"
 )
 
@@ -100,7 +100,7 @@ func (c *Call) Update(f func(store.Tx) error) error { return c.store.Update(c.Ct
 
 // Body reads the request's body, an object of JSON of at most 256 KiB.
 func (c *Call) Body(into any) error {
-	b, err := io.ReadAll(http.MaxBytesReader(c.W, c.R.Body, 256<<10))
+	b, err := httpx.ReadBody(c.W, c.R, 256<<10)
 	if err != nil {
 		return fail(http.StatusRequestEntityTooLarge, "Request_EntityTooLarge", "The request body is longer than 256 KiB.")
 	}

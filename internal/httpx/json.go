@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"strconv"
@@ -56,7 +55,7 @@ func ReadJSON(w http.ResponseWriter, r *http.Request, limit int64, v any) error 
 			return arm.Errorf(http.StatusUnsupportedMediaType, "UnsupportedMediaType", "The content media type %s is not supported. Only 'application/json' is supported.", quote(ct))
 		}
 	}
-	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	b, err := ReadBody(w, r, limit)
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return arm.Errorf(http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "The request body is larger than the limit of %d bytes.", limit)

@@ -159,10 +159,28 @@ func (d *Driver) newDatagrams(ctx context.Context, vnet string) (*datagrams, err
 	if err != nil {
 		return nil, errors.Join(err, sink.Close())
 	}
+	if err := first(conn, sink); err != nil {
+		return nil, errors.Join(err, conn.Close(), sink.Close())
+	}
 	f := &datagrams{conn: conn, sink: sink, quit: make(chan struct{}), sent: make(chan error, 1), received: make(chan error, 1)}
 	go func() { f.sent <- f.send() }()
 	go func() { f.received <- f.receive() }()
 	return f, nil
+}
+
+// first sends one datagram and waits for it. Until the neighbours know each other's hardware addresses, the kernel
+// queues some 250 datagrams and drops the rest, whatever the rules.
+func first(conn net.Conn, sink net.PacketConn) error {
+	if _, err := conn.Write([]byte{0}); err != nil {
+		return err
+	}
+	if err := sink.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		return err
+	}
+	if _, _, err := sink.ReadFrom(make([]byte, 1)); err != nil {
+		return fmt.Errorf("the flow's first datagram: %w", err)
+	}
+	return sink.SetReadDeadline(time.Time{})
 }
 
 func (f *datagrams) send() error {

@@ -14,7 +14,7 @@ import (
 // Region is where cases are replayed.
 type Region struct {
 	HTTP         *http.Client
-	Token        func(ctx context.Context, host string) (string, error) // an access token for the service of a host
+	Token        func(ctx context.Context, resource string) (string, error) // an access token for https://management.azure.com or a data plane
 	Subscription string
 	Tenant       string
 	Location     string // an Azure region that it has
@@ -53,7 +53,12 @@ func (a *answer) code() string {
 	return strings.TrimSuffix(code+": "+text, ": ")
 }
 
+// send asks as the region's caller.
 func (r *Region) send(ctx context.Context, method, url string, body any) (*answer, error) {
+	return r.ask(ctx, method, url, body, true)
+}
+
+func (r *Region) ask(ctx context.Context, method, url string, body any, named bool) (*answer, error) {
 	var in io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
@@ -66,11 +71,13 @@ func (r *Region) send(ctx context.Context, method, url string, body any) (*answe
 	if err != nil {
 		return nil, err
 	}
-	token, err := r.Token(ctx, q.URL.Host)
-	if err != nil {
-		return nil, err
+	if named {
+		token, err := r.Token(ctx, audience(q.URL.Host))
+		if err != nil {
+			return nil, err
+		}
+		q.Header.Set("Authorization", "Bearer "+token)
 	}
-	q.Header.Set("Authorization", "Bearer "+token)
 	if body != nil {
 		q.Header.Set("Content-Type", "application/json")
 	}
@@ -130,13 +137,16 @@ func (r *Region) settle(ctx context.Context, a *answer) (failure string, result 
 // play sends a case and compares.
 func (r *Region) play(ctx context.Context, w *world, c Case) (diffs []string, err error) {
 	say := func(format string, args ...any) { diffs = append(diffs, fmt.Sprintf(format, args...)) }
-	url, body := "https://"+c.Host+w.path(c.Path), w.own(c.Request)
+	url, body := w.url("https://"+c.Host+c.Path), w.own(c.Request)
 	if shown, _ := c.Response.(map[string]any); shown["location"] != nil && c.Method == http.MethodPut {
 		body = w.located(body, strings.SplitN(c.Path, "?", 2)[0])
 	}
-	a, err := r.send(ctx, c.Method, url, body)
+	a, err := r.ask(ctx, c.Method, url, body, c.Status != http.StatusUnauthorized) // what Azure asked a token for had none
 	if err != nil {
 		return nil, err
+	}
+	if c.Recorded {
+		w.learn(c.Response, a.body)
 	}
 	switch {
 	case !c.Recorded && !a.ok():

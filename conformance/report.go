@@ -43,6 +43,7 @@ var scope = func() map[string]bool {
 type Score struct {
 	Type       string
 	Good, Of   int
+	Waits      int      // of all: GETs that a client repeated until Azure was ready
 	Difference []string // a few lines that say what differs
 }
 
@@ -62,6 +63,9 @@ func Scores(results []Result) (scores []Score, beyond int) {
 			by[key] = s
 		}
 		s.Of++
+		if r.Waits {
+			s.Waits++
+		}
 		if len(r.Differences) == 0 {
 			s.Good++
 			continue
@@ -82,6 +86,14 @@ func Total(scores []Score) (good, of int) {
 	return good, of
 }
 
+// waits counts the cases that only repeat a GET.
+func waits(scores []Score) (n int) {
+	for _, s := range scores {
+		n += s.Waits
+	}
+	return n
+}
+
 // Print writes a table of the scores, and the line that says how many cases are answered as Azure did.
 func Print(w io.Writer, scores []Score, beyond int) {
 	for _, s := range scores {
@@ -97,7 +109,8 @@ func Markdown(w io.Writer, scores []Score, beyond int, objectOnly []string) {
 	fmt.Fprintf(w, "# Conformance\n\nWritten by `make conformance`: recordings of the tests of Azure's SDKs and examples of Azure's REST specifications,\n"+
 		"replayed against a new region. A case counts when status, headers, every key and type, the request's values, error codes\n"+
 		"and the spelling of words are Azure's. `make conformance CASES=DIR` replays others of the same form.\n\n"+
-		"**%d of %d cases.** %d more are of types that are not in scope (conformance/scope.txt).\n\n| type | as Azure | of | what differs first |\n|---|---|---|---|\n", good, of, beyond)
+		"**%d of %d cases.** %d more are of types that are not in scope (conformance/scope.txt). %d of the cases repeat a GET with which\n"+
+		"a client waited until Azure was ready: they are held against the answer that ended its waiting.\n\n| type | as Azure | of | what differs first |\n|---|---|---|---|\n", good, of, beyond, waits(scores))
 	for _, s := range scores {
 		first := ""
 		if len(s.Difference) > 0 {

@@ -52,8 +52,8 @@ func (r *Region) world() *world {
 }
 
 func (s *seeder) one(ctx context.Context, c Case) ([]string, error) {
-	if c.Host != "management.azure.com" {
-		return []string{"a data plane: its replay is not implemented"}, nil
+	if c.Host != managementHost {
+		return s.plane(ctx, c)
 	}
 	if !c.Recorded {
 		if err := s.prepare(ctx, c); err != nil {
@@ -80,7 +80,7 @@ func (s *seeder) clean(ctx context.Context) error {
 		if strings.Contains(id, "/providers/") || strings.Count(id, "/") != 4 {
 			continue
 		}
-		if _, err := s.send(ctx, http.MethodDelete, "https://management.azure.com"+id+"?api-version=2021-04-01", nil); err != nil {
+		if _, err := s.send(ctx, http.MethodDelete, "https://"+managementHost+id+"?api-version=2021-04-01", nil); err != nil {
 			return err
 		}
 	}

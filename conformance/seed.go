@@ -32,7 +32,7 @@ func newCorpus(cases []Case) *corpus {
 		version, _, _ = strings.Cut(version, "&")
 		t := strings.ToLower(x.Type())
 		switch body, _ := x.Response.(map[string]any); {
-		case x.Host != "management.azure.com":
+		case x.Host != managementHost:
 		case x.Method == http.MethodPut && x.Request != nil && (x.Status == 0 || x.Status < 300):
 			c.makers[t] = append(c.makers[t], maker{version, x.Request, true, id})
 		case x.Method == http.MethodGet && !x.Recorded && body["id"] != nil:
@@ -188,7 +188,7 @@ func (s *seeder) group(ctx context.Context, path string) error {
 		return nil
 	}
 	s.made[strings.ToLower(id)] = true
-	_, err := s.send(ctx, http.MethodPut, "https://management.azure.com"+id+"?api-version=2021-04-01", map[string]any{"location": s.w.location})
+	_, err := s.send(ctx, http.MethodPut, "https://"+managementHost+id+"?api-version=2021-04-01", map[string]any{"location": s.w.location})
 	return err
 }
 
@@ -252,7 +252,7 @@ func (s *seeder) ensure(ctx context.Context, id string) error {
 // candidates are the bodies to try, the likeliest first. What the case itself is of should look as Azure showed it; for
 // what it leans on the basics will do.
 func (s *seeder) candidates(id string) []maker {
-	t := strings.ToLower(Case{Host: "management.azure.com", Path: id}.Type())
+	t := strings.ToLower(Case{Host: managementHost, Path: id}.Type())
 	all := slices.Clone(s.makers[t])
 	slices.SortStableFunc(all, func(a, b maker) int { return rank(a, id) - rank(b, id) })
 	all = all[:min(len(all), 3)]

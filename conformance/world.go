@@ -80,7 +80,67 @@ func (w *world) text(key, s string) string {
 	if n, ok := w.names[s]; ok {
 		return n
 	}
+	if strings.HasPrefix(s, "https://") {
+		return w.url(s)
+	}
 	return s
+}
+
+// url is a recorded address in this region: the host's first label may be the name of a resource.
+func (w *world) url(s string) string {
+	if n, ok := w.names[s]; ok { // a link that the region gave
+		return n
+	}
+	host, path, _ := strings.Cut(strings.TrimPrefix(s, "https://"), "/")
+	label, rest, _ := strings.Cut(host, ".")
+	if n, ok := w.names[label]; ok {
+		host = n + "." + rest
+	}
+	return "https://" + host + w.path("/"+path)
+}
+
+// learn notes what Azure and the region chose each for the same thing: later requests of a recording speak of it.
+func (w *world) learn(azure, ours any) {
+	switch a := azure.(type) {
+	case map[string]any:
+		o, _ := ours.(map[string]any)
+		for k, v := range a {
+			w.learn(v, o[k])
+		}
+	case []any:
+		o, _ := ours.([]any)
+		for i, v := range a {
+			if j := counterpart(v, o, i, ""); j >= 0 {
+				w.learn(v, o[j])
+			}
+		}
+	case string:
+		if o, ok := ours.(string); ok && w.text("", a) != o {
+			w.note(a, o)
+		}
+	}
+}
+
+// chosen is what a service makes up, rather than a word of its language: identifiers, tokens, links.
+var chosen = regexp.MustCompile(`^(https://|/)|^[0-9a-fA-F-]{32,36}$|^[A-Za-z0-9_=+/.-]{64,}$`)
+
+func (w *world) note(azure, ours string) {
+	if !chosen.MatchString(azure) {
+		return
+	}
+	if host, rest, ok := strings.Cut(azure, ":443/"); ok && strings.HasPrefix(azure, "https://") {
+		azure = host + "/" + rest // as a client asks for it
+	}
+	w.names[azure] = ours
+	a, o := strings.Split(azure, "/"), strings.Split(ours, "/")
+	if len(a) != len(o) {
+		return
+	}
+	for i := range a {
+		if w.text("", a[i]) != o[i] && chosen.MatchString(a[i]) {
+			w.names[a[i]] = o[i]
+		}
+	}
 }
 
 // path is a recorded path or id in this region.

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/signal"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -131,9 +130,15 @@ func conformanceTarget(r *benchRegion) (*conformance.Region, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Timeout:       2 * time.Minute,
 	}}
-	token := sync.OnceValues(func() (string, error) { return c.token(context.Background(), "https://management.azure.com") })
+	tokens := map[string]string{}
+	token := func(ctx context.Context, resource string) (t string, err error) {
+		if tokens[resource] == "" {
+			tokens[resource], err = c.token(ctx, resource)
+		}
+		return tokens[resource], err
+	}
 	return &conformance.Region{
 		HTTP: c.http, Subscription: first.SubscriptionID, Tenant: first.TenantID, Location: given.Location, ObjectID: first.ObjectID,
-		Token: func(context.Context, string) (string, error) { return token() },
+		Token: token,
 	}, nil
 }

@@ -323,8 +323,10 @@ func TestRefusals(t *testing.T) {
 	f.grants = nil
 	f.want("GET", "/keys/a", "", 501, "NotImplemented", "")
 	f.want("POST", "/certificates/a/create", "{}", 501, "NotImplemented", "")
-	f.want("POST", "/secrets/a/backup", "", 501, "NotImplemented", "")
-	f.want("POST", "/secrets/restore", "{}", 501, "NotImplemented", "")
+	f.want("POST", "/secrets/nothing/backup", "", 404, "SecretNotFound", "")
+	for _, body := range []string{"{}", `{"value":"@"}`, `{"value":"AAAA"}`, `{"value":""}`} {
+		f.want("POST", "/secrets/restore", body, 400, "BadParameter", "")
+	}
 	f.want("POST", "/secrets/a", "", 405, "MethodNotAllowed", "")
 	f.want("GET", "/what", "", 404, "NotFound", "")
 	f.want("GET", "/secrets/a_b", "", 400, "BadParameter", "")
@@ -463,7 +465,7 @@ func FuzzParseParameters(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := parseParameters(bytes.NewReader(b))
+		p, err := parseParameters(bytes.NewReader(b), maxBody)
 		if err == nil && p.Attributes != nil && p.Attributes.Expires != nil && *p.Attributes.Expires < 0 {
 			t.Error("a time before 1970")
 		}

@@ -46,13 +46,13 @@ type parameters struct {
 
 const maxBody = 256 << 10
 
-// parseParameters reads a body. Unknown members are ignored, as Azure does.
-func parseParameters(r io.Reader) (p parameters, err error) {
-	b, err := io.ReadAll(io.LimitReader(r, maxBody+1))
+// parseParameters reads a body of at most so many bytes. Unknown members are ignored, as Azure does.
+func parseParameters(r io.Reader, most int64) (p parameters, err error) {
+	b, err := io.ReadAll(io.LimitReader(r, most+1))
 	if err != nil {
 		return p, err
 	}
-	if len(b) > maxBody {
+	if int64(len(b)) > most {
 		return p, newError(http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "", "The request body is too large.")
 	}
 	if len(bytes.TrimSpace(b)) == 0 {
@@ -106,7 +106,7 @@ func (q *request) bundle(s Secret, withVersion bool) bundle {
 }
 
 func (q *request) set() error {
-	p, err := parseParameters(q.r.Body)
+	p, err := parseParameters(q.r.Body, maxBody)
 	if err != nil {
 		return err
 	}
@@ -153,7 +153,7 @@ func (q *request) get() error {
 }
 
 func (q *request) update() error {
-	p, err := parseParameters(q.r.Body)
+	p, err := parseParameters(q.r.Body, maxBody)
 	if err != nil {
 		return err
 	}
@@ -205,10 +205,6 @@ func (q *request) purge() error {
 	}
 	q.w.WriteHeader(http.StatusNoContent)
 	return nil
-}
-
-func (q *request) notBuilt() error {
-	return errNotImplemented("Backup and restore of secrets are not there yet.")
 }
 
 func (q *request) list() error        { return q.sendPage(q.secrets(false), false) }

@@ -2,9 +2,6 @@ package e2e
 
 import (
 	"net/http"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 )
 
@@ -15,21 +12,7 @@ const vDeployments = "2021-04-01"
 func TestDeployments(t *testing.T) {
 	g := newGround(t, nil)
 	g.up()
-	bin, err := filepath.Abs(filepath.Join("..", ".cache", "az", "bin"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(bin); err != nil {
-		t.Fatalf("the clients are not there, run sh demo/setup.sh: %v", err)
-	}
-	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
-	script, err := filepath.Abs(filepath.Join("testdata", "clients", "deployments.sh"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if out := g.vauban("exec", "--", "bash", script); !strings.HasSuffix(strings.TrimSpace(out), "deployed") {
-		t.Errorf("deployments.sh: %s", out)
-	}
+	g.clientScript("az", "deployments.sh", "deployed")
 
 	g.linkedAndSecret()
 

@@ -155,11 +155,7 @@ func addPerson(t *testing.T, g *ground, name string) string {
 // azCommand is az outside the region, with a sign-in of its own.
 func azCommand(t *testing.T, g *ground, config string, extra []string, args ...string) *exec.Cmd {
 	t.Helper()
-	az, err := filepath.Abs("../.cache/az/bin/az")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), az, args...)
+	cmd := exec.CommandContext(t.Context(), filepath.Join(g.clients("az"), "az"), args...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Dir(config), "LANG=C.UTF-8", "AZURE_CORE_COLLECT_TELEMETRY=false", "AZURE_CORE_LOGIN_EXPERIENCE_V2=off"}
 	for k, v := range g.environment() {
 		if !strings.HasPrefix(k, "AZURE_") {

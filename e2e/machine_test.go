@@ -3,7 +3,6 @@ package e2e
 import (
 	"bufio"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -140,19 +139,5 @@ func TestVirtualMachine(t *testing.T) {
 func TestMachineClients(t *testing.T) {
 	g := newGround(t, nil)
 	g.up()
-	bin, err := filepath.Abs(filepath.Join("..", ".cache", "az", "bin"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(bin); err != nil {
-		t.Fatalf("the clients are not there, run sh demo/setup.sh: %v", err)
-	}
-	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
-	script, err := filepath.Abs(filepath.Join("testdata", "clients", "machine.sh"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if out := g.vauban("exec", "--", "bash", script); !strings.HasSuffix(strings.TrimSpace(out), "lived") {
-		t.Errorf("machine.sh: %s", out)
-	}
+	g.clientScript("az", "machine.sh", "lived")
 }

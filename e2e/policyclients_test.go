@@ -2,31 +2,12 @@
 
 package e2e
 
-import (
-	"os"
-	"path/filepath"
-	"strings"
-	"testing"
-)
+import "testing"
 
 // TestPolicyClients governs a region with `az policy`, unmodified: spec 003's two policies of a workspace audit and
 // deny, others rewrite, exempt, remediate and are told of.
 func TestPolicyClients(t *testing.T) {
 	g := newGround(t, nil)
 	g.up()
-	bin, err := filepath.Abs(filepath.Join("..", ".cache", "az", "bin"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(bin); err != nil {
-		t.Fatalf("the clients are not there, run sh demo/setup.sh: %v", err)
-	}
-	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
-	script, err := filepath.Abs(filepath.Join("testdata", "clients", "policy.sh"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if out := g.vauban("exec", "--", "bash", script); !strings.HasSuffix(strings.TrimSpace(out), "governed") {
-		t.Error(out)
-	}
+	g.clientScript("az", "policy.sh", "governed")
 }

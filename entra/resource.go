@@ -87,6 +87,9 @@ func (d *Directory) Target(tx store.Tx, identifier string) (Target, error) {
 func (d *Directory) TargetIn(tx store.Tx, t directory.Tenant, identifier string) (Target, error) {
 	if s, ok := find(identifier); ok {
 		p, err := d.PrincipalIn(tx, t.ID, s.AppID)
+		if s.V2 {
+			return Target{Audience: s.AppID, AppID: s.AppID, Version: 2, Platform: true, Principal: p}, err
+		}
 		return Target{Audience: identifier, AppID: s.AppID, Version: 1, Platform: true, Principal: p}, err
 	}
 	p, err := d.resource(tx, t, identifier)

@@ -36,7 +36,6 @@ import (
 	"vauban.dev/internal/clock"
 	"vauban.dev/internal/httpx"
 	"vauban.dev/ml"
-	"vauban.dev/origin"
 	"vauban.dev/provider/authorization"
 	"vauban.dev/provider/compute"
 	"vauban.dev/provider/deployments"
@@ -339,7 +338,7 @@ func (w *world) openHosts(ctx context.Context) error {
 		Runs: w.runs, MLflow: mlflow.New(w.runs, mlModels{w.ml, w.engine}, w.clock, w.log), Workspaces: newMLWorkspaces(w.engine), Authorizer: w.access,
 		Tokens: w.entra, Blobs: mlBlobs{w.blobs}, Clock: w.clock, Log: w.log,
 	})
-	w.signin, err = signin.New(ctx, signin.Config{Directory: w.entra, Store: w.db, Clock: w.clock, Log: w.log, Issuers: &http.Client{Transport: inRegion{w, origin.Origin{Kind: origin.Platform}}}, PasswordGrant: w.settings.PasswordGrant})
+	w.signin, err = signin.New(ctx, signin.Config{Directory: w.entra, Store: w.db, Clock: w.clock, Log: w.log, Issuers: &http.Client{Transport: inRegion{w, "AzureActiveDirectory"}}, PasswordGrant: w.settings.PasswordGrant})
 	if err != nil {
 		return err
 	}

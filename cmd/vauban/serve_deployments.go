@@ -2,19 +2,16 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"strings"
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/door"
 	"vauban.dev/arm/expr"
 	"vauban.dev/arm/rp"
-	"vauban.dev/origin"
 	"vauban.dev/provider/deployments"
 	kvprovider "vauban.dev/provider/keyvault"
 )
@@ -57,10 +54,7 @@ func (w *world) fetchLinked(ctx context.Context, uri string) ([]byte, error) {
 		return nil, errors.New("it is not a URI")
 	}
 	r.Header.Set("x-ms-version", "2021-08-06")
-	if r.URL.Scheme == "https" { // no wire, and so nothing to read on it
-		r.TLS = &tls.ConnectionState{Version: tls.VersionTLS13, HandshakeComplete: true, ServerName: r.URL.Hostname()}
-	}
-	res, err := inRegion{w, origin.Origin{Kind: origin.Internet, Source: w.managerAddress()}}.RoundTrip(r)
+	res, err := inRegion{w, "AzureResourceManager"}.RoundTrip(r)
 	if err != nil {
 		return nil, err
 	}
@@ -69,14 +63,6 @@ func (w *world) fetchLinked(ctx context.Context, uri string) ([]byte, error) {
 		return nil, fmt.Errorf("the server answered %d %s", res.StatusCode, http.StatusText(res.StatusCode))
 	}
 	return io.ReadAll(io.LimitReader(res.Body, 5<<20))
-}
-
-// managerAddress is an address of Azure Resource Manager.
-func (w *world) managerAddress() netip.Addr {
-	if prefixes, ok := w.tags.Now().Prefixes("AzureResourceManager"); ok && len(prefixes) > 0 {
-		return prefixes[0].Addr()
-	}
-	return netip.Addr{}
 }
 
 // deploymentSecret reads a secret for a parameter of a deployment. The vault must be enabled for it, and its

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net/http"
@@ -41,10 +42,10 @@ func withUserInfo(graph, userInfo http.Handler) http.Handler {
 }
 
 // inRegion asks the region's own hosts, and no other, without a network: so the login service reads the keys of
-// issuers that the region serves.
+// issuers that the region serves. It asks as one of Azure's services does, from an address of its service tag.
 type inRegion struct {
-	w    *world
-	from origin.Origin
+	w   *world
+	tag string
 }
 
 func (t inRegion) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -52,8 +53,15 @@ func (t inRegion) RoundTrip(r *http.Request) (*http.Response, error) {
 	if h == nil || r.URL.Port() != "" && r.URL.Port() != "443" {
 		return nil, errors.New("no host of the region has the name " + r.URL.Hostname())
 	}
-	r = r.Clone(origin.NewContext(r.Context(), t.from))
+	from := origin.Origin{Kind: origin.Internet}
+	if prefixes, ok := t.w.tags.Now().Prefixes(t.tag); ok && len(prefixes) > 0 {
+		from.Source = prefixes[0].Addr()
+	}
+	r = r.Clone(origin.NewContext(r.Context(), from))
 	r.Host, r.RequestURI = r.URL.Host, r.URL.RequestURI()
+	if r.URL.Scheme == "https" { // no wire, and so nothing to read on it
+		r.TLS = &tls.ConnectionState{Version: tls.VersionTLS13, HandshakeComplete: true, ServerName: r.URL.Hostname()}
+	}
 	if r.Body == nil {
 		r.Body = http.NoBody
 	}

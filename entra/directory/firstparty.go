@@ -3,6 +3,7 @@ package directory
 import (
 	_ "embed"
 	"encoding/json"
+	"strings"
 	"sync"
 
 	"github.com/google/uuid"
@@ -14,6 +15,13 @@ const (
 	GraphAppID      = "00000003-0000-0000-c000-000000000000"
 	ARMAppID        = "797f4846-ba00-4fd7-ba43-dac1f8f63013"
 	CLIAppID        = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
+	ExchangeAppID   = "fb60f99c-7a34-4190-8149-302f77469936"
+)
+
+// ExchangeURI is the audience that Entra recommends for tokens of other issuers. Tokens of its own for it carry
+// ExchangeAppID, which a federated credential calls by this URI ("Configure an application to trust a managed identity").
+const (
+	ExchangeURI = "api://AzureADTokenExchange"
 )
 
 // FirstParty is one of Microsoft's applications, as far as a region has a meaning for it. It is in every
@@ -24,6 +32,7 @@ type FirstParty struct {
 	URIs   []string // identifiers as a resource, without the slash at the end
 	Hosts  string   // suffix of host names that are identifiers too: https://{account}.blob.core.windows.net
 	Public []string // redirect URIs of a public client
+	V2     bool     // tokens for it have the v2 form, whose audience is the application id
 }
 
 // local are the redirect URIs of clients that listen on the user's machine, at any port.
@@ -43,6 +52,7 @@ var FirstParties = []FirstParty{
 	{AppID: "6a0ec4d3-30cb-4a83-91c0-ae56bc0e3d26", Name: "Azure Container Registry", URIs: []string{"https://containerregistry.azure.net"}},
 	{AppID: "ddbf3205-c6bd-46ae-8127-60eb93363864", Name: "Microsoft Azure Batch", URIs: []string{"https://batch.core.windows.net"}},
 	{AppID: "ca7f3f0b-7d91-482c-8e09-c5d840d0eac5", Name: "Log Analytics API", URIs: []string{"https://api.loganalytics.io"}},
+	{AppID: ExchangeAppID, Name: "AAD Token Exchange Endpoint: Public", URIs: []string{strings.ToLower(ExchangeURI)}, V2: true},
 	{AppID: CLIAppID, Name: "Microsoft Azure CLI", Public: local},
 	{AppID: "1950a258-227b-4e31-a9cf-717495945fc2", Name: "Microsoft Azure PowerShell", Public: local},
 	{AppID: "14d82eec-204b-4c2f-b7e8-296a70dab67e", Name: "Microsoft Graph Command Line Tools", Public: local},

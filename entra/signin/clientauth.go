@@ -197,9 +197,9 @@ func certificateOf(h jose.Header, all []directory.Key) (directory.Key, *rsa.Publ
 	return directory.Key{}, nil, badAssertion("no certificate of the application has this thumbprint")
 }
 
-// same compares a thumbprint in base64url, with or without padding.
+// same compares a thumbprint in base64url, with or without padding; MSAL for Go writes plain base64.
 func same(text string, sum []byte) bool {
-	b, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "="))
+	b, err := base64.RawURLEncoding.DecodeString(strings.NewReplacer("+", "-", "/", "_", "=", "").Replace(text))
 	return err == nil && string(b) == string(sum)
 }
 
@@ -221,7 +221,9 @@ func (s *Service) isTokenEndpoint(audience, tenant string) bool {
 // issuer's published keys, fetched inside the region, have signed it.
 func (s *Service) federatedAssertion(ctx context.Context, assertion string, cl jwt.Claims, proofs directory.Credentials) (string, error) {
 	at := slices.IndexFunc(proofs.Federated, func(f directory.FederatedCredential) bool {
-		return f.Issuer == cl.Issuer && f.Subject == cl.Subject && slices.ContainsFunc(f.Audiences, func(a string) bool { return slices.Contains(cl.Audience, a) })
+		return f.Issuer == cl.Issuer && f.Subject == cl.Subject && slices.ContainsFunc(f.Audiences, func(a string) bool {
+			return slices.Contains(cl.Audience, a) || a == directory.ExchangeURI && s.ownIssuer(cl.Issuer) && slices.Contains(cl.Audience, directory.ExchangeAppID)
+		})
 	})
 	if at < 0 {
 		return "", noFederatedMatch(cl.Issuer, cl.Subject, strings.Join(cl.Audience, ","))
@@ -249,6 +251,12 @@ func (s *Service) federatedAssertion(ctx context.Context, assertion string, cl j
 		return "", err
 	}
 	return trusted.ID, nil
+}
+
+// ownIssuer reports whether an issuer is a tenant of this service.
+func (s *Service) ownIssuer(issuer string) bool {
+	u, err := url.Parse(issuer)
+	return err == nil && s.ours(u.Host)
 }
 
 // issuers fetches and remembers the keys of other issuers.

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 
@@ -143,8 +144,8 @@ func (s *Service) instance(w http.ResponseWriter, r *http.Request) error {
 // userRealm tells clients how a user signs in: users of the region's tenants by its own pages.
 func (s *Service) userRealm(w http.ResponseWriter, r *http.Request) error {
 	name := r.URL.Query().Get("user")
-	if _, after, ok := strings.Cut(r.URL.Path, "serrealm/"); ok && name == "" {
-		name = after
+	if name == "" { // Clients write UserRealm, userrealm and Userrealm.
+		name = path.Base(r.URL.Path)
 	}
 	_, domain, _ := strings.Cut(name, "@")
 	kind := "Unknown"
@@ -155,6 +156,7 @@ func (s *Service) userRealm(w http.ResponseWriter, r *http.Request) error {
 		"ver":                   "1.0",
 		"account_type":          kind,
 		"NameSpaceType":         kind,
+		"domain_name":           domain,
 		"Login":                 name,
 		"DomainName":            domain,
 		"cloud_instance_name":   "microsoftonline.com",

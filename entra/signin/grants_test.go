@@ -175,6 +175,7 @@ func TestCertificateAssertions(t *testing.T) {
 	}{
 		"x5t":                       {assertion(t, jose.RS256, good.key, head("x5t", x5t), claims(nil)), 0},
 		"x5t#S256 and PS256":        {assertion(t, jose.PS256, good.key, head("x5t#S256", x5t256), claims(nil)), 0},
+		"x5t#S256 in plain base64":  {assertion(t, jose.PS256, good.key, head("x5t#S256", strings.NewReplacer("-", "+", "_", "/").Replace(x5t256)+"="), claims(nil)), 0},
 		"audience: the issuer":      {assertion(t, jose.RS256, good.key, head("x5t", x5t), claims(func(c map[string]any) { c["aud"] = base + "/" + testTenant + "/v2.0" })), 0},
 		"another's key":             {assertion(t, jose.RS256, other.key, head("x5t", x5t), claims(nil)), 700027},
 		"a certificate not there":   {assertion(t, jose.RS256, other.key, head("x5t", otherThumb), claims(nil)), 700027},
@@ -273,6 +274,7 @@ func TestFederatedAssertions(t *testing.T) {
 		"another subject":   {assertion(t, jose.RS256, pair.key, kid, claims(func(c map[string]any) { c["sub"] = "system:serviceaccount:ns:other" })), 700213},
 		"subject's case":    {assertion(t, jose.RS256, pair.key, kid, claims(func(c map[string]any) { c["sub"] = "system:serviceaccount:NS:sa" })), 700213},
 		"another audience":  {assertion(t, jose.RS256, pair.key, kid, claims(func(c map[string]any) { c["aud"] = "x" })), 700213},
+		"the exchange's id": {assertion(t, jose.RS256, pair.key, kid, claims(func(c map[string]any) { c["aud"] = directory.ExchangeAppID })), 700213}, // Entra's own issuers alone write it
 		"another issuer":    {assertion(t, jose.RS256, pair.key, kid, claims(func(c map[string]any) { c["iss"] = "https://evil.test" })), 700213},
 		"an unknown key id": {assertion(t, jose.RS256, pair.key, map[jose.HeaderKey]any{"kid": "k2"}, claims(nil)), 700027},
 		"another's key":     {assertion(t, jose.RS256, newKeyPair(t, now, now.Add(time.Hour)).key, kid, claims(nil)), 700027},

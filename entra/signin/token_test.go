@@ -20,6 +20,7 @@ import (
 	"github.com/google/uuid"
 
 	"vauban.dev/entra"
+	"vauban.dev/entra/directory"
 	"vauban.dev/store"
 )
 
@@ -67,6 +68,9 @@ func TestTokenEndpoint(t *testing.T) {
 		"no scope":                     {"/" + testTenant + v2, form("scope", ""), 400, 900144, "invalid_request"},
 		"no resource":                  {"/" + testTenant + v1, form("resource", ""), 400, 900144, "invalid_request"},
 		"scope without .default":       {"/" + testTenant + v2, form("scope", "https://management.azure.com/user_impersonation"), 400, 1002012, "invalid_scope"},
+		"with OpenID's scopes":         {"/" + testTenant + v2, form("scope", "https://vault.azure.net/.default openid offline_access profile"), 200, 0, "https://vault.azure.net"},
+		"OpenID's scopes alone":        {"/" + testTenant + v2, form("scope", "openid offline_access profile"), 400, 1002012, "invalid_scope"},
+		"the token exchange":           {"/" + testTenant + v2, form("scope", "api://AzureADTokenExchange/.default"), 200, 0, directory.ExchangeAppID},
 		"two scopes":                   {"/" + testTenant + v2, form("scope", "https://vault.azure.net/.default https://management.azure.com/.default"), 400, 1002012, "invalid_scope"},
 		"unknown resource":             {"/" + testTenant + v2, form("scope", "https://example.com/.default"), 400, 500011, "invalid_resource"},
 		"no storage account":           {"/" + testTenant + v2, form("scope", "https://evil.example/x.blob.core.windows.net/.default"), 400, 500011, "invalid_resource"},
@@ -272,9 +276,11 @@ func TestDiscoveryStaysUnderTheClientsHost(t *testing.T) {
 			t.Errorf("%s: issuer %v", host, body["issuer"])
 		}
 	}
-	rec, body := call(t, h, get("https://"+entra.LoginHost+"/common/userrealm/a@b.test?api-version=1.0"))
-	if rec.Code != 200 || body["account_type"] != "Unknown" || body["Login"] != "a@b.test" {
-		t.Errorf("user realm: %s", rec.Body)
+	for _, where := range []string{"userrealm/a@b.test?api-version=1.0", "UserRealm/a@b.test?api-version=1.0", "userrealm?user=a@b.test"} { // as MSAL for Python, for Go and az write it
+		rec, body := call(t, h, get("https://"+entra.LoginHost+"/common/"+where))
+		if rec.Code != 200 || body["account_type"] != "Unknown" || body["Login"] != "a@b.test" || body["domain_name"] != "b.test" {
+			t.Errorf("user realm %s: %s", where, rec.Body)
+		}
 	}
 	if rec, _ := call(t, h, get("https://"+entra.LoginHost+"/"+uuid.NewString()+"/v2.0/.well-known/openid-configuration")); rec.Code != 400 {
 		t.Errorf("unknown tenant: %d", rec.Code)

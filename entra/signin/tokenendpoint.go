@@ -6,6 +6,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"vauban.dev/entra"
@@ -114,8 +115,10 @@ func (s *Service) clientCredentials(t *tokenCall) (a tokenAnswer, err error) {
 		if scope == "" {
 			return a, missingParameter("scope")
 		}
-		resource, ok := strings.CutSuffix(scope, "/"+defaultScope)
-		if !ok || resource == "" || strings.ContainsAny(resource, " \t\r\n") {
+		// MSAL for Go and for Java add OpenID Connect's scopes, which mean nothing without a user
+		words := slices.DeleteFunc(strings.Fields(scope), func(s string) bool { return slices.Contains(oidcScopes, strings.ToLower(s)) })
+		resource, ok := strings.CutSuffix(strings.Join(words, " "), "/"+defaultScope)
+		if !ok || resource == "" || len(words) != 1 {
 			return a, badScope(scope)
 		}
 		a.resource = resource

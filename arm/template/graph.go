@@ -90,7 +90,8 @@ func (d *Deployment) declared(ctx context.Context, r *Resource, add func(*Resour
 			continue
 		}
 		on := d.find(name)
-		if on == nil && d.defined(name) {
+		// Who is not deployed waits for nobody, and may name what is not there.
+		if on == nil && (!r.Condition || d.defined(name)) {
 			continue
 		}
 		if on == nil {

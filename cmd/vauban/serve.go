@@ -53,6 +53,7 @@ import (
 	"vauban.dev/provider/policyinsights"
 	"vauban.dev/provider/privatedns"
 	"vauban.dev/provider/privatelink"
+	"vauban.dev/provider/resourcegraph"
 	"vauban.dev/provider/resources"
 	"vauban.dev/provider/storage"
 	"vauban.dev/region"
@@ -258,6 +259,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	w.policies = policy.New(policy.Config{Hierarchy: w.access.Hierarchy, TenantID: tenant.ID, Clock: w.clock})
 	w.insights = policyinsights.New(policyinsights.Config{Store: w.db, Policies: w.policies, Clock: w.clock, Log: w.log, TenantID: tenant.ID, Kinds: []string{kindClock}})
 	w.deploys = newDeployments(w)
+	queries := resourcegraph.New(resourcegraph.Config{TenantID: tenant.ID, Clock: w.clock, Hierarchy: w.access.Hierarchy, States: w.insights.Latest})
 	groups := resources.New(resources.Tenant{ID: tenant.ID, DisplayName: tenant.Name, Domain: tenant.Domain}, resources.AzureLocations(), w.roles).Within(w.access.Hierarchy)
 	groups.Erasing(deployments.EraseScope)
 	for _, types := range [][]rp.Registration{
@@ -282,6 +284,7 @@ func (w *world) openProviders(context.Context) (err error) {
 		w.policies.Types(),
 		w.insights.Types(),
 		w.deploys.Types(),
+		queries.Types(),
 	} {
 		if err := w.engine.Register(types...); err != nil {
 			return err
@@ -289,6 +292,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	}
 	w.policies.Attach(w.engine)
 	w.insights.Attach(w.engine)
+	queries.Attach(w.engine)
 	w.follow = append(w.follow, w.insights.Run)
 	return nil
 }

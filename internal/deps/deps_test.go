@@ -19,7 +19,7 @@ const module = "vauban.dev"
 var layers = [][]string{
 	{"arm", "origin", "internal"},
 	{"store", "reconcile"},
-	{"authz", "activity", "locks", "firewall", "seal", "azurefirewall", "explain", "audit", "check", "flowlog", "capture", "rulegen", "policy"},
+	{"authz", "activity", "locks", "firewall", "seal", "azurefirewall", "explain", "audit", "check", "flowlog", "capture", "rulegen", "policy", "kql"},
 	{"arm/rp", "entra", "ml"},
 	{"arm/door", "provider", "dataplane"},
 	{"arm/rp/rptest", "region", "demo", "cmd", "e2e"},
@@ -42,6 +42,7 @@ var rules = []rule{
 	{why: "decisions are pure", of: "locks", never: []string{"net", "database/sql", "store"}},
 	{why: "decisions are pure", of: "firewall", never: []string{"net/http", "database/sql"}},
 	{why: "decisions are pure", of: "policy", never: []string{"net/http", "database/sql", "store"}},
+	{why: "a query is pure", of: "kql", never: []string{"net/http", "database/sql", "store", "arm"}},
 	{why: "decisions are pure", of: "azurefirewall", never: []string{"net/http", "crypto/tls", "fabric"}, but: []string{"azurefirewall/proxy"}},
 	{why: "an explanation is pure", of: "explain", never: []string{"net/http", "database/sql", "store", "fabric/linux"}},
 	{why: "flow logs are made of data", of: "flowlog", never: []string{"net/http", "database/sql", "store", "arm", "fabric/linux"}},

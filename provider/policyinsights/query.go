@@ -38,6 +38,11 @@ func (p *Provider) queryStates(ctx context.Context, r *rp.Request, path map[stri
 	return p.answer(r, rows, "policyStates/$metadata#"+path["view"], false)
 }
 
+// Latest are the latest states of all resources.
+func (p *Provider) Latest(ctx context.Context) ([]policy.Record, error) {
+	return p.states(ctx, map[string]string{"view": "latest"})
+}
+
 // states are the records that a path asks for, evaluated now.
 func (p *Provider) states(ctx context.Context, path map[string]string) ([]policy.Record, error) {
 	if v := strings.ToLower(path["view"]); v != "latest" && v != "default" {

@@ -120,7 +120,15 @@ func Markdown(w io.Writer, scores []Score, beyond int, objectOnly []string) {
 	}
 	fmt.Fprint(w, "\n## Object only\n\nResource Manager does all that it does with these types; the service behind them is not part of a region, and what needs\n"+
 		"it answers 501 NotImplemented.\n\n")
+	last := ""
 	for _, t := range objectOnly {
-		fmt.Fprintf(w, "- %s\n", t)
+		namespace, name, _ := strings.Cut(t, "/")
+		if namespace != last {
+			fmt.Fprintf(w, "%s- %s: %s", strings.Repeat("\n", min(len(last), 1)), namespace, name)
+			last = namespace
+			continue
+		}
+		fmt.Fprintf(w, ", %s", name)
 	}
+	fmt.Fprintln(w)
 }

@@ -76,6 +76,8 @@ type Status struct {
 	Clock     ClockResult `json:"clock,omitzero"`
 	// Warnings say in a sentence each what does not hold on this machine.
 	Warnings []string `json:"warnings,omitempty"`
+	// ObjectOnly are the resource types without their service.
+	ObjectOnly []string `json:"objectOnly,omitempty"`
 }
 
 // Isolation is how a region is kept apart from its machine.

@@ -174,7 +174,7 @@ func checkTags(tags map[string]string) error {
 	seen := map[string]bool{}
 	for name, value := range tags {
 		switch {
-		case name == "" || len(name) > 512 || strings.ContainsAny(name, `<>%&\?/`):
+		case name == "" || len(name) > 512 || strings.ContainsAny(name, `<>%&\?/`) && !strings.HasPrefix(name, "hidden-"): // hidden-link:/subscriptions/…
 			return arm.Errorf(http.StatusBadRequest, "InvalidTagNameCharacters", "The tag name '%s' is invalid: it must have 1 to 512 characters and none of <>%%&\\?/.", name)
 		case len(value) > 256:
 			return arm.Errorf(http.StatusBadRequest, "InvalidTagValueLength", "The value of tag '%s' is longer than 256 characters.", name)

@@ -66,7 +66,8 @@ type definition struct {
 	inline        map[string]string
 	stateProperty string
 	actions       map[string]*action // by lower-case name
-	fields        []Field            // of T
+	others        func(name string) *action
+	fields        []Field // of T
 
 	load    func(*record) (any, error)
 	unload  func(any, *record) error
@@ -104,6 +105,14 @@ type action struct {
 	async      func(ctx context.Context, res any, body []byte) (any, error)         // nil: synchronous
 }
 
+// action is the one of that name, or what the type makes of every name that it has not.
+func (d *definition) action(name string) *action {
+	if a := d.actions[strings.ToLower(name)]; a != nil || d.others == nil {
+		return a
+	}
+	return d.others(name)
+}
+
 func define[T any](t Type[T]) (*definition, error) {
 	d := &definition{
 		kind: t.Kind, nameRule: t.NameRule, nameError: t.NameError, notFound: t.NotFound, implicit: t.ImplicitParent, noPut: t.NoPut, noDelete: t.NoDelete,
@@ -139,30 +148,37 @@ func define[T any](t Type[T]) (*definition, error) {
 		if a.Do == nil && a.Async == nil {
 			return nil, fmt.Errorf("action %s has no function", name)
 		}
-		e := &action{name: name, permission: a.Permission, method: a.Method}
-		if e.permission == "" {
-			e.permission = permissionName(d.name) + "/" + name + "/action"
-		}
-		if e.method == "" {
-			e.method = http.MethodPost
-		}
-		if a.Links != nil {
-			e.links = func(res any, body []byte) []Link { return a.Links(res.(*Resource[T]), body) }
-		}
-		if a.Do != nil {
-			e.do = func(ctx context.Context, tx *Tx, res any, body []byte) (any, error) {
-				return a.Do(ctx, tx, res.(*Resource[T]), body)
-			}
-		}
-		if a.Async != nil {
-			e.async = func(ctx context.Context, res any, body []byte) (any, error) {
-				return a.Async(ctx, res.(*Resource[T]), body)
-			}
-		}
-		d.actions[strings.ToLower(name)] = e
+		d.actions[strings.ToLower(name)] = actionOf(d, name, a)
+	}
+	if t.OtherAction != nil {
+		d.others = func(name string) *action { return actionOf(d, name, t.OtherAction(name)) }
 	}
 	erase(d, t, byName)
 	return d, nil
+}
+
+func actionOf[T any](d *definition, name string, a Action[T]) *action {
+	e := &action{name: name, permission: a.Permission, method: a.Method}
+	if e.permission == "" {
+		e.permission = permissionName(d.name) + "/" + name + "/action"
+	}
+	if e.method == "" {
+		e.method = http.MethodPost
+	}
+	if a.Links != nil {
+		e.links = func(res any, body []byte) []Link { return a.Links(res.(*Resource[T]), body) }
+	}
+	if a.Do != nil {
+		e.do = func(ctx context.Context, tx *Tx, res any, body []byte) (any, error) {
+			return a.Do(ctx, tx, res.(*Resource[T]), body)
+		}
+	}
+	if a.Async != nil {
+		e.async = func(ctx context.Context, res any, body []byte) (any, error) {
+			return a.Async(ctx, res.(*Resource[T]), body)
+		}
+	}
+	return e
 }
 
 // erase fills the functions of d with those of t.

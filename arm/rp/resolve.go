@@ -180,7 +180,7 @@ func (e *Engine) actionTargetOr(method, path string, otherwise error) (*Target, 
 	if err != nil {
 		return nil, nil, err
 	}
-	a := d.actions[strings.ToLower(path[cut+1:])]
+	a := d.action(path[cut+1:])
 	if a == nil || a.method != method {
 		if otherwise == nil {
 			otherwise = notFound(path)

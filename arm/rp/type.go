@@ -132,6 +132,8 @@ type Type[T any] struct {
 	Finalize  func(ctx context.Context, r *Resource[T]) (Result, error)             // after deletion was accepted, before the record goes; idempotent
 	Erase     func(ctx context.Context, tx *Tx, r *Resource[T]) error               // in the transaction in which the record goes: giving back what nobody may take before (a global name)
 	Actions   map[string]Action[T]                                                  // POST {id}/{name}
+	// OtherAction makes the action of a name that is not among Actions; nil: there is none.
+	OtherAction func(name string) Action[T]
 }
 
 // Action is POST {id}/{name}. Permission defaults to {type}/{name}/action.

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vauban.dev/conformance"
-	"vauban.dev/provider/objects"
+	"vauban.dev/region"
 )
 
 func newConformanceCmd(a *app) *cobra.Command {
@@ -84,11 +84,15 @@ func (j *judge) run(ctx context.Context) (err error) {
 	if j.write == "" {
 		return nil
 	}
+	st, err := region.Inspect(ctx, r.dir)
+	if err != nil {
+		return err
+	}
 	f, err := os.Create(j.write)
 	if err != nil {
 		return err
 	}
-	conformance.Markdown(f, scores, beyond, objects.Names())
+	conformance.Markdown(f, scores, beyond, st.ObjectOnly)
 	return f.Close()
 }
 

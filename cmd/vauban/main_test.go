@@ -117,12 +117,13 @@ func TestPrintStatus(t *testing.T) {
 	var out bytes.Buffer
 	printStatus(&out, region.Status{
 		State: region.Running, Dir: "/d", Server: 2, Holder: 1, Started: now.Add(-time.Hour), Loopback: "127.0.0.1:1", Kept: 3,
-		Isolation: region.Isolation{Mode: "rootless", UID: 1000, SubIDs: 65536},
-		Limits:    region.Limits{Memory: true, Pids: true, How: "cgroup v2"},
-		Runtime:   region.Runtime{Name: "crun", Path: "/usr/bin/crun"},
-		Clock:     region.ClockResult{Now: now, Offset: 24 * time.Hour},
-		Warnings:  []string{"w"},
-	}, []string{"A.B/x", "A.B/x/y", "C.D/z"}, now)
+		Isolation:  region.Isolation{Mode: "rootless", UID: 1000, SubIDs: 65536},
+		Limits:     region.Limits{Memory: true, Pids: true, How: "cgroup v2"},
+		Runtime:    region.Runtime{Name: "crun", Path: "/usr/bin/crun"},
+		Clock:      region.ClockResult{Now: now, Offset: 24 * time.Hour},
+		Warnings:   []string{"w"},
+		ObjectOnly: []string{"A.B/x", "A.B/x/y", "C.D/z"},
+	}, now)
 	want := `data       /d
 state      running for 1h0m0s
 processes  server 2, holder 1
@@ -132,7 +133,7 @@ isolation  rootless as user 1000, with 65536 subordinate ids for containers
 limits     memory, processes of nodes, by cgroup v2
 runtime    crun (/usr/bin/crun)
 clock      2026-01-02T03:04:05Z (24h0m0s ahead)
-objects    types without their service, by --json in full: A.B (2), C.D (1)
+objects    3 types of 2 namespaces without their service: stored and deployed, their actions answer NotImplemented; --json names them
 warning    w
 `
 	if out.String() != want {

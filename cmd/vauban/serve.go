@@ -82,15 +82,17 @@ type world struct {
 	insights *policyinsights.Provider
 	deploys  *deployments.Provider
 	engine   *rp.Engine
-	links    *privatelink.Links
-	accounts *blobAccounts
-	blobs    *blob.Service
-	secrets  *keyvault.Service
-	runs     *ml.Store
-	network  *network.Provider
-	ml       *machinelearning.Provider
-	vms      *compute.Provider
-	launcher *nodeLauncher
+	// objectOnly are the types without their service, in alphabetical order.
+	objectOnly []string
+	links      *privatelink.Links
+	accounts   *blobAccounts
+	blobs      *blob.Service
+	secrets    *keyvault.Service
+	runs       *ml.Store
+	network    *network.Provider
+	ml         *machinelearning.Provider
+	vms        *compute.Provider
+	launcher   *nodeLauncher
 
 	tags      *servicetags.Live
 	tagsMu    sync.Mutex // one update at a time
@@ -289,6 +291,9 @@ func (w *world) openProviders(context.Context) (err error) {
 		if err := w.engine.Register(types...); err != nil {
 			return err
 		}
+	}
+	if err := w.registerRest(); err != nil {
+		return err
 	}
 	w.policies.Attach(w.engine)
 	w.insights.Attach(w.engine)

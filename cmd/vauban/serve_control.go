@@ -79,6 +79,7 @@ func (w *world) status(context.Context, region.Request) (region.Reply, error) {
 	st.Version, st.Started, st.Loopback = buildVersion(), w.started, w.region.Loopback.Addr().String()
 	st.Clock = region.ClockResult{Now: w.clock.Now(), Offset: w.clock.Offset()}
 	st.Warnings = append(st.Warnings, w.sync.unhealthy()...)
+	st.ObjectOnly = w.objectOnly
 	return region.Reply{Result: st}, nil
 }
 

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vauban.dev/provider/objects"
 	"vauban.dev/region"
 )
 
@@ -39,12 +38,9 @@ The exit status is 0 when it runs, 3 when it does not or its server was killed.`
 			if asJSON {
 				enc := json.NewEncoder(a.stdout)
 				enc.SetIndent("", "  ")
-				err = enc.Encode(struct {
-					region.Status
-					ObjectOnly []string `json:"objectOnly"` // resource types without their service
-				}{s, objects.Names()})
+				err = enc.Encode(s)
 			} else {
-				printStatus(a.stdout, s, objects.Names(), time.Now())
+				printStatus(a.stdout, s, time.Now())
 			}
 			if err == nil && s.State != region.Running {
 				err = &exitError{region.Exit{Code: codeNotRunning}}
@@ -56,7 +52,7 @@ The exit status is 0 when it runs, 3 when it does not or its server was killed.`
 	return c
 }
 
-func printStatus(w io.Writer, s region.Status, objectOnly []string, now time.Time) {
+func printStatus(w io.Writer, s region.Status, now time.Time) {
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "%-10s %s\n", name, fmt.Sprintf(format, args...))
 	}
@@ -80,26 +76,20 @@ func printStatus(w io.Writer, s region.Status, objectOnly []string, now time.Tim
 	if s.Clock.Offset > 0 {
 		row("clock", "%s (%s ahead)", s.Clock.Now.Format(time.RFC3339), s.Clock.Offset)
 	}
-	row("objects", "%s", objectsText(objectOnly))
+	row("objects", "%s", objectsText(s.ObjectOnly))
 	for _, warning := range s.Warnings {
 		row("warning", "%s", warning)
 	}
 }
 
-// objectsText counts the types without a service by their namespace.
+// objectsText counts the types without a service.
 func objectsText(types []string) string {
-	var parts []string
-	count := map[string]int{}
+	namespaces := map[string]bool{}
 	for _, t := range types {
 		namespace, _, _ := strings.Cut(t, "/")
-		if count[namespace]++; count[namespace] == 1 {
-			parts = append(parts, namespace)
-		}
+		namespaces[namespace] = true
 	}
-	for i, namespace := range parts {
-		parts[i] = fmt.Sprintf("%s (%d)", namespace, count[namespace])
-	}
-	return "types without their service, by --json in full: " + strings.Join(parts, ", ")
+	return fmt.Sprintf("%d types of %d namespaces without their service: stored and deployed, their actions answer NotImplemented; --json names them", len(types), len(namespaces))
 }
 
 func isolationText(i region.Isolation) string {

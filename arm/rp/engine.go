@@ -58,6 +58,7 @@ type Engine struct {
 	locations  []string
 	tenant     string
 	activity   *activity.Log
+	vacancy    vacancy
 	queue      *reconcile.Queue
 	waiters    waiters
 	known      *Memo[struct{}]   // subscriptions, by lower-case id

@@ -165,6 +165,9 @@ func selected(d *definition, rec *record, query map[string]string) (bool, error)
 
 // each calls yield for the records of a type under scope, after a key, until it returns false or an error.
 func (tx *Tx) each(d *definition, scope arm.ID, after string, yield func(*record) (bool, error)) error {
+	if tx.vacant(storeKind(d.name)) {
+		return nil
+	}
 	prefix := strings.TrimSuffix(scope.Key(), "/") + "/"
 	var bad error
 	err := tx.Scan(storeKind(d.name), prefix, after, func(doc store.Doc) bool {

@@ -70,27 +70,32 @@ func (e *Engine) Calls() []Call {
 func (e *Engine) Describe() []TypeInfo {
 	var all []TypeInfo
 	for _, d := range e.definitions() {
-		info := TypeInfo{
-			Name: d.name, Kind: d.kind, Versions: slices.Clone(d.versions), Permission: permissionName(d.name),
-			Inline: maps.Clone(d.inline), Locations: e.locationsOf(d), Async: e.async(d), NoPut: d.noPut, NoDelete: d.noDelete,
-			Fields: d.fields,
-		}
-		for _, name := range slices.Sorted(maps.Keys(d.actions)) {
-			info.Actions = append(info.Actions, d.actions[name].permission)
-			info.Calls = append(info.Calls, Call{Method: d.actions[name].method, Pattern: d.actions[name].name, Permission: d.actions[name].permission, Versions: info.Versions})
-		}
-		all = append(all, info)
+		all = append(all, e.info(d))
 	}
 	return all
+}
+
+func (e *Engine) info(d *definition) TypeInfo {
+	info := TypeInfo{
+		Name: d.name, Kind: d.kind, Versions: slices.Clone(d.versions), Permission: permissionName(d.name),
+		Inline: maps.Clone(d.inline), Locations: e.locationsOf(d), Async: e.async(d), NoPut: d.noPut, NoDelete: d.noDelete,
+		Fields: d.fields,
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.actions)) {
+		info.Actions = append(info.Actions, d.actions[name].permission)
+		info.Calls = append(info.Calls, Call{Method: d.actions[name].method, Pattern: d.actions[name].name, Permission: d.actions[name].permission, Versions: info.Versions})
+	}
+	return info
 }
 
 // describe makes the provider of a namespace, or nil when there is none of that name.
 func (e *Engine) describe(namespace, subscription string, registered func(namespace string) bool) *provider {
 	var p *provider
-	for _, info := range e.Describe() {
-		if !strings.EqualFold(info.Name.Namespace, namespace) {
+	for _, d := range e.definitions() {
+		if !strings.EqualFold(d.name.Namespace, namespace) {
 			continue
 		}
+		info := e.info(d)
 		if p == nil {
 			p = &provider{ID: "/providers/" + info.Name.Namespace, Namespace: info.Name.Namespace, RegistrationPolicy: "RegistrationRequired"}
 			if subscription != "" {

@@ -194,6 +194,9 @@ func (e *Engine) resume(ctx context.Context) error {
 	e.queue.Add(maintenance)
 	return e.View(ctx, func(tx *Tx) error {
 		for _, d := range e.definitions() {
+			if tx.vacant(storeKind(d.name)) {
+				continue
+			}
 			err := tx.Scan(storeKind(d.name), "", "", func(doc store.Doc) bool {
 				var head struct {
 					State arm.ProvisioningState `json:"state"`

@@ -143,6 +143,9 @@ func (tx *Tx) scan(d *definition, scope arm.ID) ([]*record, error) {
 	if prefix == "/" {
 		prefix = ""
 	}
+	if tx.vacant(storeKind(d.name)) {
+		return nil, nil
+	}
 	var recs []*record
 	var bad error
 	err := tx.Scan(storeKind(d.name), prefix, "", func(doc store.Doc) bool {

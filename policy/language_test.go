@@ -37,7 +37,9 @@ func asked() *RequestContext {
 		ResourceGroup: func() map[string]any {
 			return map[string]any{"name": "g", "id": "/subscriptions/s/resourceGroups/g", "tags": map[string]any{"cost": "9"}, "managedBy": nil}
 		},
-		Subscription: func() map[string]any { return map[string]any{"subscriptionId": "s", "tags": map[string]any{}} }}
+		Subscription: func() map[string]any {
+			return map[string]any{"subscriptionId": "s", "id": "/subscriptions/s", "tags": map[string]any{}}
+		}}
 }
 
 // holds compiles {"if": cond} with these arguments and asks about the thing.

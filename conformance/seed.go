@@ -68,12 +68,14 @@ func creatable(shown map[string]any) any {
 type seeder struct {
 	*Region
 	*corpus
-	w       *world
-	made    map[string]bool     // ids in lower case
-	path    []string            // what is being made, the outermost first
-	shown   map[string]bool     // ids in lower case, as the case has them: what it is of
-	subnets int                 // that were made with a prefix of their own
-	inner   map[string][]string // by the id of a resource, in lower case: what is named of it that is made with it, collection/name
+	w     *world
+	made  map[string]bool // ids in lower case
+	path  []string        // what is being made, the outermost first
+	shown map[string]bool // ids in lower case, as the case has them: what it is of
+	// endpoints counts the private endpoints that were made for connections.
+	endpoints int
+	subnets   int                 // that were made with a prefix of their own
+	inner     map[string][]string // by the id of a resource, in lower case: what is named of it that is made with it, collection/name
 	// refused is what could not be made, and why.
 	refused []string
 }
@@ -92,8 +94,8 @@ func ids(v any) (out []string) {
 			out = append(out, ids(x)...)
 		}
 	case map[string]any:
-		for _, x := range v {
-			out = append(out, ids(x)...)
+		for k, x := range v { // identities are named by keys
+			out = append(append(out, ids(k)...), ids(x)...)
 		}
 	}
 	slices.Sort(out)
@@ -109,7 +111,7 @@ func (s *seeder) prepare(ctx context.Context, c Case) error {
 		s.name(id)
 	}
 	for _, id := range slices.Concat(ids(path), listed(c.Response)) {
-		s.shown[strings.ToLower(id)] = true
+		s.shown[strings.ToLower(below(path, id))] = true
 	}
 	if err := s.group(ctx, path); err != nil {
 		return err
@@ -122,13 +124,15 @@ func (s *seeder) prepare(ctx context.Context, c Case) error {
 		if some := listed(c.Response); some != nil {
 			target = path[:strings.LastIndex(path, "/")]
 			for _, id := range some {
-				if err := s.ensure(ctx, id); err != nil {
+				if err := s.ensure(ctx, below(path, id)); err != nil {
 					return err
 				}
 			}
 		}
 	case http.MethodPut:
-		target = parent(path)
+		if !connection.MatchString(path) { // a connection is only ever changed
+			target = parent(path)
+		}
 	}
 	if armID.MatchString(target) {
 		if err := s.ensure(ctx, target); err != nil {
@@ -155,6 +159,14 @@ func listed(response any) (out []string) {
 		}
 	}
 	return out
+}
+
+// below is the id of an element of a list in the collection that was asked for: examples show elements of others.
+func below(collection, id string) string {
+	if of, is := (Case{Host: managementHost, Path: collection}), (Case{Host: managementHost, Path: id}); armID.MatchString(collection+"/x") && strings.EqualFold(of.Type(), is.Type()) && strings.Count(collection, "/")+1 == strings.Count(id, "/") {
+		return collection + id[strings.LastIndex(id, "/"):]
+	}
+	return id
 }
 
 // parent is the resource above, "" for one at the top.
@@ -209,6 +221,9 @@ func (s *seeder) ensure(ctx context.Context, id string) error {
 		if err := s.ensure(ctx, up); err != nil {
 			return err
 		}
+	}
+	if connection.MatchString(id) {
+		return s.connect(ctx, id)
 	}
 	why, tried := "no case makes one of its type", false
 	for _, m := range s.candidates(id) {

@@ -3,6 +3,8 @@ package conformance
 import (
 	"regexp"
 	"strings"
+
+	"github.com/google/uuid"
 )
 
 // world puts a case into the region: its subscription for the recorded one, the region's place for every location,
@@ -26,16 +28,32 @@ var global = map[string]int{ // the length that a name may have
 // notInNames is what examples have in names that Azure itself would refuse.
 var notInNames = regexp.MustCompile(`[^A-Za-z0-9]`)
 
+// placeholder is what an example leaves to the reader: {accountName}, <name>.
+var placeholder = regexp.MustCompile(`^[{<].*[}>]$`)
+
+// filled is a name for a placeholder; one that says that it is an identifier gets a GUID.
+func filled(s string) string {
+	if l := strings.ToLower(s); strings.Contains(l, "guid") || strings.HasSuffix(strings.Trim(l, "{}<>"), "id") {
+		return uuid.NewSHA1(uuid.Nil, []byte(s)).String()
+	}
+	return notInNames.ReplaceAllString(s, "")
+}
+
 var subscriptionID = regexp.MustCompile(`(?i)^(/subscriptions/)[^/?]+`)
 
 // rename chooses names for the groups and global names of a path.
 func (w *world) rename(path string) {
 	path, _, _ = strings.Cut(path, "?")
 	parts := strings.Split(path, "/")
+	for i := 4; i < len(parts); i++ {
+		if _, known := w.names[parts[i]]; !known && placeholder.MatchString(parts[i]) && w.suffix != "" {
+			w.names[parts[i]] = filled(parts[i])
+		}
+	}
 	for i := 1; i+1 < len(parts); i++ {
 		switch {
 		case strings.EqualFold(parts[i], "resourceGroups") && w.suffix != "":
-			w.names[parts[i+1]] = parts[i+1] + "-" + w.suffix
+			w.names[parts[i+1]] = strings.Trim(parts[i+1], "{}<>") + "-" + w.suffix
 		case strings.EqualFold(parts[i], "providers") && i+3 < len(parts):
 			if n, ok := global[strings.ToLower(parts[i+1]+"/"+parts[i+2])]; ok && w.suffix != "" {
 				name := strings.ToLower(notInNames.ReplaceAllString(parts[i+3], ""))
@@ -61,7 +79,11 @@ func (w *world) value(key string, v any) any {
 	case map[string]any:
 		out := map[string]any{}
 		for k, x := range v {
-			out[k] = w.value(k, x)
+			if strings.HasPrefix(k, "/") { // of userAssignedIdentities
+				out[w.path(k)] = w.value(k, x)
+			} else {
+				out[k] = w.value(k, x)
+			}
 		}
 		return out
 	}

@@ -43,7 +43,7 @@ type object struct {
 func of[T any](t rp.Type[T]) object { return object{name: t.Name, reg: rp.Of(t)} }
 
 func (p *Provider) objects() []object {
-	return slices.Concat(p.registries(), monitors(), []object{containerGroups()}, clusters(), p.machines(), []object{networkProfiles()})
+	return slices.Concat(p.registries(), monitors(), []object{containerGroups()}, clusters(), p.machines(), []object{networkProfiles()}, storageChildren())
 }
 
 // Types are the resource types and routes.

@@ -18,6 +18,7 @@ import (
 	"vauban.dev/arm/rp"
 	"vauban.dev/provider/globalname"
 	"vauban.dev/provider/privatelink"
+	"vauban.dev/provider/resources"
 )
 
 // AccountType is the resource type of storage accounts.
@@ -34,12 +35,15 @@ type Account struct {
 	AccessTier          string       `json:"accessTier,omitempty"`
 	DNSEndpointType     string       `json:"dnsEndpointType,omitempty"`
 	Immutable           *Immutable   `json:"immutableStorageWithVersioning,omitempty"`
+	Routing             *Routing     `json:"routingPreference,omitempty"`
 	Encryption          *Encryption  `json:"encryption,omitempty"`
 
 	CreationTime     time.Time  `json:"creationTime,omitzero" rp:"readonly"`
 	PrimaryLocation  string     `json:"primaryLocation,omitempty" rp:"readonly"`
 	StatusOfPrimary  string     `json:"statusOfPrimary,omitempty" rp:"readonly"`
 	PrimaryEndpoints *Endpoints `json:"primaryEndpoints,omitempty" rp:"readonly"`
+	SecondLocation   string     `json:"secondaryLocation,omitempty" rp:"readonly"`
+	StatusOfSecond   string     `json:"statusOfSecondary,omitempty" rp:"readonly"`
 	KeyCreationTime  *KeyTimes  `json:"keyCreationTime,omitempty" rp:"readonly"`
 	Connections      []any      `json:"privateEndpointConnections,omitempty" rp:"readonly"`
 
@@ -80,8 +84,22 @@ type EncryptionService struct {
 	LastEnabledTime time.Time `json:"lastEnabledTime,omitzero"`
 }
 
+// Routing is which networks lead to the account, and under which names.
+type Routing struct {
+	Choice    string `json:"routingChoice,omitempty"`
+	Microsoft bool   `json:"publishMicrosoftEndpoints"`
+	Internet  bool   `json:"publishInternetEndpoints"`
+}
+
 // Endpoints are the data plane's addresses.
 type Endpoints struct {
+	Services
+	Microsoft *Services `json:"microsoftEndpoints,omitempty"`
+	Internet  *Services `json:"internetEndpoints,omitempty"`
+}
+
+// Services are the addresses of an account's services.
+type Services struct {
 	Blob  string `json:"blob,omitempty"`
 	DFS   string `json:"dfs,omitempty"`
 	File  string `json:"file,omitempty"`
@@ -120,9 +138,12 @@ func New(containers Containers) *Provider { return &Provider{containers: contain
 // Use gives the provider the region's links, which know its accounts as targets.
 func (p *Provider) Use(l *privatelink.Links) { p.links = l }
 
+// Versions are the api-versions of the namespace.
+func Versions() []string { return slices.Clone(versions) }
+
 // Types are the resource types and routes.
 func (p *Provider) Types() []rp.Registration {
-	return []rp.Registration{
+	return append(serviceTypes(), []rp.Registration{
 		rp.Of(rp.Type[Account]{
 			Name:         AccountType,
 			Kind:         rp.Tracked,
@@ -147,15 +168,11 @@ func (p *Provider) Types() []rp.Registration {
 			},
 		}),
 		p.containerRoutes(), operations(),
-		rp.Of(rp.Type[struct{}]{
-			Name: AccountType + "/blobServices", Kind: rp.Proxy, Versions: rp.Versions[struct{}](versions...), StateProperty: "-",
-			NamePattern: "^default$", NameRule: "The name of the blob service is 'default'.", NoDelete: true,
-		}),
 		rp.Routes(rp.Route{
 			Method: http.MethodPost, Pattern: "/subscriptions/{subscription}/providers/Microsoft.Storage/checkNameAvailability",
 			Permission: "Microsoft.Storage/checknameavailability/read", Versions: versions, Do: checkName,
 		}),
-	}
+	}...)
 }
 
 // Target tells privatelink how accounts are linked.
@@ -210,6 +227,9 @@ func defaults(version string, r *rp.Resource[Account]) {
 	}
 	if a.AccessTier == "" && r.Kind != "Storage" {
 		a.AccessTier = "Hot"
+		if strings.HasPrefix(skuName(r), "Premium") {
+			a.AccessTier = "Premium"
+		}
 	}
 	if a.NetworkACLs == nil {
 		a.NetworkACLs = &NetworkACLs{DefaultAction: "Allow"}
@@ -267,9 +287,8 @@ func invalid(format string, args ...any) *arm.Error {
 
 func validate(_ rp.Op, new, _ *rp.Resource[Account]) error {
 	a := &new.Properties
-	var sku struct{ Name string }
-	if err := json.Unmarshal(new.SKU, &sku); err != nil || !slices.Contains(skus, sku.Name) {
-		return invalid("sku. sku.name '%s' is none of %s.", sku.Name, strings.Join(skus, ", "))
+	if name := skuName(new); !slices.Contains(skus, name) {
+		return invalid("sku. sku.name '%s' is none of %s.", name, strings.Join(skus, ", "))
 	}
 	if err := oneOf("kind", new.Kind, "Storage", "StorageV2", "BlobStorage", "BlockBlobStorage", "FileStorage"); err != nil {
 		return err
@@ -315,6 +334,8 @@ func (p *Provider) admit(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Re
 		was = old.Properties.Encryption.Services
 	}
 	a.Encryption.enable(was, tx.Now)
+	a.PrimaryEndpoints = endpoints(new)
+	a.SecondLocation, a.StatusOfSecond = second(new)
 	if op == rp.Update {
 		if old.Kind != "" && new.Kind != "" && !strings.EqualFold(old.Kind, new.Kind) && !(old.Kind != "StorageV2" && new.Kind == "StorageV2") {
 			return arm.Errorf(http.StatusBadRequest, "AccountPropertyCannotBeUpdated", "The property 'kind' was specified in the input, but it cannot be updated from %s to %s.", old.Kind, new.Kind)
@@ -336,14 +357,62 @@ func (p *Provider) admit(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Re
 		}
 		a.Keys = append(a.Keys, k)
 	}
-	at := func(service string) string { return "https://" + name + "." + service + ".core.windows.net/" }
-	a.PrimaryEndpoints = &Endpoints{Blob: at("blob")}
-	if new.Kind == "StorageV2" || new.Kind == "Storage" {
-		*a.PrimaryEndpoints = Endpoints{Blob: at("blob"), DFS: at("dfs"), File: at("file"), Queue: at("queue"), Table: at("table")}
-	}
 	a.CreationTime, a.PrimaryLocation, a.StatusOfPrimary = tx.Now, new.Location, "available"
 	a.KeyCreationTime = &KeyTimes{Key1: tx.Now, Key2: tx.Now}
-	return rp.Save(tx, &rp.Resource[struct{}]{ID: new.ID.Child("blobServices", "default"), State: arm.Succeeded})
+	return saveServices(tx, new)
+}
+
+// endpoints are the addresses of an account, by its kind and its routing preference.
+func endpoints(r *rp.Resource[Account]) *Endpoints {
+	at := func(suffix string) Services {
+		host := func(service string) string {
+			return "https://" + strings.ToLower(r.ID.Name()) + suffix + "." + service + ".core.windows.net/"
+		}
+		switch r.Kind {
+		case "StorageV2", "Storage":
+			return Services{Blob: host("blob"), DFS: host("dfs"), File: host("file"), Queue: host("queue"), Table: host("table"), Web: host(webZone)}
+		case "FileStorage":
+			return Services{File: host("file")}
+		case "BlockBlobStorage":
+			return Services{Blob: host("blob"), DFS: host("dfs"), Web: host(webZone)}
+		}
+		return Services{Blob: host("blob"), DFS: host("dfs"), Table: host("table")}
+	}
+	e := &Endpoints{Services: at("")}
+	if p := r.Properties.Routing; p != nil {
+		if p.Microsoft {
+			s := at("-microsoftrouting")
+			e.Microsoft = &s
+		}
+		if p.Internet {
+			s := at("-internetrouting")
+			s.Queue, s.Table = "", ""
+			e.Internet = &s
+		}
+	}
+	return e
+}
+
+// webZone is where static websites of West Europe are; the names of other regions differ in the number.
+const webZone = "z6.web"
+
+// second is where an account of a geo-redundant SKU has its other copy: the paired region.
+func second(r *rp.Resource[Account]) (location, status string) {
+	if name := skuName(r); !strings.Contains(name, "GRS") && !strings.Contains(name, "GZRS") {
+		return "", ""
+	}
+	for _, l := range resources.AzureLocations() {
+		if l.Name == r.Location && l.Paired != "" {
+			return l.Paired, "available"
+		}
+	}
+	return r.Location, "available"
+}
+
+func skuName(r *rp.Resource[Account]) string {
+	var sku struct{ Name string }
+	_ = json.Unmarshal(r.SKU, &sku) // validate says what is wrong
+	return sku.Name
 }
 
 func newKey() (string, error) {
@@ -363,6 +432,9 @@ func ByName(tx *rp.Tx, name string) (*rp.Resource[Account], error) {
 }
 
 func (p *Provider) present(_ context.Context, tx *rp.Tx, r *rp.Resource[Account]) (err error) {
+	if r.Tags == nil {
+		r.Tags = map[string]string{} // the service always shows them
+	}
 	r.Properties.Connections, err = privatelink.Present(tx, r.ID)
 	return err
 }

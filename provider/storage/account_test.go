@@ -37,7 +37,7 @@ func TestAccountShape(t *testing.T) {
 			"networkAcls":  map[string]any{"bypass": "AzureServices", "defaultAction": "Allow", "ipRules": []any{}, "virtualNetworkRules": []any{}},
 			"encryption":   map[string]any{"keySource": "Microsoft.Storage", "services": map[string]any{"blob": service, "file": service}},
 			"creationTime": "2026-11-22T12:00:00Z", "primaryLocation": "westeurope", "statusOfPrimary": "available",
-			"primaryEndpoints": map[string]any{"blob": at("blob"), "dfs": at("dfs"), "file": at("file"), "queue": at("queue"), "table": at("table")},
+			"primaryEndpoints": map[string]any{"blob": at("blob"), "dfs": at("dfs"), "file": at("file"), "queue": at("queue"), "table": at("table"), "web": at("z6.web")},
 			"keyCreationTime":  map[string]any{"key1": "2026-11-22T12:00:00Z", "key2": "2026-11-22T12:00:00Z"},
 		},
 	}

@@ -1,0 +1,152 @@
+package storage
+
+import (
+	"context"
+	"slices"
+
+	"vauban.dev/arm"
+	"vauban.dev/arm/rp"
+)
+
+// BlobService is the properties of blobServices/default (Storage REST: BlobServiceProperties).
+type BlobService struct {
+	CORS            CORS       `json:"cors"`
+	DefaultVersion  string     `json:"defaultServiceVersion,omitempty"`
+	DeleteRetention *Retention `json:"deleteRetentionPolicy,omitempty"`
+}
+
+// FileService is the properties of fileServices/default.
+type FileService struct {
+	CORS            CORS       `json:"cors"`
+	DeleteRetention *Retention `json:"shareDeleteRetentionPolicy,omitempty"`
+}
+
+// OtherService is the properties of queueServices/default and tableServices/default.
+type OtherService struct {
+	CORS CORS `json:"cors"`
+}
+
+// CORS is what pages of other sites may ask of a service.
+type CORS struct {
+	Rules []CORSRule `json:"corsRules"`
+}
+
+// CORSRule allows some origins.
+type CORSRule struct {
+	Origins []string `json:"allowedOrigins"`
+	Methods []string `json:"allowedMethods"`
+	MaxAge  int      `json:"maxAgeInSeconds"`
+	Exposed []string `json:"exposedHeaders"`
+	Headers []string `json:"allowedHeaders"`
+}
+
+// Retention keeps what was deleted for some days.
+type Retention struct {
+	Enabled        bool `json:"enabled"`
+	Days           int  `json:"days,omitempty"`
+	AllowPermanent bool `json:"allowPermanentDelete,omitempty"`
+}
+
+// serviceTypes are an account's services: each has one resource, default, that is there with the account.
+func serviceTypes() []rp.Registration {
+	return []rp.Registration{
+		serviceType("blobServices", true, func(s *BlobService) *CORS {
+			if s.DeleteRetention == nil {
+				s.DeleteRetention = &Retention{}
+			}
+			return &s.CORS
+		}, func(s *BlobService) *Retention { return s.DeleteRetention }),
+		serviceType("fileServices", true, func(s *FileService) *CORS {
+			if s.DeleteRetention == nil {
+				s.DeleteRetention = &Retention{Enabled: true, Days: 7}
+			}
+			return &s.CORS
+		}, func(s *FileService) *Retention { return s.DeleteRetention }),
+		serviceType("queueServices", false, func(s *OtherService) *CORS { return &s.CORS }, nil),
+		serviceType("tableServices", false, func(s *OtherService) *CORS { return &s.CORS }, nil),
+	}
+}
+
+// serviceType is the type of one service. rules fills in what was not said and tells where its CORS rules are.
+func serviceType[T any](name string, sku bool, rules func(*T) *CORS, retention func(*T) *Retention) rp.Registration {
+	return rp.Of(rp.Type[T]{
+		Name: AccountType + "/" + name, Kind: rp.Proxy, Versions: rp.Versions[T](versions...), StateProperty: "-",
+		NamePattern: "^default$", NameRule: "The service of an account is named 'default'.", NoDelete: true,
+		Default: func(_ string, r *rp.Resource[T]) {
+			if c := rules(&r.Properties); c.Rules == nil {
+				c.Rules = []CORSRule{}
+			}
+		},
+		Validate: func(_ rp.Op, r, _ *rp.Resource[T]) error {
+			if err := checkCORS(rules(&r.Properties).Rules); err != nil || retention == nil {
+				return err
+			}
+			if k := retention(&r.Properties); k.Enabled && (k.Days < 1 || k.Days > 365) {
+				return invalid("the days of a retention policy that is enabled are between 1 and 365, not %d.", k.Days)
+			}
+			return nil
+		},
+		Present: func(_ context.Context, tx *rp.Tx, r *rp.Resource[T]) error {
+			if c := rules(&r.Properties); c.Rules == nil { // made with the account
+				c.Rules = []CORSRule{}
+			}
+			if !sku {
+				return nil
+			}
+			a, err := rp.Get[Account](tx, r.ID.Parent())
+			if err == nil {
+				r.SKU = a.SKU
+			}
+			return err
+		},
+	})
+}
+
+var corsMethods = []string{"DELETE", "GET", "HEAD", "MERGE", "POST", "OPTIONS", "PUT", "PATCH", "CONNECT", "TRACE"}
+
+// checkCORS follows "Cross-Origin Resource Sharing (CORS) support for Azure Storage".
+func checkCORS(rules []CORSRule) error {
+	if len(rules) > 5 {
+		return invalid("cors.corsRules has %d rules; a service takes 5.", len(rules))
+	}
+	for i, r := range rules {
+		switch {
+		case len(r.Origins) == 0 || len(r.Methods) == 0:
+			return invalid("cors.corsRules[%d] needs allowedOrigins and allowedMethods.", i)
+		case r.MaxAge < 0:
+			return invalid("cors.corsRules[%d].maxAgeInSeconds %d is negative.", i, r.MaxAge)
+		}
+		for _, m := range r.Methods {
+			if !slices.Contains(corsMethods, m) {
+				return invalid("cors.corsRules[%d].allowedMethods has '%s', which is none of %v.", i, m, corsMethods)
+			}
+		}
+	}
+	return nil
+}
+
+// saveServices makes the services of a new account: those that its kind has.
+func saveServices(tx *rp.Tx, account *rp.Resource[Account]) error {
+	names := map[string][]string{
+		"BlobStorage": {"blobServices"}, "BlockBlobStorage": {"blobServices"}, "FileStorage": {"fileServices"},
+	}[account.Kind]
+	if names == nil {
+		names = []string{"blobServices", "fileServices", "queueServices", "tableServices"}
+	}
+	for _, name := range names {
+		id := account.ID.Child(name, "default")
+		var err error
+		switch name {
+		case "blobServices":
+			err = rp.Save(tx, &rp.Resource[BlobService]{ID: id, State: arm.Succeeded, Properties: BlobService{DeleteRetention: &Retention{}}})
+		case "fileServices":
+			err = rp.Save(tx, &rp.Resource[FileService]{ID: id, State: arm.Succeeded, Properties: FileService{DeleteRetention: &Retention{Enabled: true, Days: 7}}})
+		default:
+			err = rp.Save(tx, &rp.Resource[OtherService]{ID: id, State: arm.Succeeded})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

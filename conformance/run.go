@@ -32,7 +32,7 @@ func Run(ctx context.Context, r *Region, cases []Case, wanted func(Case) bool, p
 				}
 			}
 			scenario = c.Scenario
-			s = &seeder{Region: r, corpus: known, w: r.world(), made: map[string]bool{}, inner: map[string][]string{}, shown: map[string]bool{}}
+			s = &seeder{Region: r, corpus: known, w: r.world(), made: map[string]bool{}, inner: map[string][]string{}, shown: map[string]maker{}}
 			s.w.suffix = "c" + strconv.Itoa(i)
 		}
 		diffs, err := s.one(ctx, c)

@@ -27,9 +27,8 @@ type maker struct {
 func newCorpus(cases []Case) *corpus {
 	c := &corpus{makers: map[string][]maker{}}
 	for _, x := range cases {
-		id, query, _ := strings.Cut(x.Path, "?")
-		version := query[strings.Index(query, "api-version=")+len("api-version="):]
-		version, _, _ = strings.Cut(version, "&")
+		id, _, _ := strings.Cut(x.Path, "?")
+		version := versionOf(x.Path)
 		t := strings.ToLower(x.Type())
 		switch body, _ := x.Response.(map[string]any); {
 		case x.Host != managementHost:
@@ -69,9 +68,9 @@ type seeder struct {
 	*Region
 	*corpus
 	w     *world
-	made  map[string]bool // ids in lower case
-	path  []string        // what is being made, the outermost first
-	shown map[string]bool // ids in lower case, as the case has them: what it is of
+	made  map[string]bool  // ids in lower case
+	path  []string         // what is being made, the outermost first
+	shown map[string]maker // by id in lower case, as the case has it: what the case is of, and how Azure showed it
 	// endpoints counts the private endpoints that were made for connections.
 	endpoints int
 	subnets   int                 // that were made with a prefix of their own
@@ -110,9 +109,7 @@ func (s *seeder) prepare(ctx context.Context, c Case) error {
 	for _, id := range slices.Concat(ids(path), ids(c.Request), ids(c.Response)) {
 		s.name(id)
 	}
-	for _, id := range slices.Concat(ids(path), listed(c.Response)) {
-		s.shown[strings.ToLower(below(path, id))] = true
-	}
+	s.shows(c, path)
 	if err := s.group(ctx, path); err != nil {
 		return err
 	}
@@ -149,6 +146,36 @@ func (s *seeder) prepare(ctx context.Context, c Case) error {
 	return nil
 }
 
+// shows notes what the case is of. What a GET shows is made to look so.
+func (s *seeder) shows(c Case, path string) {
+	version := versionOf(c.Path)
+	for _, id := range ids(path) {
+		s.shown[strings.ToLower(id)] = maker{}
+	}
+	if c.Method != http.MethodGet {
+		return
+	}
+	shown, _ := c.Response.(map[string]any)
+	if armID.MatchString(path) && shown["properties"] != nil {
+		s.shown[strings.ToLower(path)] = maker{version, creatable(shown), false, path}
+	}
+	for _, e := range asList(shown["value"]) {
+		if m, _ := e.(map[string]any); m["properties"] != nil {
+			if id := below(path, fmt.Sprint(m["id"])); armID.MatchString(id) {
+				s.shown[strings.ToLower(id)] = maker{version, creatable(m), false, id}
+			}
+		}
+	}
+}
+
+// versionOf is the api-version of a path.
+func versionOf(path string) string {
+	_, query, _ := strings.Cut(path, "?")
+	_, version, _ := strings.Cut(query, "api-version=")
+	version, _, _ = strings.Cut(version, "&")
+	return version
+}
+
 // listed are the ids of the resources in a list.
 func listed(response any) (out []string) {
 	m, _ := response.(map[string]any)
@@ -163,8 +190,9 @@ func listed(response any) (out []string) {
 
 // below is the id of an element of a list in the collection that was asked for: examples show elements of others.
 func below(collection, id string) string {
-	if of, is := (Case{Host: managementHost, Path: collection}), (Case{Host: managementHost, Path: id}); armID.MatchString(collection+"/x") && strings.EqualFold(of.Type(), is.Type()) && strings.Count(collection, "/")+1 == strings.Count(id, "/") {
-		return collection + id[strings.LastIndex(id, "/"):]
+	of, is := strings.Split(collection, "/"), strings.Split(id, "/")
+	if len(of)+1 == len(is) && len(of) > 6 && armID.MatchString(collection+"/x") && strings.EqualFold(of[6], is[6]) {
+		return collection + "/" + is[len(is)-1]
 	}
 	return id
 }
@@ -238,7 +266,7 @@ func (s *seeder) ensure(ctx context.Context, id string) error {
 		}
 		url := "https://management.azure.com" + s.w.path(id) + "?api-version=" + m.version
 		have, err := s.send(ctx, http.MethodGet, url, nil)
-		if err != nil || have.ok() {
+		if err != nil || have.ok() && s.shown[strings.ToLower(id)].body == nil {
 			return err
 		}
 		if have.status == http.StatusBadRequest && strings.HasPrefix(have.code(), "NoRegisteredProviderFound") || strings.HasPrefix(have.code(), "InvalidResourceType") {
@@ -271,11 +299,15 @@ func (s *seeder) candidates(id string) []maker {
 	all := slices.Clone(s.makers[t])
 	slices.SortStableFunc(all, func(a, b maker) int { return rank(a, id) - rank(b, id) })
 	all = all[:min(len(all), 3)]
-	basic, ok := s.basic(t, id)
-	if !ok {
-		return all
+	like, is := s.shown[strings.ToLower(id)]
+	if like.body != nil {
+		all = append([]maker{like}, all...)
 	}
-	if s.shown[strings.ToLower(id)] {
+	basic, ok := s.basic(t, id)
+	switch {
+	case !ok:
+		return all
+	case is:
 		return append(all, basic)
 	}
 	return []maker{basic}

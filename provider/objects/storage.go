@@ -76,6 +76,10 @@ func storageChildren() []object {
 			Admit: func(_ context.Context, tx *rp.Tx, _ rp.Op, r, _ *rp.Resource[Share]) error {
 				p := &r.Properties
 				p.Modified, p.LeaseStatus, p.LeaseState = ptr(tx.Now.UTC()), "unlocked", "available"
+				if p.BurstIops, p.BurstCredits = 0, 0; p.ProvisionedIops > 0 { // "Understand Azure Files billing": bursting of provisioned shares
+					p.BurstIops = max(3*p.ProvisionedIops, 10_000)
+					p.BurstCredits = int64(p.BurstIops-p.ProvisionedIops) * 3600
+				}
 				return nil
 			},
 			Actions: unserved[Share](nil, "lease", "restore"),
@@ -103,10 +107,6 @@ func shareDefaults(_ string, r *rp.Resource[Share]) {
 	otherwise(&p.Quota, 5120)
 	otherwise(&p.AccessTier, "TransactionOptimized")
 	otherwise(&p.Protocols, "SMB")
-	if p.ProvisionedIops > 0 { // "Understand Azure Files billing": bursting of provisioned shares
-		p.BurstIops = max(3*p.ProvisionedIops, 10_000)
-		p.BurstCredits = int64(p.BurstIops-p.ProvisionedIops) * 3600
-	}
 }
 
 func validateShare(_ rp.Op, r, old *rp.Resource[Share]) error {

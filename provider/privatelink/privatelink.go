@@ -4,6 +4,7 @@
 package privatelink
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -46,6 +47,8 @@ type Target struct {
 	// Groups of the resource id, or arm.NotFound, also for one that is being deleted: a connection that came
 	// under it now would never go.
 	Groups func(tx *rp.Tx, id arm.ID) ([]Group, error)
+	// Singular: the service writes actionRequired where others write actionsRequired.
+	Singular bool
 }
 
 // Live returns a target's resource for its Groups: arm.NotFound when there is none or it is being deleted.
@@ -62,6 +65,18 @@ type State struct {
 	Status          string `json:"status"` // Pending, Approved, Rejected, Disconnected
 	Description     string `json:"description,omitempty"`
 	ActionsRequired string `json:"actionsRequired,omitempty"`
+	// ActionRequired is how a Singular target spells it.
+	ActionRequired string `json:"actionRequired,omitempty"`
+}
+
+// spelled is the state as a target spells it.
+func (s State) spelled(singular bool) State {
+	action := cmp.Or(s.ActionsRequired, s.ActionRequired, "None")
+	s.ActionsRequired, s.ActionRequired = action, ""
+	if singular {
+		s.ActionsRequired, s.ActionRequired = "", action
+	}
+	return s
 }
 
 // Connection is the properties of a privateEndpointConnections resource.
@@ -118,10 +133,11 @@ func (l *Links) Connect(tx *rp.Tx, target arm.ID, groups []string, endpoint arm.
 	id := connectionID(target, endpoint)
 	c, err := rp.Get[Connection](tx, id)
 	if e := arm.AsError(err); e != nil && e.Status == http.StatusNotFound {
-		state := State{Status: "Approved", Description: "Auto-Approved", ActionsRequired: "None"}
+		state := State{Status: "Approved", Description: "Auto-Approved"}
 		if manual {
-			state = State{Status: "Pending", Description: message, ActionsRequired: "None"}
+			state = State{Status: "Pending", Description: message}
 		}
+		state = state.spelled(l.targets[target.Type().Key()].Singular)
 		c = &rp.Resource[Connection]{ID: id, State: arm.Succeeded, Properties: Connection{
 			PrivateEndpoint: Ref{ID: endpoint.String()}, GroupIDs: groups, State: state}}
 		if l.targets[target.Type().Key()].Whole {
@@ -132,7 +148,7 @@ func (l *Links) Connect(tx *rp.Tx, target arm.ID, groups []string, endpoint arm.
 	if err != nil {
 		return Link{}, err
 	}
-	return Link{Name: id.Name(), State: c.Properties.State, Members: members}, nil
+	return Link{Name: id.Name(), State: c.Properties.State.spelled(false), Members: members}, nil
 }
 
 func (l *Links) members(tx *rp.Tx, target arm.ID, groups []string) ([]Member, error) {
@@ -243,9 +259,7 @@ func (l *Links) Types() []rp.Registration {
 			// The clients of storage and of machine learning take 200 and 204 for a DELETE, nothing else.
 			SyncDelete: true,
 			Default: func(_ string, r *rp.Resource[Connection]) {
-				if r.Properties.State.ActionsRequired == "" {
-					r.Properties.State.ActionsRequired = "None"
-				}
+				r.Properties.State = r.Properties.State.spelled(t.Singular)
 			},
 			Validate: validate,
 			Admit: func(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[Connection]) error {

@@ -177,7 +177,7 @@ func (p *Provider) Types() []rp.Registration {
 
 // Target tells privatelink how accounts are linked.
 func (p *Provider) Target() privatelink.Target {
-	return privatelink.Target{Type: AccountType, Versions: versions, Groups: func(tx *rp.Tx, id arm.ID) ([]privatelink.Group, error) {
+	return privatelink.Target{Type: AccountType, Versions: versions, Singular: true, Groups: func(tx *rp.Tx, id arm.ID) ([]privatelink.Group, error) {
 		if _, err := privatelink.Live[Account](tx, id); err != nil {
 			return nil, err
 		}

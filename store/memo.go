@@ -101,6 +101,13 @@ func (r *recorder) note(kinds ...string) {
 	}
 }
 
+// Reads tells a memo, if it is one that reads through tx, that what it reads hangs on a kind for which the store is not asked.
+func Reads(tx Tx, kind string) {
+	if r, ok := tx.(*recorder); ok {
+		r.note(kind)
+	}
+}
+
 func (r *recorder) Get(kind, key string) (Doc, error) {
 	r.note(kind)
 	return r.Tx.Get(kind, key)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/arm/rp/rptest"
 	"vauban.dev/store"
@@ -88,5 +89,30 @@ func TestMemoIsNeverOld(t *testing.T) {
 		if got, err := m.Get(t.Context(), "a"); err != nil || got != value {
 			t.Fatalf("read %q (%v) after %q was written", got, err, value)
 		}
+	}
+}
+
+// TestMemoOfNothing: what was read of a type without a resource is read again when there is one.
+func TestMemoOfNothing(t *testing.T) {
+	type thing struct{}
+	r := rptest.New(t, rp.Config{}, rp.Of(rp.Type[thing]{Name: "Microsoft.Test/things", Kind: rp.Extension, Versions: rp.Versions[thing]("2024-01-01")}))
+	list := func(tx *rp.Tx, _ string) (int, error) {
+		all, err := rp.List[thing](tx, "Microsoft.Test/things", arm.MustParseID("/"))
+		return len(all), err
+	}
+	for _, m := range []*rp.Memo[int]{rp.NewMemo(r.Engine, list), rp.NewMemo(r.Engine, list)} { // the second is told from memory
+		if n, err := m.Get(t.Context(), ""); n != 0 || err != nil {
+			t.Fatal(n, err)
+		}
+		defer func() {
+			if n, err := m.Get(t.Context(), ""); n != 1 || err != nil {
+				t.Errorf("%d after the first one was made (%v)", n, err)
+			}
+		}()
+	}
+	if err := r.Engine.Update(t.Context(), func(tx *rp.Tx) error {
+		return rp.Save(tx, &rp.Resource[thing]{ID: arm.MustParseID("/providers/Microsoft.Test/things/one")})
+	}); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -21,6 +21,7 @@ func (tx *Tx) vacant(kind string) bool {
 		return false
 	}
 	if _, is := v.empty.Load(kind); is {
+		store.Reads(tx.Tx, kind) // a memo is not to outlive the first document
 		return true
 	}
 	none := true

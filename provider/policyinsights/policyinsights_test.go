@@ -11,10 +11,12 @@ import (
 	"go.uber.org/goleak"
 
 	"vauban.dev/arm"
+	"vauban.dev/arm/door"
 	"vauban.dev/arm/rp"
 	"vauban.dev/arm/rp/rptest"
 	"vauban.dev/authz"
 	"vauban.dev/internal/clock"
+	"vauban.dev/provider/deployments"
 	"vauban.dev/provider/policy"
 	"vauban.dev/provider/policyinsights"
 	"vauban.dev/provider/resources"
@@ -49,39 +51,33 @@ func (noIdentities) Resolve(store.Tx, arm.ID) (string, string, error) {
 	return "", "", arm.NotImplemented("none")
 }
 
-// deployment is a toy: it makes the blob service of the account that its parameter names.
-type deployment struct {
-	Mode       string                    `json:"mode,omitempty"`
-	Template   map[string]any            `json:"template,omitempty"`
-	Parameters map[string]map[string]any `json:"parameters,omitempty"`
-}
-
 type rig struct {
 	*rptest.Region
-	clock    *clock.Region
-	deployed chan string
+	clock *clock.Region
+}
+
+// regionCheck is the region's authorizer, which is there after the provider.
+type regionCheck struct{ r *rig }
+
+func (c regionCheck) Check(ctx context.Context, p authz.Principal, q authz.Request) (authz.Decision, error) {
+	return c.r.Region.Check(ctx, p, q)
 }
 
 func newRig(t testing.TB) *rig {
-	r := &rig{clock: &clock.Region{}, deployed: make(chan string, 16)}
+	r := &rig{clock: &clock.Region{}}
 	p := policy.New(policy.Config{Clock: r.clock, TenantID: rptest.Owner.TenantID})
 	type free = map[string]any
 	var in *policyinsights.Provider
 	regs := append(resources.New(resources.Tenant{}, resources.AzureLocations(), &authz.Index{}).Types(),
 		rp.Of(rp.Type[free]{Name: storageType, Versions: rp.Versions[free]("2024-01-01"), SyncDelete: true}),
-		rp.Of(rp.Type[free]{Name: storageType + "/blobServices", Kind: rp.Proxy, Versions: rp.Versions[free]("2024-01-01"), SyncDelete: true}),
-		rp.Of(rp.Type[deployment]{Name: "Microsoft.Resources/deployments", Kind: rp.Extension, Versions: rp.Versions[deployment]("2022-09-01"),
-			Admit: func(_ context.Context, tx *rp.Tx, _ rp.Op, d, _ *rp.Resource[deployment]) error {
-				name, _ := d.Properties.Parameters["storageAccountName"]["value"].(string)
-				id := arm.MustParseID(d.ID.Scope().String() + "/providers/" + storageType + "/" + name + "/blobServices/default")
-				r.deployed <- tx.Caller.ObjectID + " " + name
-				return rp.Save(tx, &rp.Resource[free]{ID: id, Properties: free{"deleteRetentionPolicy": free{"enabled": true}, "containerDeleteRetentionPolicy": free{"enabled": true}}})
-			}}),
+		rp.Of(rp.Type[free]{Name: storageType + "/blobServices", Kind: rp.Proxy, Versions: rp.Versions[free]("2024-01-01", "2022-09-01"), SyncDelete: true}),
 	)
+	real := deployments.New(deployments.Config{TenantID: rptest.Owner.TenantID, Authorizer: regionCheck{r}, Clock: r.clock})
+	regs = append(regs, real.Types()...)
 	regs = append(regs, p.Types()...)
 	in = policyinsights.New(policyinsights.Config{Policies: p, Clock: r.clock, TenantID: rptest.Owner.TenantID, Kinds: []string{"test.clock"}, Act: func(ctx context.Context, who authz.Principal, method, path, version string, body []byte) (int, []byte, error) {
-		a := r.As(who, method, path+"?api-version="+version, string(body))
-		return a.Status, []byte(a.Text), nil
+		a, err := r.Handler.(*door.Door).Do(ctx, door.Inside{Caller: who, Method: method, Path: path, Version: version, Body: body})
+		return a.Status, a.Body, err
 	}})
 	regs = append(regs, in.Types()...)
 	r.Region = rptest.New(t, rp.Config{Clock: r.clock, Identities: noIdentities{}, Locations: []string{"westeurope", "eastus2"}}, regs...)
@@ -91,8 +87,17 @@ func newRig(t testing.TB) *rig {
 	r.Govern(p)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
+	real.Attach(r.Engine, r.Handler.(*door.Door))
+	deployed := make(chan error, 1)
+	go func() { deployed <- real.Run(ctx) }()
 	go func() { defer close(done); in.Run(ctx) }()
-	t.Cleanup(func() { stop(); <-done })
+	t.Cleanup(func() {
+		stop()
+		<-done
+		if err := <-deployed; err != nil {
+			t.Error(err)
+		}
+	})
 	if err := r.Engine.Update(t.Context(), func(tx *rp.Tx) error { return resources.Ensure(tx, sub[len("/subscriptions/"):], "test") }); err != nil {
 		t.Fatal(err)
 	}
@@ -282,34 +287,70 @@ func (r *rig) await(t *testing.T, path, state string) rptest.Answer {
 
 const softDelete = "/providers/Microsoft.Authorization/policyDefinitions/9fbd64e3-67b8-489b-98e5-fa0007d17e76" // deployIfNotExists
 
+// TestDeployIfNotExists remediates by real deployments through the door, as the assignment's identity and with its roles; a new
+// resource is deployed for ten minutes after it was made.
 func TestDeployIfNotExists(t *testing.T) {
 	r := newRig(t)
+	identity := authz.Principal{TenantID: rptest.Owner.TenantID, ObjectID: "99999999-0000-0000-0000-000000000001", Type: "ServicePrincipal"}
+	const write = storageType + "/blobServices/write"
+	service := account + "/blobServices/default" + api
 	r.Must("PUT", account+api, `{"location":"westeurope"}`)
-	r.assign(t, "dine", softDelete, "")
+	r.assign(t, "dine", softDelete, `"parameters":{"blobRetentionDays":{"value":9}}`)
 	if got := r.states(t, sub, ""); got != "acct dine NonCompliant" {
 		t.Fatal(got)
 	}
-	r.Must("PUT", group+insights+"remediations/r1"+vr, `{"properties":{"policyAssignmentId":"`+assignments+`dine","resourceDiscoveryMode":"ReEvaluateCompliance"}}`)
-	r.await(t, group+insights+"remediations/r1"+vr, "Succeeded")
-	if got := <-r.deployed; got != "99999999-0000-0000-0000-000000000001 acct" {
-		t.Errorf("deployed by %s", got)
+	remediate := func(name, state string) rptest.Answer {
+		t.Helper()
+		r.Must("PUT", group+insights+"remediations/"+name+vr, `{"properties":{"policyAssignmentId":"`+assignments+`dine","resourceDiscoveryMode":"ReEvaluateCompliance"}}`)
+		return r.await(t, group+insights+"remediations/"+name+vr, state)
+	}
+	r.Deny(identity, write, "it has no role")
+	if a := remediate("refused", "Failed"); !strings.Contains(a.Text, `"failedDeployments":1`) || r.Request("GET", service, "").Status != 404 {
+		t.Errorf("without the role: %s", a.Text)
+	}
+	if a := r.Request("POST", group+insights+"remediations/refused/listDeployments"+vr, ""); !strings.Contains(a.Text, "does not have permission to perform action '"+write+"'") {
+		t.Errorf("the reason: %s", a.Text)
+	}
+	r.Deny(identity, write, "")
+	remediate("r1", "Succeeded")
+	made := r.Request("GET", service, "")
+	if made.Status != 200 || !strings.Contains(made.Text, `"days":9`) {
+		t.Fatalf("%d %s", made.Status, made.Text)
+	}
+	var all struct {
+		Value []struct {
+			Name       string
+			Properties struct{ ProvisioningState string }
+		}
+	}
+	if err := json.Unmarshal([]byte(r.Request("GET", group+"/providers/Microsoft.Resources/deployments?api-version=2022-09-01", "").Text), &all); err != nil || len(all.Value) != 1 {
+		t.Fatalf("%v %v", all, err)
+	}
+	for _, d := range all.Value {
+		if !strings.HasPrefix(d.Name, "PolicyDeployment_") {
+			t.Errorf("%v", d)
+		}
 	}
 	if got := r.states(t, sub, ""); got != "acct dine Compliant" {
 		t.Error(got)
 	}
 	// a new account: ten minutes after it was made
+	second := account + "2/blobServices/default" + api
 	r.Must("PUT", account+"2"+api, `{"location":"westeurope"}`)
 	if got := r.states(t, sub, ""); got != "acct dine Compliant, acct2 dine NonCompliant" {
 		t.Error(got)
 	}
-	select {
-	case got := <-r.deployed:
-		t.Errorf("deployed at once: %s", got)
-	default:
+	if a := r.Request("GET", second, ""); a.Status != 404 {
+		t.Errorf("deployed at once: %s", a.Text)
 	}
 	r.forward(t, 11*time.Minute)
-	if got := <-r.deployed; got != "99999999-0000-0000-0000-000000000001 acct2" {
-		t.Errorf("deployed by %s", got)
+	for r.Request("GET", second, "").Status != 200 {
+		if err := t.Context().Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := r.states(t, sub, ""); got != "acct dine Compliant, acct2 dine Compliant" {
+		t.Error(got)
 	}
 }
 

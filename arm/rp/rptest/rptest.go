@@ -156,10 +156,14 @@ func (r *Region) Digest() map[string]string {
 	return sums
 }
 
-// Deny has the caller refused an action.
+// Deny has the caller refused an action; without a reason it is allowed again.
 func (r *Region) Deny(caller authz.Principal, action, reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if reason == "" {
+		delete(r.deny, caller.ObjectID+" "+strings.ToLower(action))
+		return
+	}
 	r.deny[caller.ObjectID+" "+strings.ToLower(action)] = reason
 }
 

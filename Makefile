@@ -52,9 +52,9 @@ test-clients:
 	VAUBAN_PYTHONS=$(CURDIR)/.cache/sdk/bin/python VAUBAN_PYTHON=$(CURDIR)/.cache/sdk/bin/python $(GO) test -tags clients ./dataplane/...
 	VAUBAN_BIN=$(CURDIR)/bin/vauban $(GO) test -timeout 30m -tags clients ./e2e -run 'TestAz|Clients'
 
-# Deploys all templates under CASES and prints what came of each.
+# Deploys all templates under CASES, says what came of each, and writes the table to WRITE (docs/templates.md).
 test-cases: build
-	VAUBAN_BIN=$(CURDIR)/bin/vauban VAUBAN_CASES=$(abspath $(CASES)) $(GO) test -tags cases -count=1 -timeout 20m ./e2e -run 'TestCases$$' -v
+	VAUBAN_BIN=$(CURDIR)/bin/vauban VAUBAN_CASES="$(abspath $(CASES))" VAUBAN_WRITE="$(abspath $(WRITE))" $(GO) test -tags cases -count=1 -timeout 20m ./e2e -run 'TestCases$$' -v
 
 lint:
 	$(GO) vet ./...

@@ -92,6 +92,8 @@ type Provider struct {
 	data    Vaults
 	links   *privatelink.Links
 	subnets Subnets
+	view    func(context.Context, func(*rp.Tx) error) error
+	secrets Secrets
 }
 
 // New returns the provider.
@@ -102,7 +104,7 @@ func (p *Provider) Use(l *privatelink.Links) { p.links = l }
 
 // Types are the resource types and routes.
 func (p *Provider) Types() []rp.Registration {
-	return []rp.Registration{
+	all := []rp.Registration{
 		rp.Of(rp.Type[Vault]{
 			Name:         VaultType,
 			Kind:         rp.Tracked,
@@ -125,11 +127,16 @@ func (p *Provider) Types() []rp.Registration {
 			},
 		}),
 		operations(),
+		accessPolicies(),
 		rp.Routes(rp.Route{
 			Method: http.MethodPost, Pattern: "/subscriptions/{subscription}/providers/Microsoft.KeyVault/checkNameAvailability",
 			Permission: "Microsoft.KeyVault/checkNameAvailability/read", Versions: versions, Do: checkName,
 		}),
 	}
+	if p.secrets != nil {
+		all = append(all, p.secretRoutes())
+	}
+	return all
 }
 
 var namePattern = regexp.MustCompile(`^[a-zA-Z](?:-?[a-zA-Z0-9]){2,23}$`)
@@ -211,7 +218,14 @@ func validate(_ rp.Op, new, _ *rp.Resource[Vault]) error {
 	case v.PurgeProtection != nil && !*v.PurgeProtection:
 		return bad("The property \"enablePurgeProtection\" cannot be set to false. Enabling the purge protection for a vault is an irreversible action.")
 	}
-	for i, p := range v.AccessPolicies {
+	if err := validatePolicies(v.AccessPolicies); err != nil {
+		return err
+	}
+	return validateACLs(v.NetworkACLs)
+}
+
+func validatePolicies(all []AccessPolicy) error {
+	for i, p := range all {
 		if uuid.Validate(p.TenantID) != nil || p.Application != "" && uuid.Validate(p.Application) != nil {
 			return bad("An invalid value was provided for 'accessPolicies': accessPolicies[%d] needs the ids of a tenant and, if any, of an application.", i)
 		}
@@ -219,7 +233,7 @@ func validate(_ rp.Op, new, _ *rp.Resource[Vault]) error {
 			return bad("Invalid value found at accessPolicies[%d].ObjectId: %s", i, p.ObjectID)
 		}
 	}
-	return validateACLs(v.NetworkACLs)
+	return nil
 }
 
 func validateACLs(n *NetworkACLs) error {

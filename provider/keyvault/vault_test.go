@@ -70,8 +70,17 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
+	return newRigWith(t, nil)
+}
+
+// newRigWith prepares the provider before its types are registered; what it is given answers the region afterwards.
+func newRigWith(t testing.TB, data keyvault.Secrets) *rig {
+	t.Helper()
 	r := &rig{t: t, secrets: &secrets{}}
 	p := keyvault.New(r.secrets)
+	if data != nil {
+		p.UseSecrets(func(ctx context.Context, f func(*rp.Tx) error) error { return r.Engine.View(ctx, f) }, data)
+	}
 	links := privatelink.New(p.Target())
 	p.Use(links)
 	regs := append(resources.New(resources.Tenant{}, nil, &authz.Index{}).Types(), p.Types()...)

@@ -138,11 +138,17 @@ var behaviours = map[string]behaviour{
 	"microsoft.datalakestore/accounts":     {says: saying{"endpoint": host("azuredatalakestore.net"), "state": always("Active"), "accountId": func(r *rp.Resource[Stored]) any { return r.Properties.guid("account") }}},
 	"microsoft.datalakeanalytics/accounts": {says: saying{"endpoint": host("azuredatalakeanalytics.net"), "state": always("Active"), "accountId": func(r *rp.Resource[Stored]) any { return r.Properties.guid("account") }}},
 	"microsoft.maps/accounts":              {says: saying{"uniqueId": func(r *rp.Resource[Stored]) any { return r.Properties.guid("uniqueId") }}},
-	"microsoft.keyvault/managedhsms":       {says: saying{"hsmUri": around("https://", ".managedhsm.azure.net/"), "statusMessage": always("The Managed HSM is provisioned and ready to use.")}},
-	"microsoft.cdn/profiles":               {says: saying{"resourceState": always("Active"), "frontDoorId": func(r *rp.Resource[Stored]) any { return r.Properties.guid("frontDoor") }}},
-	"microsoft.cdn/profiles/endpoints":     {says: saying{"hostName": host("azureedge.net"), "resourceState": always("Running")}},
-	"microsoft.cdn/profiles/afdendpoints":  {says: saying{"hostName": host("z01.azurefd.net"), "deploymentStatus": always("NotStarted")}},
-	"microsoft.network/frontdoors":         {says: saying{"cname": host("azurefd.net"), "resourceState": always("Enabled"), "frontdoorId": func(r *rp.Resource[Stored]) any { return r.Properties.guid("frontDoor") }}},
+	"microsoft.keyvault/vaults/keys": {
+		says: saying{"keyUri": keyURI(""), "keyUriWithVersion": func(r *rp.Resource[Stored]) any {
+			return keyURI("/" + strings.ReplaceAll(r.Properties.guid("version"), "-", ""))(r)
+		}},
+		defaults: map[string]any{"attributes.enabled": true, "keySize": 2048.0},
+	},
+	"microsoft.keyvault/managedhsms":      {says: saying{"hsmUri": around("https://", ".managedhsm.azure.net/"), "statusMessage": always("The Managed HSM is provisioned and ready to use.")}},
+	"microsoft.cdn/profiles":              {says: saying{"resourceState": always("Active"), "frontDoorId": func(r *rp.Resource[Stored]) any { return r.Properties.guid("frontDoor") }}},
+	"microsoft.cdn/profiles/endpoints":    {says: saying{"hostName": host("azureedge.net"), "resourceState": always("Running")}},
+	"microsoft.cdn/profiles/afdendpoints": {says: saying{"hostName": host("z01.azurefd.net"), "deploymentStatus": always("NotStarted")}},
+	"microsoft.network/frontdoors":        {says: saying{"cname": host("azurefd.net"), "resourceState": always("Enabled"), "frontdoorId": func(r *rp.Resource[Stored]) any { return r.Properties.guid("frontDoor") }}},
 	"microsoft.network/trafficmanagerprofiles": {says: saying{
 		"dnsConfig.fqdn": func(r *rp.Resource[Stored]) any {
 			if relative, _ := get(r.Properties.tree, "dnsConfig.relativeName").(string); relative != "" {
@@ -161,6 +167,13 @@ var behaviours = map[string]behaviour{
 	"microsoft.monitor/accounts":                    {says: saying{"accountId": func(r *rp.Resource[Stored]) any { return r.Properties.guid("account") }, "metrics.prometheusQueryEndpoint": around("https://", ".{location}.prometheus.monitor.azure.com")}},
 	"microsoft.dashboard/grafana":                   {says: saying{"endpoint": around("https://", ".{location}.grafana.azure.com"), "grafanaVersion": always("11")}},
 	"microsoft.communication/communicationservices": {says: saying{"hostName": host("communication.azure.com"), "immutableResourceId": func(r *rp.Resource[Stored]) any { return r.Properties.guid("immutable") }}},
+}
+
+// keyURI is the address of a key in its vault, and of a version of it.
+func keyURI(version string) func(r *rp.Resource[Stored]) any {
+	return func(r *rp.Resource[Stored]) any {
+		return "https://" + strings.ToLower(r.ID.Parent().Name()) + ".vault.azure.net/keys/" + r.ID.Name() + version
+	}
 }
 
 func partitions(r *rp.Resource[Stored]) any {

@@ -183,6 +183,7 @@ func (d *Driver) cutOff(want map[string]*desired) error {
 func (d *Driver) removeSpace(s *space) error {
 	d.taps.close(s.name)
 	d.flows.closeOne(s.name)
+	d.holders.closeOne(s.name)
 	if err := d.unbind(s.name); err != nil {
 		return err
 	}

@@ -63,8 +63,9 @@ type Driver struct {
 	spaces  map[string]*space
 	sockets map[string]io.Closer // by keeper name
 
-	taps  taps
-	flows flowReaders
+	taps    taps
+	flows   flowReaders
+	holders holders
 }
 
 // New returns a Driver. It changes nothing in the kernel yet. It fails when nft cannot be found or the
@@ -103,6 +104,7 @@ func (d *Driver) Close() error {
 	defer d.applying.Unlock()
 	d.taps.closeAll()
 	d.flows.close()
+	d.holders.closeAll()
 	for _, name := range d.names() {
 		d.forget(name)
 	}

@@ -29,6 +29,22 @@ func FuzzParsePacket(f *testing.F) {
 	})
 }
 
+func FuzzParseHeld(f *testing.F) {
+	pkt := packetOf(probe{src: addr("10.0.0.4"), dst: addr("10.0.0.5"), proto: fabric.TCP, sport: 1, dport: 2}, 7)
+	data, err := netlink.MarshalAttributes([]netlink.Attribute{
+		{Type: nfqaPacketHdr, Data: []byte{0, 0, 0, 9, 8, 0, 3}}, {Type: nfqaPayload, Data: pkt}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(append([]byte{2, 0, 0, 5}, data...))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, ok := parseHeld(netlink.Message{Header: netlink.Header{Type: netlink.HeaderType(unix.NFNL_SUBSYS_QUEUE<<8 | nfqnlMsgPacket)}, Data: data})
+		if p.ok && !p.flow.Local.IsValid() && ok {
+			t.Error("a flow from nowhere")
+		}
+	})
+}
+
 func FuzzParseListing(f *testing.F) {
 	f.Add("table inet vauban {\n\tcounter c {\n\t}\n\n\tset s {\n\t\ttype ipv4_addr\n\t\tflags interval\n\t\telements = { 10.0.0.0/8, 20.0.0.0-20.0.0.5,\n\t\t\t     192.168.1.1 }\n\t}\n}\n")
 	f.Add("table inet vauban {\n\tmap m {\n\t\ttype ifname : verdict\n\t\telements = { \"n1\" : goto x }\n\t}\n\n\tchain x {\n\t\ttype filter hook forward priority 0; policy drop;\n\t\tct state 0x2,0x4 accept\n\t\ttcp dport vmap { 0-79 : drop, 80 : accept }\n\t}\n}\n")

@@ -23,14 +23,60 @@ type SocketID struct {
 
 // Owners tells which processes hold the sockets of flows that begin at a place: the name of each as the kernel has it
 // (comm), with the script that an interpreter runs; "" of a flow whose socket is gone, or that is the kernel's own.
-func (d *Driver) Owners(at fabric.Place, flows []SocketID) (owners []string, err error) {
-	inodes := make([]string, len(flows))
-	var ns string
-	err = d.Do(at, func() (err error) {
-		if ns, err = os.Readlink("/proc/thread-self/ns/net"); err != nil {
+// ErrNoNamespace.
+func (d *Driver) Owners(at fabric.Place, flows []SocketID) ([]string, error) {
+	ns, err := d.open(fabric.NSName(at))
+	if err != nil {
+		return nil, err
+	}
+	defer ns.Close()
+	return d.owners(ns, flows), nil
+}
+
+// lookups is how often a socket's process is looked for: one that hands its socket on to a process which came after the
+// list of processes was made is found by the next.
+const lookups = 3
+
+func (d *Driver) owners(ns *os.File, flows []SocketID) []string {
+	owners := make([]string, len(flows))
+	if len(flows) == 0 {
+		return owners
+	}
+	inodes, space, err := d.inodes(ns, flows)
+	if err != nil {
+		d.log.Warn("the sockets of a place are not known", "error", err)
+	}
+	for range lookups {
+		missing := map[string]string{} // process by inode
+		for i, inode := range inodes {
+			if inode != "" && owners[i] == "" {
+				missing[inode] = ""
+			}
+		}
+		if len(missing) == 0 {
+			break
+		}
+		findProcesses(space, missing)
+		for i, inode := range inodes {
+			if owners[i] == "" {
+				owners[i] = missing[inode]
+			}
+		}
+	}
+	return owners
+}
+
+// inodes are those of the flows' sockets, "" of what has none, and the namespace as /proc names it.
+func (d *Driver) inodes(ns *os.File, flows []SocketID) (inodes []string, space string, err error) {
+	inodes = make([]string, len(flows))
+	err = d.enter(ns, func() (err error) {
+		if space, err = os.Readlink("/proc/thread-self/ns/net"); err != nil {
 			return err
 		}
 		for file, protocol := range map[string]fabric.Protocol{"tcp": fabric.TCP, "tcp6": fabric.TCP, "udp": fabric.UDP, "udp6": fabric.UDP} {
+			if !slices.ContainsFunc(flows, func(f SocketID) bool { return f.Protocol == protocol }) {
+				continue
+			}
 			f, err := os.Open("/proc/thread-self/net/" + file)
 			if err != nil {
 				continue // a kernel without IPv6
@@ -43,16 +89,17 @@ func (d *Driver) Owners(at fabric.Place, flows []SocketID) (owners []string, err
 		}
 		return nil
 	})
-	owners = make([]string, len(flows))
-	if err != nil || !slices.ContainsFunc(inodes, func(s string) bool { return s != "" }) {
-		return owners, err
-	}
+	return inodes, space, err
+}
+
+// findProcesses fills in the name of a process of the namespace that has each socket.
+func findProcesses(space string, byInode map[string]string) {
 	processes, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
-		return owners, err
+		return
 	}
 	for _, p := range processes {
-		if link, err := os.Readlink(p + "/ns/net"); err != nil || link != ns {
+		if link, err := os.Readlink(p + "/ns/net"); err != nil || link != space {
 			continue // another place's, or one that has ended
 		}
 		fds, err := os.ReadDir(p + "/fd")
@@ -61,12 +108,12 @@ func (d *Driver) Owners(at fabric.Place, flows []SocketID) (owners []string, err
 		}
 		for _, fd := range fds {
 			link, err := os.Readlink(p + "/fd/" + fd.Name())
-			if i := slices.Index(inodes, strings.TrimSuffix(strings.TrimPrefix(link, "socket:["), "]")); err == nil && i >= 0 && owners[i] == "" {
-				owners[i] = processName(p)
+			inode := strings.TrimSuffix(strings.TrimPrefix(link, "socket:["), "]")
+			if name, wanted := byInode[inode]; err == nil && wanted && name == "" {
+				byInode[inode] = processName(p)
 			}
 		}
 	}
-	return owners, nil
 }
 
 // findSockets reads one of /proc/net's tables (proc(5)) and notes the inodes of the flows' sockets.

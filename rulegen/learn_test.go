@@ -67,6 +67,10 @@ func TestRecorder(t *testing.T) {
 	r := NewRecorder([]netip.Addr{netip.MustParseAddr(node)})
 	names := dnsAnswer(t, "WWW.Example.com.", "www.example.com. 60 IN CNAME cdn.example.net.", "cdn.example.net. 60 IN A 198.51.100.80")
 	r.Began(fabric.TCP, netip.MustParseAddrPort(node+":700"), netip.MustParseAddrPort("20.50.1.9:443"), true)
+	for _, who := range []string{"", "wget", "curl", "wget"} { // told before the packet is seen
+		r.Owner(fabric.TCP, netip.MustParseAddrPort(node+":6000"), netip.MustParseAddrPort("198.51.100.80:443"), who)
+	}
+	r.Owner(fabric.TCP, netip.MustParseAddrPort(node+":6009"), netip.MustParseAddrPort("198.51.100.80:443"), "nothing followed")
 	for _, p := range []capture.Packet{
 		frame(fabric.UDP, node+":5000", "168.63.129.16:53", 0, []byte("?")),
 		frame(fabric.UDP, "168.63.129.16:53", node+":5000", 0, names),
@@ -99,7 +103,9 @@ func TestRecorder(t *testing.T) {
 	}
 	for i := range want {
 		want[i].Nodes = []netip.Addr{netip.MustParseAddr("10.0.1.4")}
+		want[i].UnknownProcess = want[i].Flows
 	}
+	want[3].UnknownProcess, want[3].Processes = 1, []string{"curl", "wget"}
 
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" || !complete {
 		t.Errorf("complete %v %s", complete, diff)

@@ -22,8 +22,11 @@ type Destination struct {
 	Flows    int             `json:"flows"`
 	// Answered: something came back of at least one flow. What nothing came back of was refused, or nobody is there.
 	Answered bool `json:"answered"`
-	// Processes that began flows, as far as they were seen with the socket.
+	// Processes that began flows.
 	Processes []string `json:"processes,omitempty"`
+	// UnknownProcess is how many of the flows are of nobody known: their socket was gone before it was looked up, as of UDP
+	// that is sent and closed at once, or they are of a protocol without ports.
+	UnknownProcess int `json:"flowsOfUnknownProcess,omitempty"`
 	// Nodes are the addresses that began them.
 	Nodes []netip.Addr `json:"nodes,omitempty"`
 }
@@ -35,13 +38,12 @@ const maxRecorded = 100_000
 // interface. It is safe for concurrent use.
 type Recorder struct {
 	local []netip.Addr
-	// Tell is told of each flow that the node begins, before Packet returns; nil: nobody is. It must not call back.
-	Tell func(p fabric.Protocol, src, dst netip.AddrPort)
 
-	mu    sync.Mutex
-	flows map[flowKey]*recorded
-	names map[netip.Addr][]string
-	lost  bool
+	mu     sync.Mutex
+	flows  map[flowKey]*recorded
+	owners map[flowKey][]string
+	names  map[netip.Addr][]string
+	lost   bool
 }
 
 // flowKey is a flow as the node sees it, whoever began it.
@@ -53,22 +55,24 @@ type flowKey struct {
 
 type recorded struct {
 	ours, answered bool
-	process        string
 	node           netip.Addr
 }
 
-// Owner notes the process that began a flow.
+// Owner notes the process that began a flow, also before the flow's first packet was seen. Processes that began one after
+// the other with the same addresses and ports are all of it.
 func (r *Recorder) Owner(p fabric.Protocol, src, dst netip.AddrPort, process string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if f := r.flows[flowKey{p, src.Port(), dst}]; f != nil {
-		f.process = process
+	k := flowKey{p, src.Port(), dst}
+	if known := r.owners[k]; process == "" || slices.Contains(known, process) || len(known) >= maxNames || known == nil && len(r.owners) >= maxRecorded {
+		return
 	}
+	r.owners[k] = append(r.owners[k], process)
 }
 
 // NewRecorder notes what the node with these addresses begins.
 func NewRecorder(local []netip.Addr) *Recorder {
-	return &Recorder{local: local, flows: map[flowKey]*recorded{}, names: map[netip.Addr][]string{}}
+	return &Recorder{local: local, flows: map[flowKey]*recorded{}, owners: map[flowKey][]string{}, names: map[netip.Addr][]string{}}
 }
 
 // Began notes a flow that the node began before its packets were seen, and that the network let pass; answered says
@@ -94,9 +98,6 @@ func (r *Recorder) Packet(p capture.Packet) (full bool, err error) {
 		known := r.flows[k] != nil
 		if f := r.flow(k, s.Begins); f != nil && !known {
 			f.node = s.Src.Addr()
-			if r.Tell != nil {
-				r.Tell(s.Protocol, s.Src, s.Dst)
-			}
 		}
 		return false, nil
 	}
@@ -168,8 +169,8 @@ func (r *Recorder) Destinations() (out []Destination, complete bool) {
 	for k, f := range r.flows {
 		if f.ours {
 			d := Destination{Addr: k.peer.Addr(), Protocol: k.protocol, Port: k.peer.Port(), Names: slices.Clone(r.names[k.peer.Addr()]), Flows: 1, Answered: f.answered, Nodes: []netip.Addr{f.node}}
-			if f.process != "" {
-				d.Processes = []string{f.process}
+			if d.Processes = slices.Sorted(slices.Values(r.owners[k])); d.Processes == nil {
+				d.UnknownProcess = 1
 			}
 			out = append(out, d)
 		}
@@ -188,6 +189,7 @@ func Merge(all []Destination) (out []Destination) {
 		}
 		m := &out[last]
 		m.Flows, m.Answered = m.Flows+d.Flows, m.Answered || d.Answered
+		m.UnknownProcess += d.UnknownProcess
 		m.Names = slices.Compact(slices.Sorted(slices.Values(append(m.Names, d.Names...))))
 		m.Processes = slices.Compact(slices.Sorted(slices.Values(append(m.Processes, d.Processes...))))
 		m.Nodes = slices.Compact(slices.SortedFunc(slices.Values(append(m.Nodes, d.Nodes...)), netip.Addr.Compare))

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"os/signal"
 	"slices"
@@ -19,7 +18,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vauban.dev/capture"
-	"vauban.dev/fabric"
 	"vauban.dev/fabric/linux"
 	"vauban.dev/ml"
 	"vauban.dev/reach"
@@ -44,8 +42,10 @@ subnet the group and run the job again to see it run closed.
 With --subnet or --nic it watches those interfaces, for --for or until it is interrupted, instead of a job's node.
 
 What nothing came back of gets no rule. The rules are outbound ones: the subnet's inbound rules are for you to
-keep. Each destination has its service tag, the names that it was asked for by, and the processes that were seen with the
-socket: one that has closed it within a few milliseconds may be missed.`,
+keep. Each destination has its service tag, the names that it was asked for by, and the processes that began the
+flows: a flow's first packet waits in the node until its process is known, which takes some milliseconds. "unknown" are flows
+whose socket was gone all the same: of UDP that is sent and closed at once, of a process that was killed while it connected, of
+ping; and flows that had ended before the interface was watched.`,
 		Example: `  vauban rules learn --job myws/train-1 --format bicep >nsg.bicep
   vauban rules learn --subnet hub/training --for 10m
   vauban rules learn --job myws/train-1 --json`,
@@ -116,6 +116,9 @@ type jobWatch struct {
 	place               *region.PlaceParams // instead of a job
 	told                io.Writer
 	nodes               map[string]*nodeWatch // by interface
+	id                  string                // of the region's watch
+	socket              *os.File              // of its messages
+	owned               []owner               // read after wg
 	wg                  sync.WaitGroup
 }
 
@@ -132,6 +135,7 @@ func (w *jobWatch) run(ctx context.Context) (status ml.Status, err error) {
 	reading, stop := context.WithCancel(ctx)
 	defer func() {
 		stop()
+		end(w.socket)
 		w.wg.Wait()
 		for _, n := range w.nodes {
 			if !errors.Is(n.failed, unix.ENETDOWN) { // a node that has gone
@@ -172,7 +176,7 @@ func (w *jobWatch) run(ctx context.Context) (status ml.Status, err error) {
 
 // look asks how the job stands, and begins to read the packets of nodes that have come.
 func (w *jobWatch) look(ctx, reading context.Context) (ml.Status, error) {
-	p := watchParams{Workspace: w.workspace, Job: w.job, Place: w.place}
+	p := watchParams{Workspace: w.workspace, Job: w.job, Place: w.place, Watch: w.id}
 	for nic := range w.nodes {
 		p.Watched = append(p.Watched, nic)
 	}
@@ -181,18 +185,15 @@ func (w *jobWatch) look(ctx, reading context.Context) (ml.Status, error) {
 	if err != nil {
 		return "", err
 	}
+	if w.id == "" && len(sockets) > 0 {
+		socket := sockets[0]
+		w.id, w.socket, sockets = out.Watch, socket, sockets[1:]
+		w.wg.Go(func() { w.owners(socket) })
+	}
 	for _, x := range out.Nodes {
 		n := w.nodes[x.NIC]
 		if x.New && len(sockets) > 0 {
 			n = &nodeWatch{subnet: x.Subnet, recorder: rulegen.NewRecorder(x.Addrs)}
-			began := make(chan linux.SocketID, 1024)
-			n.recorder.Tell = func(p fabric.Protocol, src, dst netip.AddrPort) {
-				select {
-				case began <- linux.SocketID{Protocol: p, Local: src, Remote: dst}:
-				default: // too many at once: their processes stay unknown
-				}
-			}
-			w.wg.Go(func() { w.owners(reading, x.NIC, n.recorder, began) })
 			for _, f := range x.Began {
 				n.recorder.Began(f.Protocol, f.Src, f.Dst, f.Answered)
 			}
@@ -211,38 +212,48 @@ func (w *jobWatch) look(ctx, reading context.Context) (ml.Status, error) {
 	return out.Status, nil
 }
 
-// owners asks who begins flows, while they are young.
-func (w *jobWatch) owners(ctx context.Context, nic string, r *rulegen.Recorder, began <-chan linux.SocketID) {
+// maxOwned bounds what is kept of who began what.
+const maxOwned = 200_000
+
+// owners reads which process has begun each flow, until the region has said all.
+func (w *jobWatch) owners(socket *os.File) {
+	defer socket.Close()
+	buf := make([]byte, 64<<10)
 	for {
-		p := ownersParams{NIC: nic}
-		select {
-		case f := <-began:
-			p.Flows = append(p.Flows, f)
-		case <-ctx.Done():
+		n, err := socket.Read(buf)
+		if err != nil || n == 0 {
 			return
 		}
-		for more := true; more && len(p.Flows) < cap(began); {
-			select {
-			case f := <-began:
-				p.Flows = append(p.Flows, f)
-			default:
-				more = false
+		var o owner
+		switch err := json.Unmarshal(buf[:n], &o); {
+		case err != nil:
+		case o.Ask > 0:
+			if b, err := json.Marshal(ownerAnswer{o.Ask, linux.VisibleProcesses(o.Space, o.Inodes)}); err == nil {
+				socket.Write(b)
 			}
+		case o.Process != "" && len(w.owned) < maxOwned:
+			w.owned = append(w.owned, o)
 		}
-		var names []string
-		if _, err := region.Call(ctx, w.dir, methodOwners, p, &names); err != nil {
-			continue // a process is a help, not a finding
-		}
-		for i, f := range p.Flows {
-			if i < len(names) && names[i] != "" {
-				r.Owner(f.Protocol, f.Local, f.Remote, names[i])
-			}
-		}
+	}
+}
+
+// end tells the region that nobody watches any more.
+func end(socket *os.File) {
+	if socket == nil {
+		return
+	}
+	if c, err := socket.SyscallConn(); err == nil {
+		c.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_WR) })
 	}
 }
 
 // learn asks for the rules of what the job's nodes have reached.
 func (w *jobWatch) learn(ctx context.Context) (out learned, err error) {
+	for _, o := range w.owned {
+		if n := w.nodes[o.NIC]; n != nil {
+			n.recorder.Owner(o.Flow.Protocol, o.Flow.Local, o.Flow.Remote, o.Process)
+		}
+	}
 	p := learnParams{Workspace: w.workspace}
 	for nic, n := range w.nodes {
 		if !n.job {
@@ -277,9 +288,18 @@ func printLearned(to io.Writer, l learned) error {
 		if rule == "" {
 			rule = "none: " + d.Why
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\n", d.Destination, dash(d.Tag), d.Flows, dash(strings.Join(d.Names, " ")), dash(strings.Join(d.Processes, ", ")), rule)
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\n", d.Destination, dash(d.Tag), d.Flows, dash(strings.Join(d.Names, " ")), processes(d), rule)
 	}
 	return t.Flush()
+}
+
+// processes are those of a destination, the unknown ones too.
+func processes(d rulegen.Learned) string {
+	all := slices.Clone(d.Processes)
+	if d.UnknownProcess > 0 {
+		all = append(all, fmt.Sprintf("unknown (%d flows)", d.UnknownProcess))
+	}
+	return dash(strings.Join(all, ", "))
 }
 
 func dash(s string) string {

@@ -110,6 +110,7 @@ type world struct {
 	proxy     *loopbackProxy
 	flowLogs  *flowLogs
 	captures  *captures
+	watches   watches
 	first     credentials
 
 	follow []func(context.Context) // what runs until the server ends
@@ -225,6 +226,9 @@ func (w *world) openProviders(context.Context) (err error) {
 		return err
 	}
 	w.launcher = &nodeLauncher{dir: w.path("nodes"), data: w.region.Dir, exe: exe, bundle: bundle, images: environments(w.settings.Images), resolver: w.sync.resolverOf}
+	w.watches.w = w
+	w.launcher.starting = w.watches.starting
+	w.follow = append(w.follow, w.watches.run)
 	images := map[string]bool{}
 	for ref := range w.settings.Images {
 		images[ref] = true

@@ -29,8 +29,7 @@ const (
 	methodExplain  = "explain"    // explainParams → explain.Answer
 	methodProbe    = "probe"      // probeParams → reach.Result
 	methodRules    = "rules"      // auditParams → []generated
-	methodWatch    = "watch"      // watchParams → watched, and a packet socket for each new node
-	methodOwners   = "owners"     // ownersParams → []string: the processes of flows, in order
+	methodWatch    = "watch"      // watchParams → watched, and its sockets
 	methodLearn    = "learn"      // learnParams → learned
 	methodCapture  = "capture"    // region.PlaceParams → []captured, and a packet socket for each
 	methodAudit    = "audit"      // auditParams → []audit.Report
@@ -58,7 +57,6 @@ func (w *world) handle(c *region.Control) {
 	c.Handle(methodRules, w.rules)
 	c.Handle(methodWatch, w.watch)
 	c.Handle(methodLearn, w.learn)
-	c.Handle(methodOwners, w.owners)
 	c.Handle(methodCounters, w.counters)
 	c.Handle(methodVPN, w.vpnCall)
 	c.Handle(methodCircuit, w.circuitCall)

@@ -33,6 +33,8 @@ type nodeLauncher struct {
 	images map[string]agent.Image
 	// resolver is what a NIC's machine is told about names when it starts.
 	resolver func(nic string) network.Resolver
+	// starting is told of an interface before its agent starts.
+	starting func(nic string)
 }
 
 // environments are the region's images: each is a directory with a Python environment, which stands at
@@ -97,6 +99,7 @@ func (l *nodeLauncher) launch(id, nic string, cfg agent.Config) error {
 		return err
 	}
 	defer out.Close()
+	l.starting(nic)
 	proc, err := region.SpawnIn(region.Command{
 		NetNS: ns, Argv: []string{l.exe, "node-agent", "--config", filepath.Join(dir, agentFile)},
 		Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, Output: out,

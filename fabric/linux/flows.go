@@ -25,6 +25,8 @@ type Flow struct {
 	Src, Dst netip.AddrPort
 	// ReplySrc is who answers: Dst after its translation. ReplyDst is to whom: Src after its translation.
 	ReplySrc, ReplyDst netip.AddrPort
+	// Answered: something came back.
+	Answered bool
 	// Packets and bytes in both directions, of an End and of a listing.
 	SentPackets, SentBytes, ReceivedPackets, ReceivedBytes uint64
 }
@@ -40,11 +42,14 @@ const (
 
 	ctaTupleOrig     = 1
 	ctaTupleReply    = 2
+	ctaStatus        = 3
 	ctaCountersOrig  = 9
 	ctaCountersReply = 10
 
 	ctaTupleIP    = 1
 	ctaTupleProto = 2
+
+	ipsSeenReply = 1 << 1 // linux/netfilter/nf_conntrack_common.h
 
 	ctaIPv4Src = 1
 	ctaIPv4Dst = 2
@@ -224,6 +229,8 @@ func parseFlow(m netlink.Message) (f Flow, ok bool) {
 			f.Protocol, f.Src, f.Dst = parseTuple(a.Data)
 		case ctaTupleReply:
 			_, f.ReplySrc, f.ReplyDst = parseTuple(a.Data)
+		case ctaStatus:
+			f.Answered = len(a.Data) == 4 && binary.BigEndian.Uint32(a.Data)&ipsSeenReply != 0
 		case ctaCountersOrig:
 			f.SentPackets, f.SentBytes = parseCounters(a.Data)
 		case ctaCountersReply:

@@ -63,7 +63,16 @@ type holder struct {
 
 	mu   sync.Mutex
 	next int
-	tell map[int]func(SocketID, string)
+	tell map[int]Follower
+}
+
+// Follower is told who begins flows.
+type Follower struct {
+	// Tell must not block.
+	Tell func(f SocketID, process string)
+	// Others is asked for what nobody has whom this process sees, as of a command's process outside the region; nil: nobody
+	// is. What it asks for waits until it returns.
+	Others Processes
 }
 
 type held struct {
@@ -73,11 +82,11 @@ type held struct {
 }
 
 // FollowOwners tells who begins flows by TCP or UDP at a place, until stop is called: the first packet of a flow leaves the
-// place after tell was called with it and its process, as Owners names it. Nobody can end a connection before it was looked
+// place after Tell was called with it and its process, as Owners names it. Nobody can end a connection before it was looked
 // up, except by ending its process or socket while connect waits. "" is told of a socket that was gone by then, as of UDP
-// that is sent and closed at once. Of a flow that began earlier it is told at the next packet that the place sends. tell
-// must not block. ErrNoNamespace; it ends by itself when the place goes.
-func (d *Driver) FollowOwners(at fabric.Place, tell func(SocketID, string)) (stop func(), err error) {
+// that is sent and closed at once. Of a flow that began earlier it is told at the next packet that the place sends.
+// ErrNoNamespace; it ends by itself when the place goes.
+func (d *Driver) FollowOwners(at fabric.Place, f Follower) (stop func(), err error) {
 	name := fabric.NSName(at)
 	hs := &d.holders
 	hs.mu.Lock()
@@ -100,7 +109,7 @@ func (d *Driver) FollowOwners(at fabric.Place, tell func(SocketID, string)) (sto
 	defer h.mu.Unlock()
 	h.next++
 	key := h.next
-	h.tell[key] = tell
+	h.tell[key] = f
 	return sync.OnceFunc(func() { hs.leave(name, h, key) }), nil
 }
 
@@ -144,7 +153,7 @@ func (hs *holders) closeAll() {
 }
 
 func (d *Driver) newHolder(ns *os.File) (h *holder, err error) {
-	h = &holder{ns: ns, packets: make(chan held, maxHeld), done: make(chan struct{}), tell: map[int]func(SocketID, string){}}
+	h = &holder{ns: ns, packets: make(chan held, maxHeld), done: make(chan struct{}), tell: map[int]Follower{}}
 	err = d.enter(ns, func() (err error) {
 		if h.queue, err = newQueue(); err != nil {
 			return err
@@ -350,19 +359,30 @@ func (h *holder) answer(d *Driver) {
 				flows = append(flows, p.flow)
 			}
 		}
-		h.tellAll(flows, d.owners(h.ns, flows))
+		h.told(flows, d.owners(h.ns, flows, h.others()))
 		if err := h.release(batch[len(batch)-1].id); err != nil {
 			d.log.Error("held packets are lost", "error", err)
 		}
 	}
 }
 
-func (h *holder) tellAll(flows []SocketID, owners []string) {
+func (h *holder) others() (out []Processes) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for i, f := range flows {
-		for _, tell := range h.tell {
-			tell(f, owners[i])
+	for _, f := range h.tell {
+		if f.Others != nil {
+			out = append(out, f.Others)
+		}
+	}
+	return out
+}
+
+func (h *holder) told(flows []SocketID, owners []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i, x := range flows {
+		for _, f := range h.tell {
+			f.Tell(x, owners[i])
 		}
 	}
 }

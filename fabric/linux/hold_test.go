@@ -44,12 +44,12 @@ func TestFollowOwners(t *testing.T) {
 		}
 		order++
 	}
-	stop, err := d.FollowOwners(nic(web1), note)
+	stop, err := d.FollowOwners(nic(web1), Follower{Tell: note})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var second int
-	stopSecond, err := d.FollowOwners(nic(web1), func(SocketID, string) { second++ })
+	stopSecond, err := d.FollowOwners(nic(web1), Follower{Tell: func(SocketID, string) { second++ }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestFollowOwners(t *testing.T) {
 func TestFollowOwnersOfAPlaceThatGoes(t *testing.T) {
 	d := newTestDriver(t, Config{})
 	apply(t, d, compile(t, testTopology()))
-	stop, err := d.FollowOwners(nic(web1), func(SocketID, string) {})
+	stop, err := d.FollowOwners(nic(web1), Follower{Tell: func(SocketID, string) {}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestFollowOwnersOfAPlaceThatGoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop()
-	if _, err := d.FollowOwners(nic(web1), func(SocketID, string) {}); err == nil {
+	if _, err := d.FollowOwners(nic(web1), Follower{Tell: func(SocketID, string) {}}); err == nil {
 		t.Error("a place that is not there is followed")
 	}
 }

@@ -30,14 +30,19 @@ func (d *Driver) Owners(at fabric.Place, flows []SocketID) ([]string, error) {
 		return nil, err
 	}
 	defer ns.Close()
-	return d.owners(ns, flows), nil
+	return d.owners(ns, flows, nil), nil
 }
+
+// Processes tells which processes have sockets, by inode: those of a network namespace, by the name that /proc has for it.
+// "" is of a socket that no process has which this one may see.
+type Processes func(space string, inodes []string) (names []string)
 
 // lookups is how often a socket's process is looked for: one that hands its socket on to a process which came after the
 // list of processes was made is found by the next.
-const lookups = 3
+const lookups = 2
 
-func (d *Driver) owners(ns *os.File, flows []SocketID) []string {
+// owners looks for processes itself first, then asks others.
+func (d *Driver) owners(ns *os.File, flows []SocketID, others []Processes) []string {
 	owners := make([]string, len(flows))
 	if len(flows) == 0 {
 		return owners
@@ -46,20 +51,20 @@ func (d *Driver) owners(ns *os.File, flows []SocketID) []string {
 	if err != nil {
 		d.log.Warn("the sockets of a place are not known", "error", err)
 	}
-	for range lookups {
-		missing := map[string]string{} // process by inode
+	for _, find := range append(slices.Repeat([]Processes{VisibleProcesses}, lookups), others...) {
+		var missing []string
 		for i, inode := range inodes {
-			if inode != "" && owners[i] == "" {
-				missing[inode] = ""
+			if inode != "" && owners[i] == "" && !slices.Contains(missing, inode) {
+				missing = append(missing, inode)
 			}
 		}
 		if len(missing) == 0 {
 			break
 		}
-		findProcesses(space, missing)
+		names := find(space, missing)
 		for i, inode := range inodes {
-			if owners[i] == "" {
-				owners[i] = missing[inode]
+			if at := slices.Index(missing, inode); owners[i] == "" && at >= 0 && at < len(names) {
+				owners[i] = names[at]
 			}
 		}
 	}
@@ -92,11 +97,12 @@ func (d *Driver) inodes(ns *os.File, flows []SocketID) (inodes []string, space s
 	return inodes, space, err
 }
 
-// findProcesses fills in the name of a process of the namespace that has each socket.
-func findProcesses(space string, byInode map[string]string) {
+// VisibleProcesses looks at the processes that /proc shows here.
+func VisibleProcesses(space string, inodes []string) []string {
+	names := make([]string, len(inodes))
 	processes, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
-		return
+		return names
 	}
 	for _, p := range processes {
 		if link, err := os.Readlink(p + "/ns/net"); err != nil || link != space {
@@ -108,13 +114,15 @@ func findProcesses(space string, byInode map[string]string) {
 		}
 		for _, fd := range fds {
 			link, err := os.Readlink(p + "/fd/" + fd.Name())
-			inode := strings.TrimSuffix(strings.TrimPrefix(link, "socket:["), "]")
-			if name, wanted := byInode[inode]; err == nil && wanted && name == "" {
-				byInode[inode] = processName(p)
+			if i := slices.Index(inodes, strings.TrimSuffix(strings.TrimPrefix(link, "socket:["), "]")); err == nil && i >= 0 && names[i] == "" {
+				names[i] = processName(p)
 			}
 		}
 	}
+	return names
 }
+
+var _ Processes = VisibleProcesses
 
 // findSockets reads one of /proc/net's tables (proc(5)) and notes the inodes of the flows' sockets.
 func findSockets(r io.Reader, protocol fabric.Protocol, flows []SocketID, inodes []string) error {

@@ -198,9 +198,16 @@ func TestSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := c.Write([]byte("in time")); err != nil {
+		t.Fatal(err)
+	}
 	cancel()
-	if err := Read(ctx, socket, func(Packet) (bool, error) { return false, nil }); err != nil {
-		t.Errorf("after the end: %v", err)
+	seen = false
+	if err := Read(ctx, socket, func(p Packet) (bool, error) {
+		seen = seen || bytes.HasSuffix(p.Data, []byte("in time"))
+		return false, nil
+	}); err != nil || !seen {
+		t.Errorf("after the end: %v, what came before it was seen: %v", err, seen)
 	}
 	if _, err := Open("none0"); err == nil {
 		t.Error("an interface that does not exist is opened")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,37 +30,69 @@ func Open(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "packets of "+name), nil
 }
 
-// Read gives the packets of a socket of Open to f until f has enough (true), or ctx ends. The socket is closed.
+// maxLeft is how many packets that wait are read after the end: an interface may never be silent.
+const maxLeft = 100_000
+
+// Read gives the packets of a socket of Open to f until f has enough (true), or ctx ends, with those that had come by
+// then. The socket is closed.
 func Read(ctx context.Context, socket *os.File, f func(Packet) (bool, error)) error {
-	defer context.AfterFunc(ctx, func() { socket.Close() })()
 	defer socket.Close()
+	defer context.AfterFunc(ctx, func() { socket.SetReadDeadline(time.Unix(1, 0)) })()
 	conn, err := socket.SyscallConn()
 	if err != nil {
 		return err
 	}
-	buf := make([]byte, MaxPacket)
+	r := &reader{buf: make([]byte, MaxPacket), f: f}
 	for {
-		var n int
-		var got error
 		err := conn.Read(func(fd uintptr) bool {
-			n, _, got = unix.Recvfrom(int(fd), buf, unix.MSG_TRUNC)
-			return !errors.Is(got, unix.EAGAIN)
+			r.receive(fd)
+			return !errors.Is(r.got, unix.EAGAIN)
 		})
 		switch {
-		case ctx.Err() != nil:
-			return nil
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return r.left(conn)
 		case errors.Is(err, os.ErrClosed):
 			return nil
 		case err != nil:
 			return err
-		case errors.Is(got, unix.EINTR), errors.Is(got, unix.ENOBUFS):
-			continue
-		case got != nil:
-			return fmt.Errorf("receive: %w", got)
 		}
-		full, err := f(Packet{Time: time.Now(), Data: buf[:min(n, len(buf))], Length: n})
-		if full || err != nil {
+		if full, err := r.give(); full || err != nil {
 			return err
 		}
 	}
+}
+
+// reader holds one packet at a time.
+type reader struct {
+	buf []byte
+	n   int
+	got error
+	f   func(Packet) (bool, error)
+}
+
+func (r *reader) receive(fd uintptr) {
+	r.n, _, r.got = unix.Recvfrom(int(fd), r.buf, unix.MSG_TRUNC|unix.MSG_DONTWAIT)
+}
+
+func (r *reader) give() (full bool, err error) {
+	switch {
+	case errors.Is(r.got, unix.EINTR), errors.Is(r.got, unix.ENOBUFS):
+		return false, nil
+	case r.got != nil:
+		return false, fmt.Errorf("receive: %w", r.got)
+	}
+	return r.f(Packet{Time: time.Now(), Data: r.buf[:min(r.n, len(r.buf))], Length: r.n})
+}
+
+// left reads what waits.
+func (r *reader) left(conn syscall.RawConn) error {
+	for range maxLeft {
+		if err := conn.Control(r.receive); err != nil || errors.Is(r.got, unix.EAGAIN) || errors.Is(r.got, unix.ENETDOWN) {
+			return err
+		}
+		if full, err := r.give(); full || err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -48,6 +48,8 @@ func fixNetwork(q Question, s situation, by string, e fabric.Explanation) []cand
 		return fixEndpointPort(s, e)
 	case fabric.RulePlatform:
 		return advise("%s is the platform's: DNS answers at port 53 of %s, metadata at port 80 of %s, and nothing else", e.Flow.Dst, fabric.WireServer, fabric.IMDS)
+	case fabric.RuleProtocol:
+		return advise("virtual networks carry TCP, UDP, ICMP, ESP and AH to one address, as Azure's do: no IP in IP, GRE or IGMP; put it into UDP")
 	case fabric.RuleAntiSpoof:
 		return advise("Azure drops packets whose source is not an address of the sending interface")
 	}

@@ -102,6 +102,7 @@ func (r *router) fromForwarder(admit string) []string {
 	r.chain("from_forwarder",
 		"ip saddr { "+joinPrefixes(unsendable())+" } "+r.drop(FabricRule(RuleAntiSpoof)),
 		"ip saddr @endpoints "+r.drop(FabricRule(RuleAntiSpoof)),
+		fmt.Sprintf("meta l4proto != { %d, %d, %d, %d, %d } %s", ICMP, TCP, UDP, ESP, AH, r.drop(FabricRule(RuleProtocol))),
 		"ip daddr { "+joinPrefixes(platformPrefixes())+" } "+r.drop(FabricRule(RuleAntiSpoof)),
 		fmt.Sprintf("ip ttl < %d %s", lowTTL, r.drop(FabricRule(RuleLoop))),
 		admit)

@@ -289,6 +289,14 @@ func (w *walk) own(where string, addrs []netip.Addr) bool {
 	return true
 }
 
+// carriedProtocol checks that virtual networks carry the packet's protocol.
+func (w *walk) carriedProtocol(n *NIC) bool {
+	if w.p.Protocol.carried() {
+		return true
+	}
+	return w.deny(n.ID, fmt.Sprintf("%s is none of Tcp, Udp, Icmp, Esp and Ah, and virtual networks carry nothing else", w.p.Protocol), FabricRule(RuleProtocol))
+}
+
 func (w *walk) fromNIC(v *VNet, n *NIC) bool {
 	w.ns = RouterNS(v.ID)
 	if slices.Contains(n.Addrs, w.p.Destination) || w.p.Destination.IsLoopback() || w.floats(v, n, w.p.Destination) {
@@ -305,11 +313,14 @@ func (w *walk) fromNIC(v *VNet, n *NIC) bool {
 		}
 		return w.carried(v, n)
 	}
+	if w.floats(v, n, w.p.Source) && !w.carriedProtocol(n) { // before it is asked what the frontend's address is for
+		return false
+	}
 	addrs := n.Addrs
 	if w.answers != nil && w.floats(v, n, w.p.Source) {
 		addrs = append(slices.Clone(addrs), w.p.Source) // as a frontend it answers only
 	}
-	if !w.own(n.ID, addrs) || !w.leaves(n, w.p.Destination, "a packet") {
+	if !w.own(n.ID, addrs) || !w.leaves(n, w.p.Destination, "a packet") || !w.carriedProtocol(n) {
 		return false
 	}
 	w.enter(RouterNS(v.ID), v.ID)

@@ -16,6 +16,8 @@ func (w *walk) carried(v *VNet, n *NIC) bool {
 		return w.deny(n.ID, fmt.Sprintf("nobody has the address %s", w.p.Source), FabricRule(RuleAntiSpoof))
 	case owner != nil && owner.Kind == Endpoint:
 		return w.deny(n.ID, fmt.Sprintf("%s is a private endpoint, which answers by itself", w.p.Source), FabricRule(RuleAntiSpoof))
+	case !w.p.Protocol.carried():
+		return w.carriedProtocol(n)
 	case w.p.Destination == WireServer || w.p.Destination.IsLinkLocalUnicast():
 		return w.deny(n.ID, "the platform answers for one's own addresses only", FabricRule(RuleAntiSpoof))
 	case w.ttl < lowTTL:

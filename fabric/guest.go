@@ -11,16 +11,18 @@ import (
 // restarts without a stale neighbour entry.
 const gatewayMAC = "ee:ee:ee:ee:ee:ee"
 
-// closedSysctls are for every namespace: no IPv6, and no reverse path filter, which would drop what the
-// anti-spoofing rules judge better.
+// closedSysctls are for every namespace: no IPv6, no reverse path filter, which would drop what the anti-spoofing
+// rules judge better, and nothing that the host may have switched on: a namespace begins with the host's values.
 func closedSysctls() map[string]string {
-	return map[string]string{
-		"net.ipv4.conf.all.rp_filter":        "0",
-		"net.ipv4.conf.default.rp_filter":    "0",
-		"net.ipv4.ip_forward":                "0", // else as the host has it
+	s := map[string]string{
+		"net.ipv4.ip_forward":                "0",
 		"net.ipv6.conf.all.disable_ipv6":     "1",
 		"net.ipv6.conf.default.disable_ipv6": "1",
 	}
+	for _, key := range []string{"rp_filter", "accept_source_route", "accept_redirects", "accept_local", "arp_accept", "bc_forwarding", "route_localnet", "proxy_arp"} {
+		s["net.ipv4.conf.all."+key], s["net.ipv4.conf.default."+key] = "0", "0"
+	}
+	return s
 }
 
 // forwarding are those of a router. Proxy ARP answers guests that look for a neighbour, whose subnet is

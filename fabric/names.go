@@ -84,6 +84,7 @@ const (
 	RuleNoBackend    = "no-backend"    // a frontend has no rule for the port, or no healthy backend
 	RuleHairpin      = "hairpin"       // a backend was chosen for its own call of an internal frontend
 	RuleRouter       = "router"        // a router begins no connection
+	RuleProtocol     = "protocol"      // a NIC sends TCP, UDP, ICMP, ESP and AH, and nothing else
 )
 
 // FabricRule is the reference to a rule of the fabric.

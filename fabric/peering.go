@@ -324,7 +324,7 @@ func (r *router) crossPeerings() []string {
 		return nil
 	}
 	judged := func(bit string) []string {
-		return []string{"ct state established,related accept", "ct mark and " + bit + " == " + bit + " accept",
+		return []string{"ct state established accept", r.related(), "ct mark and " + bit + " == " + bit + " accept",
 			"ct state invalid " + r.drop(FabricRule(RuleInvalid))}
 	}
 	r.chain("to_peer", append(append(judged(judgedLeaving), r.notFloating("")...),

@@ -34,6 +34,7 @@ type router struct {
 	lb         balancer
 	limited    bool // the set of connectionLimit is declared
 	linked     bool // some private link service sends here
+	errors     bool // the chain of related is written
 }
 
 type rootKey struct {
@@ -263,7 +264,9 @@ func (r *router) raw(admit string) {
 		"ip daddr @public accept",
 		r.drop(FabricRule(RuleNoInbound)))
 	r.base("prerouting_raw", "filter hook prerouting priority -300; policy drop;", slices.Concat(r.fromPeers(admit), []string{
-		"iifname . ip saddr @sources " + admit, // nearly every packet
+		fmt.Sprintf("meta l4proto %d iifname . ip saddr @sources %s", TCP, admit), // nearly every packet
+		fmt.Sprintf("meta l4proto { %d, %d, %d, %d } iifname . ip saddr @sources %s", ICMP, UDP, ESP, AH, admit),
+		"iifname . ip saddr @sources " + r.drop(FabricRule(RuleProtocol)),
 		`iifname "lo" accept`,
 		`meta nfproto ipv4 iifname "` + UplinkInterface + `" goto from_uplink`,
 	}, r.fromForwarder(admit), []string{
@@ -327,10 +330,37 @@ func (r *router) connectionLimit() string {
 	return fmt.Sprintf(`iifname != "%s" ct state new add @%s { iifname ct count over %d } %s`, UplinkInterface, set, maxConnections, r.drop(FabricRule(RuleConnections)))
 }
 
+// carried reports whether virtual networks carry a protocol, as Azure's do.
+// https://learn.microsoft.com/azure/virtual-network/virtual-networks-faq
+func (p Protocol) carried() bool {
+	return p == ICMP || p == TCP || p == UDP || p == ESP || p == AH
+}
+
+// related passes errors about a flow (ICMP) that one of its ends sends, or a router outside this network: a third
+// NIC, which no group lets pass, would reach the flow's ends and break the flow.
+func (r *router) related() string {
+	const name = "related"
+	if !r.errors {
+		r.errors = true
+		lines := []string{
+			"iifname . ct original ip saddr @sources accept",
+			"iifname . ct original ip daddr @sources accept",
+			"iifname . ct reply ip saddr @sources accept",
+			`iifname "` + UplinkInterface + `" accept`,
+		}
+		if r.passing { // it is a router itself
+			lines = append(lines, "iifname @forwarders accept")
+		}
+		r.chain(name, append(append(lines, r.onLink("iifname", "accept")...), r.drop(FabricRule(RuleInvalid)))...)
+	}
+	return "ct state related goto " + name
+}
+
 // known passes what belongs to a flow that was judged before.
 func (r *router) known() []string {
 	return []string{
-		"ct state established,related accept",
+		"ct state established accept",
+		r.related(),
 		"ct mark and " + judged + " == " + judged + " accept",
 		"ct state invalid " + r.drop(FabricRule(RuleInvalid)),
 	}

@@ -81,6 +81,7 @@ type condition struct {
 	parsed   *field // of a name that is no expression
 	value    *value
 	count    *count
+	action   bool   // the authorization action of the request ("source": "action")
 	operator string // as Azure writes it
 	compare  compare
 	target   *value
@@ -107,6 +108,11 @@ func (c *condition) holds(r *run) (bool, error) {
 		ok, err = c.compare(n, target)
 		if err != nil {
 			return false, err
+		}
+	case c.action:
+		have = selected{value: r.action()}
+		if ok, err = c.compare(have.value, target); err != nil {
+			return false, fmt.Errorf("the condition '%s' on the action %v: %w", c.operator, have.value, err)
 		}
 	case c.value != nil:
 		v, err := c.value.get(r)
@@ -353,7 +359,8 @@ func (c *compiler) condition(members map[string]json.RawMessage, depth int) (nod
 			left++
 			n.count, err = c.count(raw, depth)
 		case "source":
-			err = errorf("InvalidPolicyRule", "'source' is no longer supported: use a field, such as type")
+			left++
+			n.action, err = true, checkSource(raw)
 		default:
 			op, ok := operators[key]
 			if !ok {
@@ -374,9 +381,9 @@ func (c *compiler) condition(members map[string]json.RawMessage, depth int) (nod
 	}
 	switch {
 	case left == 0:
-		return nil, errorf("InvalidPolicyRule", "a condition needs one of 'field', 'value' and 'count'")
+		return nil, errorf("InvalidPolicyRule", "a condition needs one of 'field', 'value', 'count' and 'source'")
 	case left > 1:
-		return nil, errorf("InvalidPolicyRule", "a condition has more than one of 'field', 'value' and 'count'")
+		return nil, errorf("InvalidPolicyRule", "a condition has more than one of 'field', 'value', 'count' and 'source'")
 	case n.compare == nil:
 		return nil, errorf("InvalidPolicyRule", "a condition has no operator, such as 'equals'")
 	}
@@ -384,6 +391,15 @@ func (c *compiler) condition(members map[string]json.RawMessage, depth int) (nod
 		n.target.literal = foldLocation(n.target.literal)
 	}
 	return n, nil
+}
+
+// checkSource: the authorization action of the request is the only other source of a condition's value.
+func checkSource(raw json.RawMessage) error {
+	var name string
+	if err := decode(raw, &name); err != nil || !strings.EqualFold(name, "action") {
+		return errorf("InvalidPolicyRule", "'source' has the one value 'action'")
+	}
+	return nil
 }
 
 // checkTarget refuses a literal that its operator cannot compare with.

@@ -146,6 +146,7 @@ type Resource struct {
 type RequestContext struct {
 	Now        time.Time
 	APIVersion string         // of the request; in a scan the newest of the type
+	Action     string         // the authorization action; "": the write of the resource's type
 	Identity   map[string]any // of the caller: idtyp, appid, acrs; nil in a scan
 	// ResourceGroup and Subscription are what the functions of that name return; nil: there are none.
 	ResourceGroup, Subscription func() map[string]any

@@ -36,6 +36,14 @@ func (r *run) reset(b *Bound, res *Resource) *run {
 	return r
 }
 
+// action is the authorization action of the request; a scan asks as if the resource were written.
+func (r *run) action() string {
+	if r.request != nil && r.request.Action != "" {
+		return r.request.Action
+	}
+	return r.subject.Type + "/write"
+}
+
 // step counts a condition.
 func (r *run) step() error {
 	if r.steps++; r.steps > maxIterations {
@@ -76,6 +84,8 @@ func (r *run) note(c *condition, f *field, have selected, target any, ok bool) {
 		} else {
 			e.Expression = c.count.value.text
 		}
+	case c.action:
+		e.Kind, e.Expression, e.Value = "Source", "action", have.value
 	case c.value != nil:
 		e.Kind, e.Expression, e.Value = "Value", c.value.text, have.value
 	default:

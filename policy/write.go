@@ -104,6 +104,9 @@ func (x *Index) Write(rc *RequestContext, scopes []string, res *Resource, tagsOn
 // Delete decides about a deletion: denyAction refuses it ("Azure Policy definitions denyAction effect"). group says
 // that the resource goes with its resource group.
 func (x *Index) Delete(rc *RequestContext, scopes []string, res *Resource, group bool) *Decision {
+	asked := *rc
+	asked.Action = res.Type + "/delete"
+	rc = &asked
 	d, r := &Decision{}, newRun(nil, rc, res)
 	if undeniable[strings.ToLower(res.Type)] {
 		return d

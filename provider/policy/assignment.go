@@ -23,12 +23,15 @@ func (p *Provider) assignments() rp.Type[rules.Assignment] {
 	return rp.Type[rules.Assignment]{
 		Name: AssignmentType, Kind: rp.Extension, Versions: rp.Versions[rules.Assignment](definitionVersions...),
 		NamePattern: `^[^<>*%&:\\?+/]{0,63}[^<>*%&:\\?+/. ]$`, NameRule: "The name has 1 to 64 characters, none of <>*%&:\\?+/, and does not end with a period or a space.",
-		StateProperty: "-", SyncDelete: true, UpdateStatus: http.StatusCreated,
+		StateProperty: "-", SyncDelete: true, ShowDeleted: true, UpdateStatus: http.StatusCreated,
 		NotFound: func(id arm.ID) *arm.Error {
 			return arm.Errorf(http.StatusNotFound, "PolicyAssignmentNotFound", "The policy assignment '%s' is not found.", id.Name())
 		},
-		Default: func(_ string, r *rp.Resource[rules.Assignment]) {
+		Default: func(version string, r *rp.Resource[rules.Assignment]) {
 			a := &r.Properties
+			if len(r.SKU) == 0 && version < "2020-03-01" { // later versions of the API have no sku
+				r.SKU = json.RawMessage(`{"name":"A0","tier":"Free"}`)
+			}
 			a.EnforcementMode = cmp.Or(a.EnforcementMode, "Default")
 			a.Scope = r.ID.Scope().String()
 			if a.NotScopes == nil {

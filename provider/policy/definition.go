@@ -16,7 +16,7 @@ func (p *Provider) definitions() rp.Type[rules.Definition] {
 	return rp.Type[rules.Definition]{
 		Name: DefinitionType, Kind: rp.Extension, Versions: rp.Versions[rules.Definition](definitionVersions...),
 		NamePattern: `^[^<>*%&:\\?+/]{0,63}[^<>*%&:\\?+/. ]$`, NameRule: "The name has 1 to 64 characters, none of <>*%&:\\?+/, and does not end with a period or a space.",
-		StateProperty: "-", SyncDelete: true, UpdateStatus: http.StatusCreated,
+		StateProperty: "-", SyncDelete: true, ShowDeleted: true, UpdateStatus: http.StatusCreated,
 		NotFound: func(id arm.ID) *arm.Error {
 			return arm.Errorf(http.StatusNotFound, "PolicyDefinitionNotFound", "The policy definition '%s' could not be found.", id.Name())
 		},
@@ -156,7 +156,7 @@ func (p *Provider) sets() rp.Type[rules.SetDefinition] {
 	return rp.Type[rules.SetDefinition]{
 		Name: SetType, Kind: rp.Extension, Versions: rp.Versions[rules.SetDefinition](definitionVersions...),
 		NamePattern: `^[^<>*%&:\\?+/]{0,63}[^<>*%&:\\?+/. ]$`, NameRule: "The name has 1 to 64 characters, none of <>*%&:\\?+/, and does not end with a period or a space.",
-		StateProperty: "-", SyncDelete: true, UpdateStatus: http.StatusCreated,
+		StateProperty: "-", SyncDelete: true, ShowDeleted: true, UpdateStatus: http.StatusCreated,
 		NotFound: func(id arm.ID) *arm.Error {
 			return arm.Errorf(http.StatusNotFound, "PolicySetDefinitionNotFound", "The policy set definition '%s' could not be found.", id.Name())
 		},

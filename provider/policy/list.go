@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strconv"
@@ -21,13 +22,14 @@ type shown struct {
 	Type       string          `json:"type"`
 	Location   string          `json:"location,omitempty"`
 	Identity   *arm.Identity   `json:"identity,omitempty"`
+	SKU        json.RawMessage `json:"sku,omitempty"`
 	Properties any             `json:"properties"`
 	SystemData *arm.SystemData `json:"systemData,omitempty"`
 }
 
 func show[T any](r *rp.Resource[T]) shown {
 	t := r.ID.Type().String()
-	return shown{ID: r.ID.String(), Name: r.ID.Name(), Type: t, Location: r.Location, Identity: r.Identity, Properties: &r.Properties, SystemData: &r.SystemData}
+	return shown{ID: r.ID.String(), Name: r.ID.Name(), Type: t, Location: r.Location, Identity: r.Identity, SKU: r.SKU, Properties: &r.Properties, SystemData: &r.SystemData}
 }
 
 func showBuiltin(b *rules.Builtin) shown {

@@ -206,7 +206,7 @@ func TestRefusedRules(t *testing.T) {
 	for rule, want := range map[string]string{
 		`{}`: "'if' and 'then'",
 		`{"if":{"field":"name"},"then":{"effect":"deny"}}`:                                                                                    "no operator",
-		`{"if":{"equals":"x"},"then":{"effect":"deny"}}`:                                                                                      "'field', 'value' and 'count'",
+		`{"if":{"equals":"x"},"then":{"effect":"deny"}}`:                                                                                      "'field', 'value', 'count' and 'source'",
 		`{"if":{"field":"name","value":1,"equals":"x"},"then":{"effect":"deny"}}`:                                                             "more than one",
 		`{"if":{"field":"name","equals":"x","like":"y"},"then":{"effect":"deny"}}`:                                                            "two operators",
 		`{"if":{"field":"name","equal":"x"},"then":{"effect":"deny"}}`:                                                                        "'equal' is not a condition",

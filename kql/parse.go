@@ -274,8 +274,8 @@ func (p *parser) globs() []name {
 		if n.name == "" {
 			n.name = p.columnName()
 		}
-		if p.takeWord("asc") || p.takeWord("desc") { // project-reorder: of names that a * stands for
-			_ = n
+		if !p.takeWord("asc") { // the order of the columns that a * stands for: they keep theirs
+			p.takeWord("desc")
 		}
 		all = append(all, n)
 		if !p.take(",") {

@@ -63,7 +63,9 @@ func structFields(t reflect.Type, under Field, depth int, all *[]Field) {
 		switch sf.Tag.Get("rp") {
 		case "readonly":
 			f.ReadOnly = true
-		case "private", "secret":
+		case "private":
+			f.Secret, f.ReadOnly = true, true
+		case "secret":
 			f.Secret = true
 		}
 		valueFields(sf.Type, f, depth, all)

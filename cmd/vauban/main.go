@@ -82,6 +82,7 @@ func commands(a *app) []*cobra.Command {
 		newExpressRouteCmd(a),
 		newFirewallCmd(a),
 		newDemoCmd(a),
+		newExportCmd(a),
 		newEnvCmd(a),
 		newUserCmd(a),
 		newTenantCmd(a),

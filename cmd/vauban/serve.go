@@ -40,6 +40,7 @@ import (
 	"vauban.dev/provider/compute"
 	"vauban.dev/provider/deployments"
 	"vauban.dev/provider/dnsresolver"
+	"vauban.dev/provider/export"
 	"vauban.dev/provider/gateway"
 	"vauban.dev/provider/insights"
 	kvprovider "vauban.dev/provider/keyvault"
@@ -82,6 +83,7 @@ type world struct {
 	insights *policyinsights.Provider
 	deploys  *deployments.Provider
 	engine   *rp.Engine
+	door     *door.Door
 	// objectOnly are the types without their service, in alphabetical order.
 	objectOnly []string
 	links      *privatelink.Links
@@ -267,6 +269,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	w.insights = policyinsights.New(policyinsights.Config{Store: w.db, Policies: w.policies, Clock: w.clock, Log: w.log, TenantID: tenant.ID, Kinds: []string{kindClock}})
 	w.deploys = newDeployments(w)
 	queries := resourcegraph.New(resourcegraph.Config{TenantID: tenant.ID, Clock: w.clock, Hierarchy: w.access.Hierarchy, States: w.insights.Latest})
+	exports := export.New(exportedContainers(data))
 	groups := resources.New(resources.Tenant{ID: tenant.ID, DisplayName: tenant.Name, Domain: tenant.Domain}, resources.AzureLocations(), w.roles).Within(w.access.Hierarchy)
 	groups.Erasing(deployments.EraseScope)
 	for _, types := range [][]rp.Registration{
@@ -292,6 +295,7 @@ func (w *world) openProviders(context.Context) (err error) {
 		w.insights.Types(),
 		w.deploys.Types(),
 		queries.Types(),
+		exports.Types(),
 	} {
 		if err := w.engine.Register(types...); err != nil {
 			return err
@@ -303,6 +307,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	w.policies.Attach(w.engine)
 	w.insights.Attach(w.engine)
 	queries.Attach(w.engine)
+	exports.Attach(w.engine)
 	w.follow = append(w.follow, w.insights.Run)
 	return nil
 }
@@ -346,6 +351,7 @@ func (w *world) openHosts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	w.door = control
 	w.deploys.Attach(w.engine, control)
 	w.insights.ActBy(actThrough(control))
 	history := runhistory.New(runhistory.Config{

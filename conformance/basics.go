@@ -45,8 +45,25 @@ func (s *seeder) basic(t, id string) (maker, bool) {
 			"ipConfigurations":                     []any{object{"name": "seed", "properties": object{"subnet": subnet}}},
 			"loadBalancerFrontendIpConfigurations": []any{object{"id": group + "/providers/Microsoft.Network/loadBalancers/seed/frontendIPConfigurations/seed"}}}})
 	case "microsoft.network/privateendpoints":
-		account := object{"name": "seed", "properties": object{"privateLinkServiceId": group + "/providers/Microsoft.Storage/storageAccounts/seed", "groupIds": []any{"blob"}}}
+		account := object{"name": "seed", "properties": object{"privateLinkServiceId": group + "/providers/Microsoft.Storage/storageAccounts/seedaccount", "groupIds": []any{"blob"}}}
 		return network(object{"properties": object{"subnet": subnet, "privateLinkServiceConnections": []any{account}}})
+	case "microsoft.machinelearningservices/workspaces":
+		return maker{version: "2024-04-01", body: object{"location": s.w.location, "identity": object{"type": "SystemAssigned"}, "properties": object{
+			"storageAccount": group + "/providers/Microsoft.Storage/storageAccounts/seedaccount", "keyVault": group + "/providers/Microsoft.KeyVault/vaults/seedvault"}}}, true
+	case "microsoft.machinelearningservices/registries":
+		return maker{version: "2024-04-01", body: object{"location": s.w.location, "properties": object{"regionDetails": []any{object{"location": s.w.location}}}}}, true
+	case "microsoft.machinelearningservices/workspaces/onlineendpoints", "microsoft.machinelearningservices/workspaces/batchendpoints":
+		return maker{version: "2024-04-01", body: object{"location": s.w.location, "properties": object{"authMode": "Key"}}}, true
+	case "microsoft.containerregistry/registries":
+		return maker{version: "2023-07-01", body: object{"location": s.w.location, "sku": object{"name": "Premium"}, "properties": object{"adminUserEnabled": true}}}, true
+	case "microsoft.containerservice/managedclusters":
+		return maker{version: "2025-02-01", body: object{"location": s.w.location, "identity": object{"type": "SystemAssigned"}, "properties": object{
+			"dnsPrefix": "seed", "apiServerAccessProfile": object{"enablePrivateCluster": true}, "kubernetesVersion": "1.33.5",
+			"agentPoolProfiles": []any{object{"name": "seedpool", "mode": "System", "count": 1, "vmSize": "Standard_DS2_v2"}}}}}, true
+	case "microsoft.network/networkwatchers":
+		return network(object{})
+	case "microsoft.network/localnetworkgateways":
+		return network(object{"properties": object{"gatewayIpAddress": "203.0.113.9", "localNetworkAddressSpace": object{"addressPrefixes": []any{"172.16.0.0/24"}}}})
 	case "microsoft.managedidentity/userassignedidentities":
 		return maker{version: "2023-01-31", body: object{"location": s.w.location}}, true
 	case "microsoft.storage/storageaccounts":

@@ -15,8 +15,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -135,6 +135,7 @@ func (l line) read() (Case, error) {
 	c := Case{Method: l.Method, Request: unquote(l.Request), Response: l.Response}
 	if l.URI == "" {
 		c.Scenario, c.Host, c.Path = l.ID, managementHost, l.Path+"?"+l.Query
+		c.agree()
 		return c, nil
 	}
 	u, err := url.Parse(l.URI)
@@ -151,24 +152,54 @@ func (l line) read() (Case, error) {
 	return c, nil
 }
 
-// quoting is how Python's tests wrote down bodies that they had as bytes, several times over.
-var quoting = regexp.MustCompile(`\\+'|'`)
-
-// unquote reads a body that was recorded as the text of a Python value.
+// unquote reads a body that was recorded as the text of a Python value: bytes, which were written down as such several
+// times over.
 func unquote(body any) any {
 	text, ok := body.(string)
 	if !ok || !strings.HasPrefix(text, "b'") {
 		return body
 	}
-	from, to := strings.IndexByte(text, '{'), strings.LastIndexByte(text, '}')
-	if from < 0 || to < from {
-		return body
+	for len(text) > 2 && text[0] == 'b' && (text[1] == '\'' || text[1] == '"') && text[len(text)-1] == text[1] {
+		text = unescape(text[2 : len(text)-1])
 	}
 	var v any
-	if json.Unmarshal([]byte(quoting.ReplaceAllString(text[from:to+1], "'")), &v) != nil {
+	if json.Unmarshal([]byte(text), &v) != nil {
 		return body
 	}
 	return v
+}
+
+// unescape reads what stands between the quotes of Python's bytes.
+func unescape(text string) string {
+	var out strings.Builder
+	for i := 0; i < len(text); i++ {
+		if text[i] != '\\' || i+1 == len(text) {
+			out.WriteByte(text[i])
+			continue
+		}
+		i++
+		switch c := text[i]; c {
+		case 'n':
+			out.WriteByte('\n')
+		case 'r':
+			out.WriteByte('\r')
+		case 't':
+			out.WriteByte('\t')
+		case 'x':
+			if b, err := strconv.ParseUint(text[i+1:min(i+3, len(text))], 16, 8); err == nil {
+				out.WriteByte(byte(b))
+				i += 2
+				continue
+			}
+			out.WriteString(`\x`)
+		case '\\', '\'', '"':
+			out.WriteByte(c)
+		default:
+			out.WriteByte('\\')
+			out.WriteByte(c)
+		}
+	}
+	return out.String()
 }
 
 // Type is what the case is of: Microsoft.Network/virtualNetworks/subnets, and for an operation that is on no resource

@@ -49,7 +49,7 @@ func compare(at string, azure, ours, sent any) (out []string) {
 		}
 		s, _ := sent.([]any)
 		for i, x := range a {
-			switch j := counterpart(x, o, i, at); {
+			switch j := counterpart(x, o, s, i, at); {
 			case j < 0 && at == "value" && len(o) > 0: // what else the recording's subscription had
 			case j < 0:
 				out = append(out, fmt.Sprintf("%s has %d elements, Azure's %d", place(at), len(o), len(a)))
@@ -88,20 +88,28 @@ func place(at string) string {
 	return at
 }
 
-// counterpart finds the element of ours that Azure's x speaks of: by its name, else by its place; -1 for none.
-func counterpart(x any, ours []any, i int, at string) int {
+// counterpart finds the element of ours that Azure's x speaks of: by its name, else by its place; -1 for none. A name
+// that the request had must be there; others are of Azure's choice.
+func counterpart(x any, ours, sent []any, i int, at string) int {
 	m, ok := x.(map[string]any)
 	if name, named := m["name"].(string); ok && named {
-		return slices.IndexFunc(ours, func(o any) bool {
-			om, ok := o.(map[string]any)
-			n, named := om["name"].(string)
-			return ok && named && strings.EqualFold(n, name)
-		})
+		if j := byName(ours, name); j >= 0 || at == "value" || byName(sent, name) >= 0 {
+			return j
+		}
 	}
 	if at == "value" || i < len(ours) {
 		return min(i, len(ours)-1)
 	}
 	return -1
+}
+
+// byName finds the element of a name, in which case does not count; -1 for none.
+func byName(list []any, name string) int {
+	return slices.IndexFunc(list, func(e any) bool {
+		m, _ := e.(map[string]any)
+		n, named := m["name"].(string)
+		return named && strings.EqualFold(n, name)
+	})
 }
 
 func element(list []any, i int) any {

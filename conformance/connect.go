@@ -4,82 +4,102 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"regexp"
 	"strings"
 )
 
-// connection is the id of what a private endpoint makes at its target.
-var connection = regexp.MustCompile(`(?i)/privateEndpointConnections/[^/]+$`)
-
-// connect makes a connection the way Azure does: by a private endpoint to the resource. The name that the connection
-// gets stands for the recorded one from then on.
+// connect makes a private endpoint of a connection's resource: that is how connections are made. The region names them,
+// so the connection's name in the case becomes that of the region.
 func (s *seeder) connect(ctx context.Context, id string) error {
-	target, name := parent(id), id[strings.LastIndex(id, "/")+1:]
-	all := s.candidates(target)
-	if len(all) == 0 {
-		return nil
-	}
-	url := func(tail string) string {
-		return "https://" + managementHost + s.w.path(target) + tail + "?api-version=" + all[0].version
-	}
-	refuse := func(why string) error {
-		s.refused = append(s.refused, fmt.Sprintf("%s could not be made: %s", id, why))
-		return nil
-	}
-	groups, err := s.send(ctx, http.MethodGet, url("/privateLinkResources"), nil)
-	if err != nil {
-		return err
-	}
-	group, _ := lookup(first(groups.body, "value"), "properties", "groupId").(string)
-	if group == "" {
-		return refuse("the target has no private link resource: " + groups.code())
-	}
+	up := parent(id)
+	group := strings.Join(strings.Split(id, "/")[:5], "/")
 	s.endpoints++
-	endpoint := fmt.Sprintf("%s/providers/Microsoft.Network/privateEndpoints/seed%d", strings.Join(strings.Split(id, "/")[:5], "/"), s.endpoints)
-	made, _ := s.basic("microsoft.network/privateendpoints", endpoint)
-	properties, _ := made.body.(object)["properties"].(object)
-	subnet, _ := lookup(properties, "subnet", "id").(string)
+	endpoint := fmt.Sprintf("%s/providers/Microsoft.Network/privateEndpoints/seedendpoint%d", group, s.endpoints)
+	subnet := group + "/providers/Microsoft.Network/virtualNetworks/seed/subnets/seed"
 	if err := s.ensure(ctx, subnet); err != nil {
 		return err
 	}
-	properties["privateLinkServiceConnections"] = []any{object{"name": "seed", "properties": object{"privateLinkServiceId": target, "groupIds": []any{group}}}}
-	a, err := s.send(ctx, http.MethodPut, "https://"+managementHost+s.w.path(endpoint)+"?api-version="+made.version, s.w.own(made.body))
+	const network, root = "?api-version=2024-05-01", "https://" + managementHost
+	version := "?api-version=" + s.versionOf(id)
+	link := object{"privateLinkServiceId": s.w.path(up)}
+	if member, err := s.member(ctx, root+s.w.path(up)+"/privateLinkResources"+version); err != nil {
+		return err
+	} else if member != "" {
+		link["groupIds"] = []any{member}
+	}
+	have, err := s.names(ctx, root+s.w.path(up)+"/privateEndpointConnections"+version)
+	if err != nil {
+		return err
+	}
+	a, err := s.send(ctx, http.MethodPut, root+s.w.path(endpoint)+network, object{"location": s.w.location, "properties": object{
+		"subnet": object{"id": s.w.path(subnet)}, "privateLinkServiceConnections": []any{object{"name": "seed", "properties": link}}}})
 	if err != nil {
 		return err
 	}
 	if !a.ok() {
-		return refuse(a.code())
+		s.refused = append(s.refused, fmt.Sprintf("%s could not be made: %s", id, a.code()))
+		return nil
 	}
-	if failure, _, err := s.settle(ctx, a); err != nil || failure != "" {
-		return refuse(failure)
-	}
-	shown, err := s.send(ctx, http.MethodGet, url(""), nil)
-	if err != nil {
+	if _, _, err := s.settle(ctx, a); err != nil {
 		return err
 	}
-	for _, c := range asList(lookup(shown.body, "properties", "privateEndpointConnections")) {
-		from, _ := lookup(c, "properties", "privateEndpoint", "id").(string)
-		if got, _ := lookup(c, "id").(string); strings.EqualFold(from, s.w.path(endpoint)) && got != "" {
-			s.w.names[name] = got[strings.LastIndex(got, "/")+1:]
-			return nil
+	now, err := s.names(ctx, root+s.w.path(up)+"/privateEndpointConnections"+version)
+	for name := range now {
+		if !have[name] {
+			s.w.names[id[strings.LastIndex(id, "/")+1:]] = name
 		}
 	}
-	return refuse("its target does not show the connection")
+	return err
 }
 
-// lookup follows keys into objects; nil where one is missing.
-func lookup(v any, keys ...string) any {
-	for _, k := range keys {
-		m, _ := v.(map[string]any)
-		v = m[k]
+// versionOf is the api-version by which cases speak of the resource, or of one of its kind.
+func (s *seeder) versionOf(id string) string {
+	if own := s.shown[strings.ToLower(id)]; own != nil {
+		return own.version
 	}
-	return v
+	for t := (Case{Host: managementHost, Path: id}).Type(); ; {
+		if some := s.makers[strings.ToLower(t)]; len(some) > 0 {
+			return some[len(some)-1].version
+		}
+		i := strings.LastIndex(t, "/")
+		if i < 0 {
+			return "2024-05-01"
+		}
+		t = t[:i]
+	}
 }
 
-// first is the first element of a list in an object.
-func first(v any, key string) any {
-	if list := asList(lookup(v, key)); len(list) > 0 {
-		return list[0]
+// member is the first group of a resource that can be linked, "" when there is none.
+func (s *seeder) member(ctx context.Context, url string) (string, error) {
+	a, err := s.send(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
 	}
-	return nil
+	m, _ := a.body.(map[string]any)
+	for _, e := range asList(m["value"]) {
+		one, _ := e.(map[string]any)
+		properties, _ := one["properties"].(map[string]any)
+		for _, v := range []any{properties["groupId"], one["groupId"], one["name"]} {
+			if name, _ := v.(string); name != "" {
+				return name, nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// names are those of the elements of a list.
+func (s *seeder) names(ctx context.Context, url string) (map[string]bool, error) {
+	a, err := s.send(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]bool{}
+	m, _ := a.body.(map[string]any)
+	for _, e := range asList(m["value"]) {
+		one, _ := e.(map[string]any)
+		if name, _ := one["name"].(string); name != "" {
+			out[name] = true
+		}
+	}
+	return out, nil
 }

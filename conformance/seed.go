@@ -13,7 +13,8 @@ import (
 // corpus knows of the cases how each type of resource is made, so that what an example takes for granted can be there
 // before it is played.
 type corpus struct {
-	makers map[string][]maker // by type in lower case
+	makers  map[string][]maker // by type in lower case
+	unknown map[string]bool    // types that the region does not have
 }
 
 // maker is a request body that made a resource of a type, or what Azure showed of one.
@@ -25,10 +26,10 @@ type maker struct {
 }
 
 func newCorpus(cases []Case) *corpus {
-	c := &corpus{makers: map[string][]maker{}}
+	c := &corpus{makers: map[string][]maker{}, unknown: map[string]bool{}}
 	for _, x := range cases {
 		id, _, _ := strings.Cut(x.Path, "?")
-		version := versionOf(x.Path)
+		version := x.version()
 		t := strings.ToLower(x.Type())
 		switch body, _ := x.Response.(map[string]any); {
 		case x.Host != managementHost:
@@ -67,13 +68,12 @@ func creatable(shown map[string]any) any {
 type seeder struct {
 	*Region
 	*corpus
-	w     *world
-	made  map[string]bool  // ids in lower case
-	path  []string         // what is being made, the outermost first
-	shown map[string]maker // by id in lower case, as the case has it: what the case is of, and how Azure showed it
-	// endpoints counts the private endpoints that were made for connections.
-	endpoints int
+	w         *world
+	made      map[string]bool     // ids in lower case
+	path      []string            // what is being made, the outermost first
+	shown     map[string]*maker   // by id in lower case, as the case has it: what the case is of, as it shows it or nil
 	subnets   int                 // that were made with a prefix of their own
+	endpoints int                 // private ones that were made for connections
 	inner     map[string][]string // by the id of a resource, in lower case: what is named of it that is made with it, collection/name
 	// refused is what could not be made, and why.
 	refused []string
@@ -93,7 +93,7 @@ func ids(v any) (out []string) {
 			out = append(out, ids(x)...)
 		}
 	case map[string]any:
-		for k, x := range v { // identities are named by keys
+		for k, x := range v {
 			out = append(append(out, ids(k)...), ids(x)...)
 		}
 	}
@@ -109,30 +109,55 @@ func (s *seeder) prepare(ctx context.Context, c Case) error {
 	for _, id := range slices.Concat(ids(path), ids(c.Request), ids(c.Response)) {
 		s.name(id)
 	}
-	s.shows(c, path)
+	if err := s.vacate(ctx, path); err != nil {
+		return err
+	}
 	if err := s.group(ctx, path); err != nil {
 		return err
 	}
+	shown, _ := c.Response.(map[string]any)
 	target := path
-	switch c.Method {
-	case http.MethodPost:
+	var seeds []maker
+	switch {
+	case c.Method == http.MethodPost:
 		target = path[:strings.LastIndex(path, "/")]
-	case http.MethodGet:
-		if some := listed(c.Response); some != nil {
-			target = path[:strings.LastIndex(path, "/")]
-			for _, id := range some {
-				if err := s.ensure(ctx, below(path, id)); err != nil {
-					return err
-				}
-			}
+	case c.Method == http.MethodPut:
+		target = parent(path)
+		if strings.Contains(strings.ToLower(path), "/privateendpointconnections/") {
+			target = path // a connection is made by its endpoint, and approved by a PUT
 		}
-	case http.MethodPut:
-		if !connection.MatchString(path) { // a connection is only ever changed
-			target = parent(path)
+		if shown["id"] != nil {
+			s.shown[strings.ToLower(path)] = &maker{c.version(), creatable(shown), false, path}
+		}
+	case !armID.MatchString(path):
+		target = path[:strings.LastIndex(path, "/")]
+		seeds = c.named(path)
+	case shown["id"] != nil:
+		seeds = []maker{{c.version(), creatable(shown), false, path}}
+	}
+	if s.shown[strings.ToLower(path)] == nil {
+		s.shown[strings.ToLower(path)] = nil
+	}
+	for _, one := range seeds {
+		s.shown[strings.ToLower(one.path)] = &one
+	}
+	for _, one := range seeds {
+		if err := s.ensure(ctx, one.path); err != nil {
+			return err
 		}
 	}
 	if armID.MatchString(target) {
 		if err := s.ensure(ctx, target); err != nil {
+			return err
+		}
+	}
+	if id := c.taken(); id != "" {
+		if err := s.ensure(ctx, id); err != nil {
+			return err
+		}
+	}
+	for _, id := range versionsOf(path, shown) {
+		if err := s.ensure(ctx, id); err != nil {
 			return err
 		}
 	}
@@ -146,34 +171,27 @@ func (s *seeder) prepare(ctx context.Context, c Case) error {
 	return nil
 }
 
-// shows notes what the case is of. What a GET shows is made to look so.
-func (s *seeder) shows(c Case, path string) {
-	version := versionOf(c.Path)
-	for _, id := range ids(path) {
-		s.shown[strings.ToLower(id)] = maker{}
+// vacate removes what a subscription has one of in a region, where an example makes its own.
+func (s *seeder) vacate(ctx context.Context, path string) error {
+	const watchers = "/providers/Microsoft.Network/networkWatchers"
+	if !strings.Contains(strings.ToLower(path), strings.ToLower(watchers)) {
+		return nil
 	}
-	if c.Method != http.MethodGet {
-		return
+	const version = "?api-version=2024-05-01"
+	have, err := s.send(ctx, http.MethodGet, "https://"+managementHost+"/subscriptions/"+s.Subscription+watchers+version, nil)
+	if err != nil {
+		return err
 	}
-	shown, _ := c.Response.(map[string]any)
-	if armID.MatchString(path) && shown["properties"] != nil {
-		s.shown[strings.ToLower(path)] = maker{version, creatable(shown), false, path}
-	}
-	for _, e := range asList(shown["value"]) {
-		if m, _ := e.(map[string]any); m["properties"] != nil {
-			if id := below(path, fmt.Sprint(m["id"])); armID.MatchString(id) {
-				s.shown[strings.ToLower(id)] = maker{version, creatable(m), false, id}
-			}
+	for _, id := range listed(have.body) {
+		a, err := s.send(ctx, http.MethodDelete, "https://"+managementHost+id+version, nil)
+		if err != nil {
+			return err
+		}
+		if _, _, err := s.settle(ctx, a); err != nil {
+			return err
 		}
 	}
-}
-
-// versionOf is the api-version of a path.
-func versionOf(path string) string {
-	_, query, _ := strings.Cut(path, "?")
-	_, version, _ := strings.Cut(query, "api-version=")
-	version, _, _ = strings.Cut(version, "&")
-	return version
+	return nil
 }
 
 // listed are the ids of the resources in a list.
@@ -232,7 +250,7 @@ func (s *seeder) group(ctx context.Context, path string) error {
 	return err
 }
 
-// ensure makes a resource by a body of the corpus, after what is above it and what that body names.
+// ensure makes a resource as it is shown, or by a body of the corpus, after what is above it and what that body names.
 func (s *seeder) ensure(ctx context.Context, id string) error {
 	s.name(id)
 	own := strings.ToLower(s.w.path(id))
@@ -240,6 +258,11 @@ func (s *seeder) ensure(ctx context.Context, id string) error {
 		return nil
 	}
 	s.made[own] = true
+	t := strings.ToLower(Case{Host: managementHost, Path: id}.Type())
+	if s.unknown[t] {
+		s.refused = append(s.refused, fmt.Sprintf("%s could not be made: its type is not in the region", id))
+		return nil
+	}
 	s.path = append(s.path, own)
 	defer func() { s.path = s.path[:len(s.path)-1] }()
 	if err := s.group(ctx, id); err != nil {
@@ -250,7 +273,7 @@ func (s *seeder) ensure(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	if connection.MatchString(id) {
+	if strings.HasSuffix(t, "/privateendpointconnections") {
 		return s.connect(ctx, id)
 	}
 	why, tried := "no case makes one of its type", false
@@ -264,13 +287,14 @@ func (s *seeder) ensure(ctx context.Context, id string) error {
 				}
 			}
 		}
-		url := "https://management.azure.com" + s.w.path(id) + "?api-version=" + m.version
+		url := "https://" + managementHost + s.w.path(id) + "?api-version=" + m.version
 		have, err := s.send(ctx, http.MethodGet, url, nil)
 		if err != nil || have.ok() && s.shown[strings.ToLower(id)].body == nil {
 			return err
 		}
 		if have.status == http.StatusBadRequest && strings.HasPrefix(have.code(), "NoRegisteredProviderFound") || strings.HasPrefix(have.code(), "InvalidResourceType") {
 			why = have.code()
+			s.unknown[t] = strings.HasPrefix(why, "InvalidResourceType")
 			break
 		}
 		a, err := s.send(ctx, http.MethodPut, url, s.w.located(s.w.own(m.body), id))
@@ -299,15 +323,15 @@ func (s *seeder) candidates(id string) []maker {
 	all := slices.Clone(s.makers[t])
 	slices.SortStableFunc(all, func(a, b maker) int { return rank(a, id) - rank(b, id) })
 	all = all[:min(len(all), 3)]
-	like, is := s.shown[strings.ToLower(id)]
-	if like.body != nil {
-		all = append([]maker{like}, all...)
+	own, is := s.shown[strings.ToLower(id)]
+	if own != nil {
+		all = append([]maker{*own}, all...)
 	}
 	basic, ok := s.basic(t, id)
-	switch {
-	case !ok:
+	if !ok {
 		return all
-	case is:
+	}
+	if is {
 		return append(all, basic)
 	}
 	return []maker{basic}
@@ -338,7 +362,7 @@ func (s *seeder) complete(body any, own string) any {
 		collection, name, _ := strings.Cut(inner, "/")
 		for key, v := range properties {
 			list := asList(v)
-			if !strings.EqualFold(key, collection) || len(list) == 0 || counterpart(map[string]any{"name": name}, list, 0, "") >= 0 {
+			if !strings.EqualFold(key, collection) || len(list) == 0 || byName(list, name) >= 0 {
 				continue
 			}
 			first, ok := list[0].(map[string]any)
@@ -360,4 +384,21 @@ func (s *seeder) complete(body any, own string) any {
 
 func (s *seeder) named(own, collection string, name any) bool {
 	return slices.ContainsFunc(s.inner[own], func(inner string) bool { return strings.EqualFold(inner, fmt.Sprint(collection, "/", name)) })
+}
+
+// versionsOf are the latest versions that assets show, an asset or a list of some at the path.
+func versionsOf(path string, shown map[string]any) (out []string) {
+	add := func(id string, m map[string]any) {
+		properties, _ := m["properties"].(map[string]any)
+		if v, _ := properties["latestVersion"].(string); v != "" {
+			out = append(out, id+"/versions/"+v)
+		}
+	}
+	add(path, shown)
+	for _, e := range asList(shown["value"]) {
+		if m, ok := e.(map[string]any); ok {
+			add(fmt.Sprint(path, "/", m["name"]), m)
+		}
+	}
+	return out
 }

@@ -79,11 +79,10 @@ func (w *world) value(key string, v any) any {
 	case map[string]any:
 		out := map[string]any{}
 		for k, x := range v {
-			if strings.HasPrefix(k, "/") { // of userAssignedIdentities
-				out[w.path(k)] = w.value(k, x)
-			} else {
-				out[k] = w.value(k, x)
+			if strings.HasPrefix(k, "/") {
+				k = w.path(k)
 			}
+			out[k] = w.value(k, x)
 		}
 		return out
 	}
@@ -132,7 +131,7 @@ func (w *world) learn(azure, ours any) {
 	case []any:
 		o, _ := ours.([]any)
 		for i, v := range a {
-			if j := counterpart(v, o, i, ""); j >= 0 {
+			if j := counterpart(v, o, nil, i, ""); j >= 0 {
 				w.learn(v, o[j])
 			}
 		}

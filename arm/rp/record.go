@@ -17,7 +17,7 @@ import (
 type record struct {
 	ID         string                     `json:"id"`
 	Location   string                     `json:"location,omitempty"`
-	Tags       map[string]string          `json:"tags,omitempty"`
+	Tags       map[string]string          `json:"tags,omitzero"` // those that a client sent, none among them, come back
 	Kind       string                     `json:"kind,omitempty"`
 	SKU        json.RawMessage            `json:"sku,omitempty"`
 	Identity   *arm.Identity              `json:"identity,omitempty"`

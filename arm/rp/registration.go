@@ -62,7 +62,7 @@ type definition struct {
 	syncDelete    bool
 	showDeleted   bool
 	home          bool
-	showETag      bool
+	etagName      string // "" = bodies have none
 	inline        map[string]string
 	stateProperty string
 	actions       map[string]*action // by lower-case name
@@ -116,8 +116,11 @@ func (d *definition) action(name string) *action {
 func define[T any](t Type[T]) (*definition, error) {
 	d := &definition{
 		kind: t.Kind, nameRule: t.NameRule, nameError: t.NameError, notFound: t.NotFound, implicit: t.ImplicitParent, noPut: t.NoPut, noDelete: t.NoDelete,
-		createStatus: cmp.Or(t.CreateStatus, http.StatusCreated), updateStatus: cmp.Or(t.UpdateStatus, http.StatusOK), syncDelete: t.SyncDelete, showDeleted: t.ShowDeleted, home: t.Home, showETag: t.ShowETag, inline: t.Inline, stateProperty: t.StateProperty,
+		createStatus: cmp.Or(t.CreateStatus, http.StatusCreated), updateStatus: cmp.Or(t.UpdateStatus, http.StatusOK), syncDelete: t.SyncDelete, showDeleted: t.ShowDeleted, home: t.Home, etagName: t.ETagName, inline: t.Inline, stateProperty: t.StateProperty,
 		actions: map[string]*action{}, listReadable: t.ListReadable, createScope: t.CreateScope, attributes: t.Attributes, patchForm: t.PatchForm,
+	}
+	if t.ShowETag && d.etagName == "" {
+		d.etagName = "etag"
 	}
 	if !strings.Contains(t.Name, "/") {
 		return nil, errors.New("the name has no namespace")

@@ -46,8 +46,8 @@ func (tx *Tx) render(ctx context.Context, d *definition, rec *record, version st
 	body := shown.envelope()
 	body["type"] = d.name.String()
 	body["properties"] = properties
-	if d.showETag {
-		body["etag"] = rec.ETag
+	if d.etagName != "" {
+		body[d.etagName] = rec.ETag
 	}
 	return body, nil
 }

@@ -107,6 +107,8 @@ type Type[T any] struct {
 	StateProperty string
 	// ShowETag puts the ETag in bodies too, as Microsoft.Network does.
 	ShowETag bool
+	// ETagName is what it is called there, for services that do not call it etag; set, it is shown.
+	ETagName string
 
 	// ListReadable: anybody may list, and sees what they may read, as of subscriptions and resource groups.
 	ListReadable bool

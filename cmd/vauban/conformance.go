@@ -101,12 +101,10 @@ func (j *judge) wanted(c conformance.Case) bool {
 }
 
 func (j *judge) say(r conformance.Result) {
-	if !j.verbose {
+	if !j.verbose || len(r.Differences) == 0 {
 		return
 	}
-	for _, d := range r.Differences {
-		fmt.Fprintf(j.stdout, "%s %s %s\n    %s\n", r.Type(), r.Method, r.Path, d)
-	}
+	fmt.Fprintf(j.stdout, "%s %s %s\n    %s\n", r.Type(), r.Method, r.Path, strings.Join(r.Differences, "\n    "))
 }
 
 // conformanceTarget reaches the region by its loopback listener, as its first principal.

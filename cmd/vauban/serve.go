@@ -255,7 +255,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	vms.dir = w.path("machines")
 	w.vms = compute.New(compute.Config{Engine: w.engine, Sync: w.sync, Launcher: vmLauncher{&vms}, Sizes: vmSizes(), Log: w.log})
 	objectOnly := objects.New()
-	w.links = privatelink.New(accounts.Target(), vaults.Target(), w.ml.Target(), network.LinkServiceTarget(), objectOnly.Target())
+	w.links = privatelink.New(accounts.Target(), vaults.Target(), w.ml.Target(), network.LinkServiceTarget(), objectOnly.Target(), objects.ClusterTarget())
 	targets.Links, w.sync.links = w.links, w.links
 	accounts.Use(w.links)
 	vaults.Use(w.links)

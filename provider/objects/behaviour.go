@@ -14,6 +14,10 @@ type behaviour struct {
 	says     map[string]func(r *rp.Resource[Stored]) any // read-only members, by path in the properties
 	defaults map[string]any                              // of members that were not sent
 	children map[string]map[string]any                   // that come with a resource: their properties, by type and name below it
+	actions  map[string]rp.Action[Stored]                // that need no service
+	present  func(tx *rp.Tx, r *rp.Resource[Stored]) error
+	// implicitParent: a parent that is not there is made with the resource.
+	implicitParent bool
 }
 
 type saying = map[string]func(r *rp.Resource[Stored]) any

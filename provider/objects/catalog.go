@@ -37,16 +37,18 @@ type Stored struct {
 	tree    map[string]any
 	seed    string // of what the service would make up: keys, GUIDs
 	created time.Time
+	rotated map[string]string // what made a key another than the first, by key
 }
 
 type storedForm struct {
-	Tree    map[string]any `json:"tree,omitempty"`
-	Seed    string         `json:"seed"`
-	Created time.Time      `json:"created"`
+	Tree    map[string]any    `json:"tree,omitempty"`
+	Seed    string            `json:"seed"`
+	Created time.Time         `json:"created"`
+	Rotated map[string]string `json:"rotated,omitempty"`
 }
 
 func (s Stored) MarshalJSON() ([]byte, error) {
-	return json.Marshal(storedForm{s.tree, s.seed, s.created})
+	return json.Marshal(storedForm{s.tree, s.seed, s.created, s.rotated})
 }
 
 func (s *Stored) UnmarshalJSON(b []byte) error {
@@ -54,22 +56,25 @@ func (s *Stored) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &f); err != nil {
 		return err
 	}
-	*s = Stored{f.Tree, f.Seed, f.Created}
+	*s = Stored{f.Tree, f.Seed, f.Created, f.Rotated}
 	return nil
 }
 
 // specified is the resource type of a specification.
 func specified(t *spec.Type) rp.Type[Stored] {
 	s := &specifiedType{Type: t, network: strings.HasPrefix(strings.ToLower(t.Name), "microsoft.network/"), behaviour: behaviours[strings.ToLower(t.Name)]}
+	if b, ok := mlBehaviours[strings.ToLower(t.Name)]; ok {
+		s.behaviour = b
+	}
 	out := rp.Type[Stored]{
 		Name: t.Name, Kind: kindOf(t), SyncDelete: true, Validate: s.validate, Admit: s.admit, Links: s.links, Present: s.present,
-		OtherAction: s.action,
+		OtherAction: s.action, Actions: s.behaviour.actions, ImplicitParent: s.behaviour.implicitParent,
 	}
 	if !t.State {
 		out.StateProperty = "-"
 	}
 	if parent := spec.Lookup(t.Name[:strings.LastIndexByte(t.Name, '/')]); parent != nil {
-		out.ImplicitParent = parent.Always
+		out.ImplicitParent = out.ImplicitParent || parent.Always
 	}
 	for _, v := range t.Versions() {
 		out.Versions = append(out.Versions, rp.Version[Stored]{Name: v, Decode: decodeStored, Encode: encodeStored})
@@ -185,7 +190,7 @@ func (s *specifiedType) admit(ctx context.Context, tx *rp.Tx, op rp.Op, new, old
 		v.tree = map[string]any{}
 	}
 	if old != nil {
-		v.seed, v.created = old.Properties.seed, old.Properties.created
+		v.seed, v.created, v.rotated = old.Properties.seed, old.Properties.created, old.Properties.rotated
 	} else {
 		v.seed, v.created = secret(24), tx.Now.UTC()
 	}

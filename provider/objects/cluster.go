@@ -30,14 +30,30 @@ type Cluster struct {
 	NodeResourceGroup string           `json:"nodeResourceGroup,omitempty"`
 	Network           map[string]any   `json:"networkProfile,omitempty"`
 	MaxAgentPools     int              `json:"maxAgentPools,omitempty" rp:"readonly"`
-	ServicePrincipal  *struct {
-		ClientID string `json:"clientId"`
-		Secret   string `json:"secret,omitempty" rp:"secret"`
-	} `json:"servicePrincipalProfile,omitempty"`
-	Windows *struct {
+	Windows           *struct {
 		Username string `json:"adminUsername"`
 		Password string `json:"adminPassword,omitempty" rp:"secret"`
 	} `json:"windowsProfile,omitempty"`
+	ServicePrincipal *servicePrincipal `json:"servicePrincipalProfile,omitempty"`
+	AAD              map[string]any    `json:"aadProfile,omitempty"`
+	Mesh             map[string]any    `json:"serviceMeshProfile,omitempty"`
+	APIServer        *struct {
+		Private *bool `json:"enablePrivateCluster,omitempty"`
+	} `json:"apiServerAccessProfile,omitempty"`
+	PrivateFQDN          string             `json:"privateFQDN,omitempty" rp:"readonly"`
+	SupportPlan          string             `json:"supportPlan,omitempty"`
+	DisableLocalAccounts bool               `json:"disableLocalAccounts,omitempty"`
+	Power                *powerState        `json:"powerState,omitempty" rp:"readonly"`
+	Credentials          clusterCredentials `json:"credentials,omitempty" rp:"private"`
+}
+
+type servicePrincipal struct {
+	ClientID string `json:"clientId"`
+	Secret   string `json:"secret,omitempty" rp:"secret"`
+}
+
+type powerState struct {
+	Code string `json:"code"`
 }
 
 // AgentPool is the properties of an agent pool, a tree of JSON: the same stands in the cluster's profile.
@@ -71,6 +87,9 @@ var clusterVersions = []string{
 
 const defaultKubernetes = "1.33.5"
 
+// istioRevision is what the mesh add-on installs when nobody chooses (Istio-based service mesh add-on, release calendar).
+const istioRevision = "asm-1-27"
+
 // nodeImages are the images that new pools have.
 var nodeImages = map[string]string{"linux": "AKSUbuntu-2204gen2containerd-202510.03.0", "windows": "AKSWindows-2022-20348.4294.251008"}
 
@@ -86,14 +105,19 @@ func clusters() []object {
 			Name: ClusterType, Versions: rp.Versions[Cluster](clusterVersions...),
 			NamePattern: `^[a-zA-Z0-9](?:[a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?$`, NameRule: "Cluster names have up to 63 letters, digits, underscores and hyphens, and begin and end with a letter or digit.",
 			Default: clusterDefaults, Validate: validateCluster, Admit: admitCluster, Links: clusterLinks, Present: presentCluster, Reconcile: done[Cluster],
-			Actions: unserved[Cluster](nil, "listClusterAdminCredential", "listClusterUserCredential", "listClusterMonitoringUserCredential", "start", "stop", "abort", "runCommand",
-				"resetServicePrincipalProfile", "resetAADProfile", "rotateClusterCertificates", "rotateServiceAccountSigningKeys"),
+			Actions: clusterActions(), ETagName: "eTag",
 		}),
 		of(rp.Type[AgentPool]{
 			Name: agentPoolType, Kind: rp.Proxy, Versions: rp.Versions[AgentPool](since(clusterVersions, "2019-02-01")...),
 			NamePattern: poolName.String(), NameRule: "Agent pool names have up to 12 lower-case letters and digits, and begin with a letter.",
-			Default: func(_ string, r *rp.Resource[AgentPool]) { poolDefaults(&r.Properties) },
-			Validate: func(_ rp.Op, r, _ *rp.Resource[AgentPool]) error {
+			Validate: func(_ rp.Op, r, old *rp.Resource[AgentPool]) error {
+				if r.Properties == nil {
+					r.Properties = AgentPool{}
+				}
+				if old != nil { // what is not said again stays
+					fill(r.Properties, old.Properties)
+				}
+				poolDefaults(&r.Properties)
 				return validatePool(r.ID.Name(), r.Properties, "properties")
 			},
 			Admit: func(_ context.Context, tx *rp.Tx, _ rp.Op, r, _ *rp.Resource[AgentPool]) error {
@@ -108,7 +132,15 @@ func clusters() []object {
 				return appendSubnet(nil, subnet)
 			},
 			Reconcile: done[AgentPool],
-			Actions:   unserved[AgentPool](nil, "upgradeNodeImageVersion", "abort", "deleteMachines"),
+			Present: func(_ context.Context, _ *rp.Tx, r *rp.Resource[AgentPool]) error {
+				r.Properties = clone(r.Properties)
+				r.Properties["eTag"] = r.ETag
+				return nil
+			},
+			Actions: unserved(map[string]rp.Action[AgentPool]{
+				"upgradeNodeImageVersion": {Do: upgradeImage},
+				"abort":                   {Do: func(context.Context, *rp.Tx, *rp.Resource[AgentPool], []byte) (any, error) { return nil, nil }}, // nothing is under way
+			}, "deleteMachines"),
 		}),
 		of(rp.Type[MaintenanceConfiguration]{
 			Name: ClusterType + "/maintenanceConfigurations", Kind: rp.Proxy, Versions: rp.Versions[MaintenanceConfiguration](since(clusterVersions, "2020-12-01")...),
@@ -146,6 +178,7 @@ func clusterDefaults(_ string, r *rp.Resource[Cluster]) {
 	v := &r.Properties
 	otherwise(&v.KubernetesVersion, defaultKubernetes)
 	otherwise(&v.EnableRBAC, ptr(true))
+	otherwise(&v.SupportPlan, "KubernetesOfficial")
 	otherwise(&v.NodeResourceGroup, fmt.Sprintf("MC_%s_%s_%s", r.ID.ResourceGroup(), r.ID.Name(), r.Location))
 	if v.Network == nil {
 		v.Network = map[string]any{}
@@ -155,20 +188,59 @@ func clusterDefaults(_ string, r *rp.Resource[Cluster]) {
 		defaults["podCidr"] = "10.244.0.0/16"
 	}
 	fill(v.Network, defaults)
+	outbound(r)
 	for one, all := range map[string]string{"podCidr": "podCidrs", "serviceCidr": "serviceCidrs"} {
 		if cidr := v.Network[one]; cidr != nil {
 			fill(v.Network, map[string]any{all: []any{cidr}})
 		}
 	}
+	if mesh, _ := v.Mesh["istio"].(map[string]any); mesh != nil {
+		fill(mesh, map[string]any{"revisions": []any{istioRevision}})
+	}
 	if v.ServicePrincipal == nil && r.Identity != nil {
-		v.ServicePrincipal = ptr(struct {
-			ClientID string `json:"clientId"`
-			Secret   string `json:"secret,omitempty" rp:"secret"`
-		}{ClientID: "msi"})
+		v.ServicePrincipal = &servicePrincipal{ClientID: "msi"}
 	}
 	for _, p := range v.AgentPools {
 		poolDefaults((*AgentPool)(&p))
 	}
+}
+
+// outbound sets what a cluster's load balancer or NAT gateway has when nobody says it, and the addresses that it would go out by.
+func outbound(r *rp.Resource[Cluster]) {
+	network := r.Properties.Network
+	profile, managed, idle := "loadBalancerProfile", "managedOutboundIPs", 30.0
+	switch kind, _ := network["outboundType"].(string); strings.ToLower(kind) {
+	case "loadbalancer":
+	case "managednatgateway":
+		profile, managed, idle = "natGatewayProfile", "managedOutboundIPProfile", 4
+	default:
+		return
+	}
+	p, ok := network[profile].(map[string]any)
+	if !ok {
+		p = map[string]any{}
+		network[profile] = p
+	}
+	defaults := map[string]any{"idleTimeoutInMinutes": idle}
+	if profile == "loadBalancerProfile" {
+		defaults["allocatedOutboundPorts"] = 0.0
+		defaults["backendPoolType"] = "NodeIPConfiguration"
+	}
+	if p["outboundIPs"] == nil && p["outboundIPPrefixes"] == nil {
+		defaults[managed] = map[string]any{"count": 1.0}
+	}
+	fill(p, defaults)
+	addresses := []any{}
+	if own, ok := p["outboundIPs"].(map[string]any); ok {
+		addresses, _ = own["publicIPs"].([]any)
+	} else if m, ok := p[managed].(map[string]any); ok {
+		count, _ := m["count"].(float64)
+		for i := range int(min(max(count, 0), 100)) {
+			addresses = append(addresses, map[string]any{"id": fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/Microsoft.Network/publicIPAddresses/%s-%d",
+				r.ID.Subscription(), r.Properties.NodeResourceGroup, r.ID.Name(), i+1)})
+		}
+	}
+	p["effectiveOutboundIPs"] = addresses
 }
 
 // fill sets the members that nobody set.
@@ -184,7 +256,11 @@ func poolDefaults(p *AgentPool) {
 	if *p == nil {
 		*p = AgentPool{}
 	}
-	fill(*p, map[string]any{"count": 1.0, "osType": "Linux", "maxPods": 110.0, "type": "VirtualMachineScaleSets", "mode": "User"})
+	fill(*p, map[string]any{"count": 1.0, "osType": "Linux", "maxPods": 110.0, "type": "VirtualMachineScaleSets", "mode": "User",
+		"upgradeSettings": map[string]any{"maxSurge": "10%"}, "enableEncryptionAtHost": false, "enableFIPS": false, "enableNodePublicIP": false, "powerState": map[string]any{"code": "Running"}})
+	if priority, _ := (*p)["scaleSetPriority"].(string); strings.EqualFold(priority, "Spot") {
+		fill(*p, map[string]any{"spotMaxPrice": -1.0, "scaleSetEvictionPolicy": "Delete"})
+	}
 }
 
 func validateCluster(op rp.Op, new, _ *rp.Resource[Cluster]) error {
@@ -253,6 +329,7 @@ func completePool(tx *rp.Tx, p AgentPool, kubernetes string) error {
 		p["nodeImageVersion"] = nodeImages[strings.ToLower(os)]
 	}
 	delete(p, "provisioningState")
+	delete(p, "eTag")
 	if subnet, _ := p["vnetSubnetID"].(string); subnet != "" {
 		_, err := subnetOf(tx, "vnetSubnetID", subnet)
 		return err
@@ -275,6 +352,11 @@ func admitCluster(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[Cl
 		host := strings.ToLower(v.DNSPrefix+v.FQDNSubdomain) + "-" + hostLabel()
 		v.FQDN, v.PortalFQDN = host+".hcp."+new.Location+".azmk8s.io", host+".portal.hcp."+new.Location+".azmk8s.io"
 		v.MaxAgentPools = 100
+		v.Power = &powerState{"Running"}
+		v.newCredentials()
+		if v.APIServer != nil && v.APIServer.Private != nil && *v.APIServer.Private {
+			v.PrivateFQDN = host + ".privatelink." + new.Location + ".azmk8s.io"
+		}
 	}
 	v.Current = v.KubernetesVersion
 	for _, profile := range v.AgentPools {
@@ -298,7 +380,7 @@ func presentCluster(_ context.Context, tx *rp.Tx, r *rp.Resource[Cluster]) error
 	r.Properties.AgentPools = []map[string]any{}
 	for _, p := range pools {
 		profile := clone(p.Properties)
-		profile["name"], profile["provisioningState"] = p.ID.Name(), p.State
+		profile["name"], profile["provisioningState"], profile["eTag"] = p.ID.Name(), p.State, p.ETag
 		r.Properties.AgentPools = append(r.Properties.AgentPools, profile)
 	}
 	return err

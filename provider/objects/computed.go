@@ -42,7 +42,7 @@ func (s *Stored) key(what string, n int) string {
 }
 
 // present fills in what the service says of a resource.
-func (s *specifiedType) present(_ context.Context, _ *rp.Tx, r *rp.Resource[Stored]) error {
+func (s *specifiedType) present(_ context.Context, tx *rp.Tx, r *rp.Resource[Stored]) error {
 	v := &r.Properties
 	if v.tree == nil {
 		v.tree = map[string]any{}
@@ -62,6 +62,9 @@ func (s *specifiedType) present(_ context.Context, _ *rp.Tx, r *rp.Resource[Stor
 		if get(v.tree, path) == nil {
 			set(v.tree, path, value)
 		}
+	}
+	if s.behaviour.present != nil {
+		return s.behaviour.present(tx, r)
 	}
 	return nil
 }

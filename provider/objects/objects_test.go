@@ -101,7 +101,27 @@ func TestCluster(t *testing.T) {
 		t.Errorf("a cluster shows all its pools: %s", a.Text)
 	}
 	r.Must("PATCH", cluster+aksV, `{"tags":{"a":"b"}}`)
-	refused(t, r.Request("POST", cluster+"/listClusterAdminCredential"+aksV, ""), 501, "NotImplemented", "object only")
+	refused(t, r.Request("POST", cluster+"/runCommand"+aksV, "{}"), 501, "NotImplemented", "object only")
+	credential := func() string {
+		return r.Must("POST", cluster+"/listClusterAdminCredential"+aksV, "").Text
+	}
+	first := credential()
+	r.Wait(r.Must("POST", cluster+"/rotateClusterCertificates"+aksV, ""))
+	if credential() == first {
+		t.Error("the credentials were not rotated")
+	}
+	r.Wait(r.Must("POST", cluster+"/stop"+aksV, ""))
+	if a := r.Must("GET", cluster+aksV, ""); a.String("properties", "powerState", "code") != "Stopped" || a.String("eTag") == "" || strings.Contains(a.Text, "credentials") {
+		t.Errorf("a stopped cluster: %s", a.Text)
+	}
+	if a := r.Must("GET", cluster+"/upgradeProfiles/default"+aksV, ""); !strings.Contains(a.Text, "1.34.1") || strings.Contains(a.Text, "1.32.8") {
+		t.Errorf("upgrades of 1.33.5: %s", a.Text)
+	}
+	if a := r.Must("PUT", cluster+"/agentPools/more"+aksV, `{"properties":{"count":3}}`); a.String("properties", "vmSize") != "Standard_DS2_v2" {
+		t.Errorf("a pool that is scaled keeps its size: %s", a.Text)
+	}
+	r.Must("PATCH", cluster+aksV, `{"properties":{"disableLocalAccounts":true}}`)
+	refused(t, r.Request("POST", cluster+"/listClusterAdminCredential"+aksV, ""), 400, "BadRequest", "disable local accounts")
 	for change, want := range map[[2]string]string{
 		{`"dnsPrefix":"k"`, `"dnsPrefix":""`}:                  "DNS prefix '' is invalid",
 		{`"name":"system"`, `"name":"Not-OK"`}:                 "Not-OK",

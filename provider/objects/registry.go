@@ -313,8 +313,18 @@ func (p *Provider) Target() privatelink.Target {
 	}}
 }
 
-func registryRoutes() rp.Registration {
+func (p *Provider) registryRoutes() rp.Registration {
 	return rp.Routes(rp.Route{
+		Method: http.MethodGet, Reads: true, Permission: RegistryType + "/privateLinkResources/read", Versions: registryVersions,
+		Pattern: "/subscriptions/{subscription}/resourceGroups/{group}/providers/" + RegistryType + "/{registry}/privateLinkResources/{name}",
+		Do: func(_ context.Context, tx *rp.Tx, in, _ map[string]string, _ []byte) (any, error) {
+			id, err := arm.ParseID("/subscriptions/" + in["subscription"] + "/resourceGroups/" + in["group"] + "/providers/" + RegistryType + "/" + in["registry"])
+			if err != nil {
+				return nil, err
+			}
+			return p.links.Resource(tx, id, in["name"])
+		},
+	}, rp.Route{
 		Method: http.MethodPost, Pattern: "/subscriptions/{subscription}/providers/Microsoft.ContainerRegistry/checkNameAvailability", Reads: true,
 		Permission: "Microsoft.ContainerRegistry/checkNameAvailability/read", Versions: registryVersions, Do: checkRegistryName,
 	})

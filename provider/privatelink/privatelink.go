@@ -293,33 +293,56 @@ func wakeEndpoint(tx *rp.Tx, c *rp.Resource[Connection]) error {
 	return nil
 }
 
-// Resources is the answer of GET {target}/privateLinkResources.
-func (l *Links) Resources(tx *rp.Tx, target arm.ID) (any, error) {
+// linkResource is a group as services show it.
+type linkResource struct {
+	ID         string `json:"id"`
+	Name       string `json:"name"`
+	Type       string `json:"type"`
+	Properties struct {
+		GroupID           string   `json:"groupId"`
+		RequiredMembers   []string `json:"requiredMembers"`
+		RequiredZoneNames []string `json:"requiredZoneNames"`
+	} `json:"properties"`
+}
+
+func (l *Links) resources(tx *rp.Tx, target arm.ID) ([]linkResource, error) {
 	groups, err := l.targets[target.Type().Key()].Groups(tx, target)
 	if err != nil {
 		return nil, err
 	}
-	type properties struct {
-		GroupID           string   `json:"groupId"`
-		RequiredMembers   []string `json:"requiredMembers"`
-		RequiredZoneNames []string `json:"requiredZoneNames"`
-	}
-	type resource struct {
-		ID         string     `json:"id"`
-		Name       string     `json:"name"`
-		Type       string     `json:"type"`
-		Properties properties `json:"properties"`
-	}
-	value := []resource{}
+	value := []linkResource{}
 	for _, g := range groups {
-		r := resource{ID: target.String() + "/privateLinkResources/" + g.ID, Name: g.ID, Type: target.Type().String() + "/privateLinkResources"}
-		r.Properties = properties{GroupID: g.ID, RequiredZoneNames: append([]string{}, g.Zones...), RequiredMembers: []string{}}
+		r := linkResource{ID: target.String() + "/privateLinkResources/" + g.ID, Name: g.ID, Type: target.Type().String() + "/privateLinkResources"}
+		r.Properties.GroupID, r.Properties.RequiredZoneNames, r.Properties.RequiredMembers = g.ID, append([]string{}, g.Zones...), []string{}
 		for _, m := range g.Members {
 			r.Properties.RequiredMembers = append(r.Properties.RequiredMembers, m.Name)
 		}
 		value = append(value, r)
 	}
+	return value, nil
+}
+
+// Resources is the answer of GET {target}/privateLinkResources.
+func (l *Links) Resources(tx *rp.Tx, target arm.ID) (any, error) {
+	value, err := l.resources(tx, target)
+	if err != nil {
+		return nil, err
+	}
 	return map[string]any{"value": value}, nil
+}
+
+// Resource is the answer of GET {target}/privateLinkResources/{name}.
+func (l *Links) Resource(tx *rp.Tx, target arm.ID, name string) (any, error) {
+	value, err := l.resources(tx, target)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range value {
+		if strings.EqualFold(r.Name, name) {
+			return r, nil
+		}
+	}
+	return nil, arm.NotFound(target.Child("privateLinkResources", name))
 }
 
 // Present is the privateEndpointConnections property of a target's answer.

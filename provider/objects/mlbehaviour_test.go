@@ -1,0 +1,36 @@
+package objects_test
+
+import (
+	"strings"
+	"testing"
+)
+
+const (
+	registry = group + "/providers/Microsoft.MachineLearningServices/registries/shared"
+	mlV      = "?api-version=2024-04-01"
+)
+
+func TestMachineLearning(t *testing.T) {
+	r := ofSpecification(t)
+	r.Must("PUT", registry+mlV, `{"location":"westeurope","properties":{"regionDetails":[{"location":"westeurope"},{"location":"northeurope"}]}}`)
+	data := registry + "/data/table"
+	refused(t, r.Request("PUT", data+mlV, `{"properties":{"dataType":7,"description":[]}}`), 400, "InvalidRequestContent", "description")
+	refused(t, r.Request("PUT", data+mlV, `{"properties":{"dataType":["mltable"]}}`), 400, "InvalidRequestContent", "dataType")
+	a := r.Must("PUT", data+mlV, `{"properties":{"dataType":"mltable","latestVersion":"9"},"tags":{}}`)
+	if a.String("properties", "nextVersion") != "1" || a.At("properties", "latestVersion") != nil {
+		t.Errorf("container: %s", a.Text)
+	}
+	r.Must("PUT", data+"/versions/4"+mlV, `{"properties":{"dataType":"mltable","dataUri":"azureml://x"}}`)
+	if a = r.Must("GET", data+mlV, ""); a.String("properties", "latestVersion") != "4" || a.String("properties", "nextVersion") != "5" {
+		t.Errorf("container with a version: %s", a.Text)
+	}
+	r.Must("PUT", registry+"/models/m/versions/1"+mlV, `{"properties":{"modelUri":"azureml://x"}}`)
+	if a = r.Must("GET", registry+"/models/m"+mlV, ""); a.String("properties", "latestVersion") != "1" {
+		t.Errorf("a model that its version made: %s", a.Text)
+	}
+	r.Must("POST", registry+"/removeRegions"+mlV, `{"location":"westeurope","properties":{"regionDetails":[{"location":"northeurope"},{"location":"westeurope"}]}}`)
+	if a = r.Must("GET", registry+mlV, ""); strings.Contains(a.Text, "northeurope") || !strings.Contains(a.Text, `"location":"westeurope"}]`) {
+		t.Errorf("registry: %s", a.Text)
+	}
+	refused(t, r.Request("POST", data+"/versions/4/startPendingUpload"+mlV, `{}`), 501, "NotImplemented", "object only")
+}

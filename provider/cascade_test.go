@@ -134,6 +134,10 @@ func TestGroupGoes(t *testing.T) {
 	if end := r.Wait(deleting); end.String("status") != "Succeeded" {
 		t.Fatal(end.Text)
 	}
+	// A deleted vault keeps its name and its secrets until it is purged.
+	if purge := r.Request("POST", sub+"/providers/Microsoft.KeyVault/locations/westeurope/deletedVaults/kv1/purge?api-version=2023-07-01", ""); purge.Status != 202 {
+		t.Errorf("purge: %d %s", purge.Status, purge.Text)
+	}
 	if left := r.left(); len(left) > 0 {
 		t.Errorf("left:\n%s", strings.Join(left, "\n"))
 	}

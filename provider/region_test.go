@@ -96,6 +96,7 @@ func newRegion(t testing.TB) *region {
 	}
 	r.Region = rptest.New(t, rp.Config{Clock: now, Identities: r, Locations: []string{"westeurope", "global"}}, regs...)
 	r.ml.Attach(r.Engine, links.Links)
+	vaults.UseDeleted(r.Engine.Update, nil)
 	r.ml.Runs = ml.New(r.Store, now)
 	err := r.Engine.Update(t.Context(), func(tx *rp.Tx) error { return resources.Ensure(tx, strings.TrimPrefix(sub, "/subscriptions/"), "test") })
 	if err != nil {

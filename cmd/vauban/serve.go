@@ -264,6 +264,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	accounts.UseSubnets(network.HasServiceEndpoint)
 	vaults.UseSubnets(network.HasServiceEndpoint)
 	vaults.UseSecrets(w.engine.View, vaultData{w.secrets})
+	vaults.UseDeleted(w.engine.Update, keyvault.Forget)
 	w.ml.Attach(w.engine, w.links)
 	w.policies = policy.New(policy.Config{Hierarchy: w.access.Hierarchy, TenantID: tenant.ID, Clock: w.clock})
 	w.insights = policyinsights.New(policyinsights.Config{Store: w.db, Policies: w.policies, Clock: w.clock, Log: w.log, TenantID: tenant.ID, Kinds: []string{kindClock}})

@@ -43,11 +43,13 @@ func readCredentials(dir string) (c credentials, err error) {
 	return c, json.Unmarshal(b, &c)
 }
 
-// env is what Azure's SDKs take credentials from.
+// env is what Azure's SDKs, and Terraform's providers, take credentials from.
 func (c credentials) env() map[string]string {
-	return map[string]string{
-		"AZURE_TENANT_ID": c.TenantID, "AZURE_CLIENT_ID": c.ClientID, "AZURE_CLIENT_SECRET": c.ClientSecret, "AZURE_SUBSCRIPTION_ID": c.SubscriptionID,
+	env := map[string]string{}
+	for name, value := range map[string]string{"TENANT_ID": c.TenantID, "CLIENT_ID": c.ClientID, "CLIENT_SECRET": c.ClientSecret, "SUBSCRIPTION_ID": c.SubscriptionID} {
+		env["AZURE_"+name], env["ARM_"+name] = value, value
 	}
+	return env
 }
 
 // ownGroup makes who creates a management group its Owner.

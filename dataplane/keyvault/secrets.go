@@ -377,7 +377,10 @@ func (s *Service) DestroyVault(ctx context.Context, vault string) error {
 	if err := s.Keys.Destroy(ctx, owner(vault)); err != nil && !errors.Is(err, seal.ErrNoKey) {
 		return err
 	}
-	return s.Store.Update(ctx, func(tx store.Tx) error {
-		return errors.Join(deleteAll(tx, kindSecret, secretKey(vault, "")), deleteAll(tx, kindVersion, secretKey(vault, "")))
-	})
+	return s.Store.Update(ctx, func(tx store.Tx) error { return Forget(tx, vault) })
+}
+
+// Forget removes all secrets of a vault.
+func Forget(tx store.Tx, vault string) error {
+	return errors.Join(deleteAll(tx, kindSecret, secretKey(vault, "")), deleteAll(tx, kindVersion, secretKey(vault, "")))
 }

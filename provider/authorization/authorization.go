@@ -126,10 +126,13 @@ func (p *Provider) Types() []rp.Registration {
 			StateProperty: "-",
 			SyncDelete:    true,
 			ShowDeleted:   true,
-			Validate:      validate,
-			Admit:         p.admit,
-			Release:       p.release,
-			Attributes:    p.attributes,
+			NotFound: func(id arm.ID) *arm.Error {
+				return arm.Errorf(http.StatusNotFound, "RoleAssignmentNotFound", "The role assignment '%s' is not found.", id.Name())
+			},
+			Validate:   validate,
+			Admit:      p.admit,
+			Release:    p.release,
+			Attributes: p.attributes,
 		}),
 		rp.Of(rp.Type[Definition]{
 			Name: DefinitionType, Kind: rp.Extension, Versions: rp.Versions[Definition](versions...), StateProperty: "-",

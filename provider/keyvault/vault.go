@@ -17,6 +17,7 @@ import (
 	"vauban.dev/firewall"
 	"vauban.dev/provider/globalname"
 	"vauban.dev/provider/privatelink"
+	"vauban.dev/store"
 )
 
 // VaultType is the resource type of vaults.
@@ -93,6 +94,8 @@ type Provider struct {
 	links   *privatelink.Links
 	subnets Subnets
 	view    func(context.Context, func(*rp.Tx) error) error
+	update  func(context.Context, func(*rp.Tx) error) error
+	forget  func(tx store.Tx, vault string) error
 	secrets Secrets
 }
 
@@ -120,14 +123,14 @@ func (p *Provider) Types() []rp.Registration {
 			Admit:      p.admit,
 			Links:      links,
 			Present:    p.present,
-			Finalize:   p.finalize,
-			Erase:      erase,
+			Erase:      softDelete,
 			Actions: map[string]rp.Action[Vault]{
 				"privateLinkResources": {Method: http.MethodGet, Permission: VaultType + "/privateLinkResources/read", Do: p.linkResources},
 			},
 		}),
 		operations(),
 		accessPolicies(),
+		p.deletedRoutes(),
 		rp.Routes(rp.Route{
 			Method: http.MethodPost, Pattern: "/subscriptions/{subscription}/providers/Microsoft.KeyVault/checkNameAvailability",
 			Permission: "Microsoft.KeyVault/checkNameAvailability/read", Versions: versions, Do: checkName,
@@ -207,8 +210,8 @@ func validate(_ rp.Op, new, _ *rp.Resource[Vault]) error {
 		return bad("The parameter sku.family '%s' is not A.", v.SKU.Family)
 	case v.SKU.Name != "standard" && v.SKU.Name != "premium":
 		return bad("The parameter sku.name '%s' is none of standard, premium.", v.SKU.Name)
-	case v.CreateMode != "" && v.CreateMode != "default":
-		return arm.NotImplemented("properties.createMode '%s': recovering a deleted vault is not there yet; deleted vaults are gone at once.", v.CreateMode)
+	case v.CreateMode != "" && v.CreateMode != "default" && v.CreateMode != "recover":
+		return bad("The parameter properties.createMode '%s' is none of default, recover.", v.CreateMode)
 	case !strings.EqualFold(v.PublicNetworkAccess, "Enabled") && !strings.EqualFold(v.PublicNetworkAccess, "Disabled"):
 		return bad("The parameter publicNetworkAccess '%s' is none of Enabled, Disabled.", v.PublicNetworkAccess)
 	case v.RetentionDays < 7 || v.RetentionDays > 90:
@@ -272,6 +275,11 @@ func (p *Provider) admit(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Re
 	if err := p.admitSubnets(tx, new, old); err != nil {
 		return err
 	}
+	if op == rp.Create {
+		if err := p.admitName(tx, new); err != nil {
+			return err
+		}
+	}
 	new.Properties.CreateMode = "" // it says how, not what: no answer shows it
 	if op == rp.Update {
 		if new.Properties.PurgeProtection == nil { // once enabled, it stays
@@ -297,15 +305,6 @@ func ByName(tx *rp.Tx, name string) (*rp.Resource[Vault], error) {
 func (p *Provider) present(_ context.Context, tx *rp.Tx, r *rp.Resource[Vault]) (err error) {
 	r.Properties.Connections, err = privatelink.Present(tx, r.ID)
 	return err
-}
-
-func (p *Provider) finalize(ctx context.Context, r *rp.Resource[Vault]) (rp.Result, error) {
-	return rp.Result{}, p.data.DropVault(ctx, r.ID.String())
-}
-
-// erase gives the name back, once the data are gone: who takes it must not meet them, nor lose its own.
-func erase(_ context.Context, tx *rp.Tx, r *rp.Resource[Vault]) error {
-	return names.Release(tx, r.ID)
 }
 
 func checkName(_ context.Context, tx *rp.Tx, _, _ map[string]string, body []byte) (any, error) {

@@ -2,12 +2,14 @@ package keyvault_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,7 +21,6 @@ import (
 	"vauban.dev/arm/rp/rptest"
 	"vauban.dev/authz"
 	"vauban.dev/firewall"
-	"vauban.dev/internal/clock"
 	"vauban.dev/provider/keyvault"
 	"vauban.dev/provider/privatelink"
 	"vauban.dev/provider/resources"
@@ -29,22 +30,34 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	sub    = "/subscriptions/aaaaaaaa-0000-0000-0000-000000000001"
-	group  = sub + "/resourceGroups/rg"
-	other  = sub + "/resourceGroups/rg2"
-	vaults = group + "/providers/Microsoft.KeyVault/vaults/"
-	vault  = vaults + "Kv-1"
-	api    = "?api-version=2023-07-01"
-	tenant = "11111111-1111-1111-1111-111111111111"
-	alice  = "00000000-0000-0000-0000-00000000a11c"
+	sub           = "/subscriptions/aaaaaaaa-0000-0000-0000-000000000001"
+	group         = sub + "/resourceGroups/rg"
+	other         = sub + "/resourceGroups/rg2"
+	vaults        = group + "/providers/Microsoft.KeyVault/vaults/"
+	vault         = vaults + "Kv-1"
+	api           = "?api-version=2023-07-01"
+	tenant        = "11111111-1111-1111-1111-111111111111"
+	deletedVaults = sub + "/providers/Microsoft.KeyVault/locations/westeurope/deletedVaults"
+
+	alice = "00000000-0000-0000-0000-00000000a11c"
 )
+
+// movable is a clock that goes when it is told to.
+type movable struct{ ahead atomic.Int64 }
+
+func (c *movable) Now() time.Time {
+	return time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC).Add(time.Duration(c.ahead.Load()))
+}
+
+func (c *movable) Advance(d time.Duration) { c.ahead.Add(int64(d)) }
 
 // secrets drops vaults when it is told to.
 type secrets struct {
-	mu      sync.Mutex
-	dropped []string
-	drop    chan struct{} // DropVault waits for it when it is not nil
-	asked   chan struct{}
+	forgotten []string
+	mu        sync.Mutex
+	dropped   []string
+	drop      chan struct{} // DropVault waits for it when it is not nil
+	asked     chan struct{}
 }
 
 func (s *secrets) DropVault(ctx context.Context, id string) error {
@@ -62,10 +75,16 @@ func (s *secrets) DropVault(ctx context.Context, id string) error {
 	return nil
 }
 
+func (s *secrets) Forget(_ store.Tx, vault string) error {
+	s.forgotten = append(s.forgotten, vault)
+	return nil
+}
+
 type rig struct {
 	*rptest.Region
 	*secrets
-	t testing.TB
+	clock movable
+	t     testing.TB
 }
 
 func newRig(t testing.TB) *rig {
@@ -84,7 +103,8 @@ func newRigWith(t testing.TB, data keyvault.Secrets) *rig {
 	links := privatelink.New(p.Target())
 	p.Use(links)
 	regs := append(resources.New(resources.Tenant{}, nil, &authz.Index{}).Types(), p.Types()...)
-	r.Region = rptest.New(t, rp.Config{Clock: clock.Fixed(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC))}, append(regs, links.Types()...)...)
+	r.Region = rptest.New(t, rp.Config{Clock: &r.clock}, append(regs, links.Types()...)...)
+	p.UseDeleted(r.Engine.Update, r.Forget)
 	r.update(func(tx *rp.Tx) error { return resources.Ensure(tx, strings.TrimPrefix(sub, "/subscriptions/"), "test") })
 	for _, g := range []string{group, other} {
 		r.Must("PUT", g+"?api-version=2024-11-01", `{"location":"westeurope"}`)
@@ -182,7 +202,8 @@ func TestVaultRefusals(t *testing.T) {
 	} {
 		r.refused(400, c.code, c.says, "PUT", vaults+c.name+api, c.body)
 	}
-	r.refused(501, "NotImplemented", "createMode 'recover'", "PUT", vaults+"new"+api, body(`,"createMode":"recover"`))
+	r.refused(400, "BadRequest", "createMode 'restore'", "PUT", vaults+"new"+api, body(`,"createMode":"restore"`))
+	r.refused(404, "VaultNotFound", "no deleted vault", "PUT", vaults+"new"+api, body(`,"createMode":"recover"`))
 	if a := r.Request("GET", vaults+"new"+api, ""); a.Status != 404 {
 		t.Errorf("a refused vault is there: %s", a.Text)
 	}
@@ -213,25 +234,40 @@ func TestNames(t *testing.T) {
 	elsewhere := strings.Replace(vault, group, other, 1)
 	r.refused(409, "VaultAlreadyExists", "'kv-1' is already in use", "PUT", elsewhere+api, body(""))
 
-	// The name is free when the secrets are gone, and not before.
-	r.drop, r.asked = make(chan struct{}), make(chan struct{}, 1)
-	w := httptest.NewRecorder()
-	var deleting sync.WaitGroup
-	deleting.Go(func() {
-		r.Handler.ServeHTTP(w, httptest.NewRequestWithContext(authz.NewContext(t.Context(), rptest.Owner), "DELETE", vault+api, nil))
-	})
-	<-r.asked
-	r.refused(409, "VaultAlreadyExists", "'kv-1'", "PUT", elsewhere+api, body(""))
+	// A deleted vault keeps its name, and comes back as it was under its own id.
+	r.Must("DELETE", vault+api, "")
+	r.refused(409, "ConflictError", "deleted state", "PUT", elsewhere+api, body(""))
+	r.refused(409, "VaultAlreadyExists", "under its own id only", "PUT", elsewhere+api, body(`,"createMode":"recover"`))
 	r.update(func(tx *rp.Tx) error {
-		if v, err := keyvault.ByName(tx, "kv-1"); err != store.ErrNotFound {
+		if v, err := keyvault.ByName(tx, "kv-1"); !isNotFound(err) {
 			t.Errorf("the data plane still finds %v, %v", v, err)
 		}
 		return nil
 	})
+	r.Must("PUT", vault+api, body(`,"createMode":"recover"`))
+	r.refused(404, "DeletedVaultNotFound", "'kv-1'", "GET", deletedVaults+"/kv-1"+api, "")
+	if r.dropped != nil {
+		t.Errorf("secrets of %v are gone", r.dropped)
+	}
+
+	// The name is free when the secrets are gone, and not before.
+	r.Must("DELETE", vault+api, "")
+	if a := r.Must("GET", sub+"/providers/Microsoft.KeyVault/deletedVaults"+api, ""); !strings.Contains(a.Text, `"vaultId":"`+vault+`"`) {
+		t.Errorf("deleted: %s", a.Text)
+	}
+	r.drop, r.asked = make(chan struct{}), make(chan struct{}, 1)
+	w := httptest.NewRecorder()
+	var purging sync.WaitGroup
+	purging.Go(func() {
+		r.Handler.ServeHTTP(w, httptest.NewRequestWithContext(authz.NewContext(t.Context(), rptest.Owner), "POST", deletedVaults+"/kv-1/purge"+api, nil))
+	})
+	<-r.asked
+	r.refused(409, "ConflictError", "deleted state", "PUT", elsewhere+api, body(""))
+	r.refused(409, "VaultAlreadyExists", "'kv-1'", "PUT", vault+api, body(`,"createMode":"recover"`))
 	close(r.drop)
-	deleting.Wait()
-	if w.Code != 200 || !slices.Equal(r.dropped, []string{vault}) {
-		t.Errorf("DELETE: %d, dropped %v", w.Code, r.dropped)
+	purging.Wait()
+	if w.Code != 202 || w.Header().Get("Location") == "" || !slices.Equal(r.dropped, []string{vault}) {
+		t.Errorf("purge: %d %v, dropped %v", w.Code, w.Header(), r.dropped)
 	}
 	r.Must("PUT", elsewhere+api, body(""))
 	r.update(func(tx *rp.Tx) error {
@@ -241,6 +277,23 @@ func TestNames(t *testing.T) {
 		}
 		return err
 	})
+
+	// Purge protection holds until the retention time is over; then the vault and its secrets are gone by themselves.
+	r.drop = nil
+	r.Must("PUT", vaults+"kept"+api, body(`,"enablePurgeProtection":true,"softDeleteRetentionInDays":7`))
+	r.Must("DELETE", vaults+"kept"+api, "")
+	r.refused(409, "MethodNotAllowed", "purge protection", "POST", deletedVaults+"/kept/purge"+api, "")
+	r.clock.Advance(8 * 24 * time.Hour)
+	r.refused(404, "DeletedVaultNotFound", "'kept'", "POST", deletedVaults+"/kept/purge"+api, "")
+	r.Must("PUT", vaults+"kept"+api, body(""))
+	if !slices.Equal(r.forgotten, []string{"kept"}) {
+		t.Errorf("forgotten: %v", r.forgotten)
+	}
+}
+
+func isNotFound(err error) bool {
+	var e *arm.Error
+	return errors.Is(err, store.ErrNotFound) || errors.As(err, &e) && e.Status == 404
 }
 
 // TestTwoWriters: of two vaults of a name at once, one is made.

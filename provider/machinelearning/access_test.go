@@ -67,7 +67,7 @@ func TestWorkspaceOnOthers(t *testing.T) {
 			t.Errorf("tags of a workspace that has them: %d %s", a.Status, a.Text)
 		}
 	}
-	if a := r.As(guest, "PUT", strings.Replace(mlw, "/mlw", "/mine", 1)+api, body); a.Status != 201 {
+	if a := r.As(guest, "PUT", strings.Replace(mlw, "/mlw", "/mine", 1)+api, body); a.Status != 202 {
 		t.Errorf("with the right: %d %s", a.Status, a.Text)
 	}
 }

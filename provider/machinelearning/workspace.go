@@ -101,12 +101,14 @@ func NotebookHost(w *rp.Resource[Workspace]) string {
 
 func (p *Provider) workspaceType() rp.Registration {
 	return rp.Of(rp.Type[Workspace]{
-		Name:        WorkspaceType,
-		Kind:        rp.Tracked,
-		Home:        true, // its hosts are names of the platform's location
-		Versions:    rp.Versions[Workspace](versions...),
-		NamePattern: `^[a-zA-Z0-9][a-zA-Z0-9_-]{2,32}$`,
-		NameRule:    "Workspace name must be between 3 and 33 characters long. Its first character has to be alphanumeric, and the rest may contain hyphens and underscores.",
+		Name: WorkspaceType,
+		Kind: rp.Tracked,
+		Home: true, // its hosts are names of the platform's location
+		// Azure accepts workspaces; clients before 2025 take nothing else (Machine Learning REST: Workspaces - Create Or Update).
+		CreateStatus: http.StatusAccepted,
+		Versions:     rp.Versions[Workspace](versions...),
+		NamePattern:  `^[a-zA-Z0-9][a-zA-Z0-9_-]{2,32}$`,
+		NameRule:     "Workspace name must be between 3 and 33 characters long. Its first character has to be alphanumeric, and the rest may contain hyphens and underscores.",
 		Default: func(_ string, r *rp.Resource[Workspace]) {
 			w := &r.Properties
 			if w.PublicNetworkAccess == "" {

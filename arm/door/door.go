@@ -234,10 +234,14 @@ func refusal(p authz.Principal, action string, scope arm.ID, decision authz.Deci
 	return e
 }
 
-// lock refuses what a management lock holds (409 ScopeLocked). Locks bind all callers, whatever their roles.
+// lock refuses what a management lock holds (409 ScopeLocked), and any write in a disabled subscription. Both bind all
+// callers, whatever their roles.
 func (d *Door) lock(c *call) error {
 	if !c.target.Write {
 		return nil
+	}
+	if err := d.cfg.Engine.CheckEnabled(c.ctx, c.target); err != nil {
+		return err
 	}
 	verb := locks.Write
 	if c.req.Method == http.MethodDelete {

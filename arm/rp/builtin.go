@@ -23,6 +23,8 @@ func (e *Engine) builtin() {
 	get("/providers/{namespace}/operations", "-", e.listOperations)
 	get(subscription+"/providers", "Microsoft.Resources/subscriptions/providers/read", e.providers)
 	get(subscription+"/providers/{namespace}", "Microsoft.Resources/subscriptions/providers/read", e.provider)
+	get(subscription+"/providers/{namespace}/resourceTypes", "Microsoft.Resources/subscriptions/providers/read", e.resourceTypes)
+	get(subscription+"/providers/{namespace}/providerPermissions", "Microsoft.Resources/subscriptions/providers/read", e.providerPermissions)
 	for _, scope := range []string{subscription, "", "/providers/Microsoft.Management/managementGroups/{management}"} {
 		get(scope+"/providers/Microsoft.Insights/eventtypes/management/values", "Microsoft.Insights/eventtypes/values/read", e.eventValues)
 	}

@@ -44,9 +44,11 @@ type Config struct {
 	// Locations are the regions' names ("westeurope"), first the one where the platform itself is; a location
 	// that is not among them is refused.
 	Locations []string
-	TenantID  string
-	Activity  *activity.Log // nil: one without a key
-	Workers   int           // reconciles at a time; 0 = 8
+	// LocationName is what people call a location ("West Europe"), as providers list it; nil: its name.
+	LocationName func(location string) string
+	TenantID     string
+	Activity     *activity.Log // nil: one without a key
+	Workers      int           // reconciles at a time; 0 = 8
 }
 
 // Engine serves the registered resource types.
@@ -56,13 +58,14 @@ type Engine struct {
 	log        *slog.Logger
 	identities Identities
 	locations  []string
+	display    func(location string) string
 	tenant     string
 	activity   *activity.Log
 	vacancy    vacancy
 	queue      *reconcile.Queue
 	waiters    waiters
-	known      *Memo[struct{}]   // subscriptions, by lower-case id
-	locks      *Memo[*locks.Set] // all of them, under ""
+	known      *Memo[subscriptionState] // subscriptions, by lower-case id
+	locks      *Memo[*locks.Set]        // all of them, under ""
 
 	mu         sync.RWMutex
 	types      map[string]*definition // by lower-case name
@@ -74,7 +77,7 @@ type Engine struct {
 // New makes an engine without types. Register adds them; Run works their reconciles.
 func New(cfg Config) *Engine {
 	e := &Engine{
-		store: cfg.Store, clock: cfg.Clock, log: cfg.Log, identities: cfg.Identities, tenant: cfg.TenantID, activity: cfg.Activity,
+		store: cfg.Store, clock: cfg.Clock, log: cfg.Log, identities: cfg.Identities, tenant: cfg.TenantID, activity: cfg.Activity, display: cfg.LocationName,
 		types: map[string]*definition{}, namespaces: map[string]string{},
 	}
 	for _, l := range cfg.Locations {
@@ -162,6 +165,13 @@ func (e *Engine) locationsOf(d *definition) []string {
 		return e.locations[:1:1]
 	}
 	return slices.Clone(e.locations)
+}
+
+func (e *Engine) locationName(l string) string {
+	if e.display == nil {
+		return l
+	}
+	return e.display(l)
 }
 
 // normalLocation is a location as ids and resources spell it: "West Europe" is westeurope.

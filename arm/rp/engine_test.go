@@ -314,7 +314,7 @@ func TestPatch(t *testing.T) {
 	if a.Status != 200 {
 		t.Fatalf("PATCH: %d %s", a.Status, a.Text)
 	}
-	if diff := cmp.Diff(map[string]any{"b": "2", "c": "3"}, a.At("tags")); diff != "" {
+	if diff := cmp.Diff(map[string]any{"c": "3"}, a.At("tags")); diff != "" {
 		t.Errorf("tags:\n%s", diff)
 	}
 	if diff := cmp.Diff(map[string]any{"y": 2.0, "z": 3.0}, a.At("properties", "extra")); diff != "" {
@@ -402,7 +402,8 @@ func TestRefusals(t *testing.T) {
 		{"relative segment", "GET", grp + "/providers/Microsoft.Toys/widgets/%2e%2e" + v1, "", 400, "InvalidRequestUri"},
 		{"bad $top", "GET", grp + "/providers/Microsoft.Toys/widgets" + v1 + "&$top=0", "", 400, "InvalidTopQueryString"},
 		{"bad $skipToken", "GET", grp + "/providers/Microsoft.Toys/widgets" + v1 + "&$skipToken=!!", "", 400, "InvalidSkipToken"},
-		{"bad $filter", "GET", sub + "/resources" + v1 + "&$filter=startswith(name,'x')", "", 400, "InvalidFilterInQueryString"},
+		{"bad $filter", "GET", sub + "/resources" + v1 + "&$filter=name%20eq%20'x'%20and%20color%20eq%20'red'", "", 400, "InvalidFilterInQueryString"},
+		{"bad $filter of groups", "GET", sub + "/resourceGroups" + v1 + "&$filter=tagName", "", 400, "InvalidFilterInQueryString"},
 		{"extension on nothing", "PUT", widgetPath("w9") + "/providers/Microsoft.Toys/notes/n" + v1, `{}`, 404, "ResourceNotFound"},
 		{"operation of nobody", "GET", sub + "/providers/Microsoft.Toys/locations/westeurope/operations/x" + v1, "", 404, "OperationNotFound"},
 	} {
@@ -478,6 +479,9 @@ func TestListAndPaging(t *testing.T) {
 		sub + "/resources" + v1 + "&$filter=" + url.QueryEscape("resourceType eq 'Microsoft.Toys/widgets' and name eq 'w3'"): {"w3"},
 		sub + "/resources" + v1 + "&$filter=" + url.QueryEscape("tagName eq 'N' and tagValue eq '1'"):                        {"w1", "w3"},
 		sub + "/resources" + v1 + "&$filter=" + url.QueryEscape("location eq 'North Europe'"):                                {"other"},
+		sub + "/resources" + v1 + "&$filter=" + url.QueryEscape("substringof('THE', name) or name eq 'w2'"):                   {"w2", "other"},
+		sub + "/resources" + v1 + "&$filter=" + url.QueryEscape("startswith(tagName, 'n') and tagValue eq '1'"):               {"w1", "w3"},
+		sub + "/resources" + v1 + "&$filter=" + url.QueryEscape("identity/principalId eq 'none'"):                             nil,
 	} {
 		if diff := cmp.Diff(want, names(path)); diff != "" {
 			t.Errorf("GET %s (-want +got):\n%s", path, diff)

@@ -74,6 +74,11 @@ func (e *Engine) list(d *definition) serveFunc {
 		if perCaller(d) {
 			visible = e.readable(ctx, r, permissionName(d.name)+"/read")
 		}
+		if d.name.Key() == groupKey {
+			if visible, err = filteredGroups(d, r.Query.Get("$filter"), visible); err != nil {
+				return nil, err
+			}
+		}
 		var body *page
 		err = e.View(ctx, func(tx *Tx) (err error) {
 			if d.name.Key() == subscriptionKey {
@@ -94,6 +99,20 @@ func (e *Engine) list(d *definition) serveFunc {
 		}
 		return &Response{Status: http.StatusOK, Body: body}, nil
 	}
+}
+
+// filteredGroups applies the $filter of a listing of resource groups ("Resource Groups - List").
+func filteredGroups(d *definition, text string, visible func(*record) (bool, error)) (func(*record) (bool, error), error) {
+	filter, err := parseResourceFilter(text)
+	if err != nil || text == "" {
+		return visible, err
+	}
+	return func(rec *record) (bool, error) {
+		if ok, err := filter.match(d, rec); err != nil || !ok {
+			return false, err
+		}
+		return visible(rec)
+	}, nil
 }
 
 // perCaller says that a listing of the type shows each caller what they may read.

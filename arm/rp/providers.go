@@ -1,15 +1,11 @@
 package rp
 
 import (
-	"context"
-	"errors"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 
 	"vauban.dev/arm"
-	"vauban.dev/store"
 )
 
 const registrationKind = "registration" // documents of namespaces that a subscription unregistered
@@ -19,7 +15,7 @@ type provider struct {
 	ID                 string         `json:"id"`
 	Namespace          string         `json:"namespace"`
 	RegistrationPolicy string         `json:"registrationPolicy"`
-	RegistrationState  string         `json:"registrationState,omitempty"`
+	RegistrationState  string         `json:"registrationState,omitempty"` // in a subscription
 	ResourceTypes      []resourceType `json:"resourceTypes"`
 }
 
@@ -28,7 +24,9 @@ type resourceType struct {
 	ResourceType string   `json:"resourceType"`
 	Locations    []string `json:"locations"`
 	APIVersions  []string `json:"apiVersions"`
-	Capabilities string   `json:"capabilities"`
+	Capabilities string   `json:"capabilities,omitempty"`
+
+	called bool // no resources are of it
 }
 
 // TypeInfo describes a registered type, for listings, policy aliases and documentation.
@@ -44,6 +42,7 @@ type TypeInfo struct {
 	Async      bool // writes end in an operation
 	NoPut      bool
 	NoDelete   bool
+	Moves      bool    // its resources can be moved to another group
 	Fields     []Field // properties that the type interprets
 }
 
@@ -78,7 +77,7 @@ func (e *Engine) Describe() []TypeInfo {
 func (e *Engine) info(d *definition) TypeInfo {
 	info := TypeInfo{
 		Name: d.name, Kind: d.kind, Versions: slices.Clone(d.versions), Permission: permissionName(d.name),
-		Inline: maps.Clone(d.inline), Locations: e.locationsOf(d), Async: e.async(d), NoPut: d.noPut, NoDelete: d.noDelete,
+		Inline: maps.Clone(d.inline), Locations: e.locationsOf(d), Async: e.async(d), NoPut: d.noPut, NoDelete: d.noDelete, Moves: d.moves != nil,
 		Fields: d.fields,
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.actions)) {
@@ -86,127 +85,4 @@ func (e *Engine) info(d *definition) TypeInfo {
 		info.Calls = append(info.Calls, Call{Method: d.actions[name].method, Pattern: d.actions[name].name, Permission: d.actions[name].permission, Versions: info.Versions})
 	}
 	return info
-}
-
-// describe makes the provider of a namespace, or nil when there is none of that name.
-func (e *Engine) describe(namespace, subscription string, registered func(namespace string) bool) *provider {
-	var p *provider
-	for _, d := range e.definitions() {
-		if !strings.EqualFold(d.name.Namespace, namespace) {
-			continue
-		}
-		info := e.info(d)
-		if p == nil {
-			p = &provider{ID: "/providers/" + info.Name.Namespace, Namespace: info.Name.Namespace, RegistrationPolicy: "RegistrationRequired"}
-			if subscription != "" {
-				p.ID = "/subscriptions/" + subscription + p.ID
-				p.RegistrationState = "Registered"
-				if !registered(info.Name.Namespace) {
-					p.RegistrationState = "NotRegistered"
-				}
-			}
-		}
-		p.ResourceTypes = append(p.ResourceTypes, e.describeType(info))
-	}
-	return p
-}
-
-func (e *Engine) describeType(info TypeInfo) resourceType {
-	t := resourceType{ResourceType: strings.Join(info.Name.Types, "/"), Locations: []string{}, APIVersions: info.Versions, Capabilities: "None"}
-	if info.Kind == Tracked {
-		t.Locations = info.Locations
-		t.Capabilities = "SupportsTags, SupportsLocation"
-	}
-	if info.Kind == Extension {
-		t.Capabilities = "SupportsExtension"
-	}
-	return t
-}
-
-// providers is GET [/subscriptions/{subscription}]/providers.
-func (e *Engine) providers(ctx context.Context, _ *Request, path map[string]string) (*Response, error) {
-	registered, err := e.registrations(ctx, path["subscription"])
-	if err != nil {
-		return nil, err
-	}
-	body := page{Value: []any{}}
-	for _, namespace := range e.namespaceNames() {
-		body.Value = append(body.Value, e.describe(namespace, path["subscription"], registered))
-	}
-	return &Response{Status: http.StatusOK, Body: body}, nil
-}
-
-func (e *Engine) namespaceNames() []string {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	return slices.Sorted(maps.Values(e.namespaces))
-}
-
-// provider is GET [/subscriptions/{subscription}]/providers/{namespace}.
-func (e *Engine) provider(ctx context.Context, _ *Request, path map[string]string) (*Response, error) {
-	registered, err := e.registrations(ctx, path["subscription"])
-	if err != nil {
-		return nil, err
-	}
-	p := e.describe(path["namespace"], path["subscription"], registered)
-	if p == nil {
-		return nil, arm.Errorf(http.StatusNotFound, "InvalidResourceNamespace", "The resource namespace '%s' is invalid.", path["namespace"])
-	}
-	return &Response{Status: http.StatusOK, Body: p}, nil
-}
-
-// setRegistration is POST …/providers/{namespace}/register and /unregister. Namespaces are registered
-// unless they were unregistered.
-func (e *Engine) setRegistration(register bool) func(context.Context, *Request, map[string]string) (*Response, error) {
-	return func(ctx context.Context, r *Request, path map[string]string) (*Response, error) {
-		key := registrationKey(path["subscription"], path["namespace"])
-		if e.describe(path["namespace"], "", nil) == nil {
-			return e.provider(ctx, r, path)
-		}
-		err := e.Update(ctx, func(tx *Tx) error {
-			if !register {
-				_, err := tx.Put(registrationKind, key, []byte(`{}`), store.Any)
-				return err
-			}
-			if err := tx.Delete(registrationKind, key, store.Any); err != nil && !errors.Is(err, store.ErrNotFound) {
-				return err
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-		return e.provider(ctx, r, path)
-	}
-}
-
-func registrationKey(subscription, namespace string) string {
-	return strings.ToLower(subscription + "/" + namespace)
-}
-
-// registrations returns whether a namespace is registered in the subscription.
-func (e *Engine) registrations(ctx context.Context, subscription string) (func(string) bool, error) {
-	not := map[string]bool{}
-	err := e.store.View(ctx, func(tx store.Tx) error {
-		return tx.Scan(registrationKind, strings.ToLower(subscription)+"/", "", func(d store.Doc) bool {
-			not[d.Key] = true
-			return true
-		})
-	})
-	return func(namespace string) bool { return !not[registrationKey(subscription, namespace)] }, err
-}
-
-// registered refuses writes of a namespace that the subscription unregistered.
-func (tx *Tx) registered(id arm.ID, d *definition) error {
-	if id.Subscription() == "" {
-		return nil
-	}
-	_, err := tx.Get(registrationKind, registrationKey(id.Subscription(), d.name.Namespace))
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return arm.Errorf(http.StatusConflict, "MissingSubscriptionRegistration", "The subscription is not registered to use namespace '%s'. See https://aka.ms/rps-not-found for how to register subscriptions.", d.name.Namespace)
 }

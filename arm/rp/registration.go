@@ -93,6 +93,7 @@ type definition struct {
 	reconcile func(ctx context.Context, res any) (Result, error)
 	finalize  func(ctx context.Context, res any) (Result, error)
 	erase     func(ctx context.Context, tx *Tx, res any) error
+	moves     func(ctx context.Context, tx *Tx, from arm.ID, res any) error
 }
 
 // action is an Action whose type parameter is erased.
@@ -241,6 +242,11 @@ func erase[T any](d *definition, t Type[T], versions map[string]Version[T]) {
 	}
 	if t.Finalize != nil {
 		d.finalize = func(ctx context.Context, res any) (Result, error) { return t.Finalize(ctx, res.(*Resource[T])) }
+	}
+	if t.Move != nil {
+		d.moves = func(ctx context.Context, tx *Tx, from arm.ID, res any) error {
+			return t.Move(ctx, tx, from, res.(*Resource[T]))
+		}
 	}
 	if t.Erase != nil {
 		d.erase = func(ctx context.Context, tx *Tx, res any) error { return t.Erase(ctx, tx, res.(*Resource[T])) }

@@ -2,6 +2,7 @@ package rp
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -239,9 +240,40 @@ func (e *Engine) subscriptionExists(ctx context.Context, subscription string) er
 	return err
 }
 
-func (e *Engine) findSubscription(tx *Tx, subscription string) (none struct{}, err error) {
-	_, err = tx.Tx.Get(storeKind(arm.ParseTypeName(subscriptionKey)), "/subscriptions/"+subscription)
-	return none, err
+// subscriptionState is what every request asks of its subscription.
+type subscriptionState struct{ disabled bool }
+
+func (e *Engine) findSubscription(tx *Tx, subscription string) (state subscriptionState, err error) {
+	doc, err := tx.Tx.Get(storeKind(arm.ParseTypeName(subscriptionKey)), "/subscriptions/"+subscription)
+	if err != nil {
+		return state, err
+	}
+	rec, err := parseRecord(doc)
+	if err != nil {
+		return state, err
+	}
+	var p struct {
+		Disabled bool `json:"disabled"`
+	}
+	err = json.Unmarshal(rec.Properties, &p)
+	return subscriptionState{disabled: p.Disabled}, err
+}
+
+// CheckEnabled refuses a write in a subscription that was cancelled: 409 ReadOnlyDisabledSubscription. What enables it
+// again is let through.
+func (e *Engine) CheckEnabled(ctx context.Context, t *Target) error {
+	s := t.ID.Subscription()
+	if s == "" || !t.Write || strings.EqualFold(t.typ.Namespace, "Microsoft.Subscription") {
+		return nil
+	}
+	state, err := e.known.Get(ctx, strings.ToLower(s))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // it is about to be made
+	}
+	if err != nil || !state.disabled {
+		return err
+	}
+	return arm.Errorf(http.StatusConflict, "ReadOnlyDisabledSubscription", "The subscription '%s' is disabled and therefore marked as read only. You cannot perform any write actions on this subscription until it is re-enabled.", s)
 }
 
 // typeIn is the type that a path names after its last /providers/, whether or not a name follows it.

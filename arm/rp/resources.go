@@ -21,42 +21,34 @@ func (e *Engine) resources(ctx context.Context, r *Request, path map[string]stri
 	if err != nil {
 		return nil, err
 	}
-	top, after, err := paging(r.Query)
-	if err != nil {
+	q := inventory{scope: scope}
+	if q.top, q.after, err = paging(r.Query); err != nil {
 		return nil, err
 	}
-	conditions, err := parseFilter(r.Query.Get("$filter"))
-	if err != nil {
+	if q.filter, err = parseResourceFilter(r.Query.Get("$filter")); err != nil {
 		return nil, err
 	}
+	q.visible = e.readable(ctx, r, "")
 	expand := strings.ToLower(r.Query.Get("$expand"))
-	visible := e.readable(ctx, r, "")
 	body := &page{Value: []any{}}
 	err = e.View(ctx, func(tx *Tx) error {
 		if err := tx.listable(scope); err != nil {
 			return err
 		}
-		found, err := tx.tracked(scope, conditions)
+		found, err := tx.tracked(q)
 		if err != nil {
 			return err
 		}
-		last := ""
+		if len(found) > q.top {
+			found = found[:q.top]
+			body.NextLink = next(r, found[q.top-1].rec.id.Key())
+		}
 		for _, o := range found {
-			key := o.rec.id.Key()
-			if key <= after {
-				continue
+			shown := generic(o, expand)
+			if q.filter.byTag {
+				delete(shown, "tags") // Azure leaves them out of what was found by them
 			}
-			if ok, err := visible(o.rec); err != nil {
-				return err
-			} else if !ok {
-				continue
-			}
-			if len(body.Value) == top {
-				body.NextLink = next(r, last)
-				return nil
-			}
-			body.Value = append(body.Value, generic(o, expand))
-			last = key
+			body.Value = append(body.Value, shown)
 		}
 		return nil
 	})
@@ -66,29 +58,39 @@ func (e *Engine) resources(ctx context.Context, r *Request, path map[string]stri
 	return &Response{Status: http.StatusOK, Body: body}, nil
 }
 
-// tracked returns the tracked resources under scope that match, ordered by id.
-func (tx *Tx) tracked(scope arm.ID, conditions []condition) ([]owned, error) {
+// inventory is what a listing of resources asks for.
+type inventory struct {
+	scope   arm.ID
+	after   string // key of the last one of the page before
+	top     int
+	filter  *resourceFilter
+	visible func(*record) (bool, error)
+}
+
+// tracked returns the first top+1 tracked resources, ordered by id: of each type no more than these are read.
+func (tx *Tx) tracked(q inventory) ([]owned, error) {
 	var found []owned
 	for _, d := range tx.engine.definitions() {
-		if d.kind != Tracked || scopeType(d) {
+		if d.kind != Tracked || scopeType(d) || !q.filter.may(d.name) {
 			continue
 		}
-		recs, err := tx.scan(d, scope)
+		n := 0
+		err := tx.each(d, q.scope, q.after, func(rec *record) (bool, error) {
+			for _, f := range []func(*record) (bool, error){func(r *record) (bool, error) { return q.filter.match(d, r) }, q.visible} {
+				if ok, err := f(rec); err != nil || !ok {
+					return true, err
+				}
+			}
+			found = append(found, owned{d, rec})
+			n++
+			return n <= q.top, nil
+		})
 		if err != nil {
 			return nil, err
 		}
-		for _, rec := range recs {
-			ok, err := rec.matches(conditions, d.name)
-			if err != nil {
-				return nil, err
-			}
-			if ok {
-				found = append(found, owned{d, rec})
-			}
-		}
 	}
 	slices.SortFunc(found, func(a, b owned) int { return cmp.Compare(a.rec.id.Key(), b.rec.id.Key()) })
-	return found, nil
+	return found[:min(len(found), q.top+1)], nil
 }
 
 // generic is a resource as the listing of all resources shows it: the envelope only.

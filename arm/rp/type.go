@@ -136,7 +136,13 @@ type Type[T any] struct {
 	Actions   map[string]Action[T]                                                  // POST {id}/{name}
 	// OtherAction makes the action of a name that is not among Actions; nil: there is none.
 	OtherAction func(name string) Action[T]
+	// Move is called in the transaction that moves a resource to another group, once it is stored under its new id, for
+	// what else is kept under the old one. nil: resources of the type cannot be moved.
+	Move func(ctx context.Context, tx *Tx, from arm.ID, r *Resource[T]) error
 }
+
+// Moved is the Move of types of which nothing else is kept.
+func Moved[T any](context.Context, *Tx, arm.ID, *Resource[T]) error { return nil }
 
 // Action is POST {id}/{name}. Permission defaults to {type}/{name}/action.
 type Action[T any] struct {

@@ -154,7 +154,18 @@ func (d *definition) patched(rec *record, version string, patch []byte) ([]byte,
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(mergePatch(tree, p))
+	return json.Marshal(patchEnvelope(tree, p))
+}
+
+// patchEnvelope is a merge patch, but for tags: Azure's providers take those of a PATCH for all that there shall be.
+func patchEnvelope(tree, patch map[string]any) map[string]any {
+	tags, patched := fold(patch, "tags")
+	merged, _ := mergePatch(tree, patch).(map[string]any)
+	if sent, ok := tags.(map[string]any); patched && ok {
+		deleteFold(merged, "tags")
+		merged["tags"] = dropNulls(sent)
+	}
+	return merged
 }
 
 // write runs a write in its transaction and answers.

@@ -41,6 +41,7 @@ import (
 	"vauban.dev/provider/deployments"
 	"vauban.dev/provider/dnsresolver"
 	"vauban.dev/provider/export"
+	"vauban.dev/provider/features"
 	"vauban.dev/provider/gateway"
 	"vauban.dev/provider/insights"
 	kvprovider "vauban.dev/provider/keyvault"
@@ -186,7 +187,7 @@ func (w *world) openDirectory(ctx context.Context) (err error) {
 	w.access = &authz.Evaluator{Source: w.roles, Directory: people{w.entra, w.db}}
 	w.engine = rp.New(rp.Config{
 		Store: w.db, Clock: w.clock, Log: w.log, Identities: w.entra, TenantID: w.entra.Tenant().ID,
-		Locations: locations(w.settings.Location), Activity: w.activity,
+		Locations: locations(w.settings.Location), LocationName: resources.DisplayName, Activity: w.activity,
 	})
 	w.groups = managementgroups.New(managementgroups.Config{TenantID: w.entra.Tenant().ID, Own: ownGroup})
 	w.access.Hierarchy = w.groups.Hierarchy(w.engine)
@@ -276,6 +277,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	for _, types := range [][]rp.Registration{
 		groups.Types(),
 		w.groups.Types(),
+		features.Types(),
 		{authorization.Locks()},
 		insights.Types(),
 		authorization.New(principals{w.entra}).With(w.authorizationConfig()).Types(),

@@ -22,6 +22,9 @@ type Filter interface {
 	Match(r Row) (bool, error)
 }
 
+// Equaler is a value of a row that decides itself what it is equal to.
+type Equaler interface{ Equal(other string) bool }
+
 // Call is a function of the caller's that stands alone, such as atScope() or atExactScope().
 type Call func(args []any, r Row) (any, error)
 
@@ -65,6 +68,32 @@ func (m match) Match(r Row) (bool, error) {
 		return false, fmt.Errorf("the filter is not true or false")
 	}
 	return b, nil
+}
+
+// Members are the names that a filter asks rows for.
+func Members(f Filter) []string {
+	if m, ok := f.(match); ok {
+		return members(m.e, nil)
+	}
+	return nil
+}
+
+func members(e expression, all []string) []string {
+	switch e := e.(type) {
+	case name:
+		return append(all, string(e))
+	case logical:
+		return members(e.right, members(e.left, all))
+	case negation:
+		return members(e.of, all)
+	case comparison:
+		return members(e.right, members(e.left, all))
+	case call:
+		for _, a := range e.args {
+			all = members(a, all)
+		}
+	}
+	return all
 }
 
 type expression interface{ value(r Row) (any, error) }
@@ -133,7 +162,7 @@ func (c comparison) value(r Row) (any, error) {
 		return nil, err
 	}
 	if c.op == "eq" || c.op == "ne" {
-		return (compare(a, b) == 0) == (c.op == "eq"), nil
+		return equal(a, b) == (c.op == "eq"), nil
 	}
 	if a == nil || b == nil {
 		return false, nil
@@ -148,6 +177,16 @@ func (c comparison) value(r Row) (any, error) {
 		return n < 0, nil
 	}
 	return n <= 0, nil
+}
+
+func equal(a, b any) bool {
+	if e, ok := a.(Equaler); ok {
+		return e.Equal(Text(b))
+	}
+	if e, ok := b.(Equaler); ok {
+		return e.Equal(Text(a))
+	}
+	return compare(a, b) == 0
 }
 
 // compare orders values: times, numbers, else texts without regard to case.

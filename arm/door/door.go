@@ -48,6 +48,8 @@ type Config struct {
 	Log   *slog.Logger // nil: none
 	// Region is the name of the region, for x-ms-routing-request-id.
 	Region string
+	// Throttle counts requests; nil: one that refuses none.
+	Throttle *Throttle
 }
 
 // Door is the http.Handler of management.azure.com.
@@ -74,11 +76,15 @@ func New(cfg Config) (*Door, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Throttle == nil {
+		cfg.Throttle = &Throttle{}
+	}
 	d := &Door{cfg: cfg}
 	// Roles come before the provider sees the body: an unauthorised caller must not learn its schema.
 	d.stages = []stage{
 		{name: "normalise", run: d.normalise},
 		{name: "authenticate", run: d.authenticate},
+		{name: "throttle", run: d.throttle},
 		{name: "type and api-version", run: d.resolve},
 		{name: "parse", run: d.parse},
 		{name: "role", run: d.role},
@@ -101,6 +107,7 @@ type call struct {
 	response *rp.Response                // after serve
 	decided  func(context.Context) error // what policy records of a success; nil: nothing
 	err      error                       // the refusal
+	cause    string                      // who refused: gateway or service
 	done     bool                        // an open handler has answered
 }
 
@@ -124,6 +131,10 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		if err := s.run(c); err != nil && c.err == nil {
 			c.err = err
+			c.cause = "gateway"
+			if s.name == "provider" {
+				c.cause = "service"
+			}
 		}
 		if c.done {
 			return
@@ -344,6 +355,9 @@ func (d *Door) writeError(c *call, err error) {
 		e = internal()
 	}
 	h := http.Header{}
+	if c.cause != "" {
+		h.Set("x-ms-failure-cause", c.cause)
+	}
 	for name, value := range e.Header {
 		h.Set(name, value)
 	}

@@ -105,7 +105,7 @@ func TestStagesAreInOrder(t *testing.T) {
 	for _, s := range open(t, fakes{}).stages {
 		names = append(names, s.name)
 	}
-	want := "normalise authenticate type and api-version parse role lock policy provider policy events activity log"
+	want := "normalise authenticate throttle type and api-version parse role lock policy provider policy events activity log"
 	if got := strings.Join(names, " "); got != want {
 		t.Errorf("stages %s", got)
 	}

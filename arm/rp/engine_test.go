@@ -479,9 +479,9 @@ func TestListAndPaging(t *testing.T) {
 		sub + "/resources" + v1 + "&$filter=" + url.QueryEscape("resourceType eq 'Microsoft.Toys/widgets' and name eq 'w3'"): {"w3"},
 		sub + "/resources" + v1 + "&$filter=" + url.QueryEscape("tagName eq 'N' and tagValue eq '1'"):                        {"w1", "w3"},
 		sub + "/resources" + v1 + "&$filter=" + url.QueryEscape("location eq 'North Europe'"):                                {"other"},
-		sub + "/resources" + v1 + "&$filter=" + url.QueryEscape("substringof('THE', name) or name eq 'w2'"):                   {"w2", "other"},
-		sub + "/resources" + v1 + "&$filter=" + url.QueryEscape("startswith(tagName, 'n') and tagValue eq '1'"):               {"w1", "w3"},
-		sub + "/resources" + v1 + "&$filter=" + url.QueryEscape("identity/principalId eq 'none'"):                             nil,
+		sub + "/resources" + v1 + "&$filter=" + url.QueryEscape("substringof('THE', name) or name eq 'w2'"):                  {"w2", "other"},
+		sub + "/resources" + v1 + "&$filter=" + url.QueryEscape("startswith(tagName, 'n') and tagValue eq '1'"):              {"w1", "w3"},
+		sub + "/resources" + v1 + "&$filter=" + url.QueryEscape("identity/principalId eq 'none'"):                            nil,
 	} {
 		if diff := cmp.Diff(want, names(path)); diff != "" {
 			t.Errorf("GET %s (-want +got):\n%s", path, diff)

@@ -87,6 +87,7 @@ func commands(a *app) []*cobra.Command {
 		newUserCmd(a),
 		newTenantCmd(a),
 		newClockCmd(a),
+		newThrottleCmd(a),
 		newTagsCmd(a),
 		newVersionCmd(a),
 		newServeCmd(a),

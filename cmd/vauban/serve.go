@@ -85,6 +85,7 @@ type world struct {
 	deploys  *deployments.Provider
 	engine   *rp.Engine
 	door     *door.Door
+	throttle door.Throttle
 	// objectOnly are the types without their service, in alphabetical order.
 	objectOnly []string
 	links      *privatelink.Links
@@ -346,10 +347,13 @@ func (w *world) openNetwork(ctx context.Context) (err error) {
 }
 
 func (w *world) openHosts(ctx context.Context) error {
+	if err := w.loadThrottle(ctx); err != nil {
+		return err
+	}
 	armAudiences := []string{entra.AudienceARM, entra.AudienceARMClassic}
 	control, err := door.New(door.Config{
 		Engine: w.engine, Authenticator: authenticate(w.entra.Bearer(armAudiences...)), Authorizer: w.access, Policy: w.policies, Clock: w.clock, Log: w.log,
-		Region: w.settings.Location, Open: map[string]http.Handler{"/metadata/endpoints": door.AzureCloud()},
+		Region: w.settings.Location, Throttle: &w.throttle, Open: map[string]http.Handler{"/metadata/endpoints": door.AzureCloud()},
 	})
 	if err != nil {
 		return err

@@ -48,6 +48,7 @@ func (w *world) handle(c *region.Control) {
 	c.Handle(region.MethodStatus, w.status)
 	c.Handle(region.MethodPlace, w.place)
 	c.Handle(region.MethodClock, w.moveClock)
+	c.Handle(methodThrottle, w.setThrottle)
 	w.handleUsers(c)
 	c.Handle(methodExplain, w.explain)
 	c.Handle(methodDoctor, w.doctor)

@@ -125,7 +125,7 @@ func TestLocations(t *testing.T) {
 		"metadata": map[string]any{
 			"regionType": "Physical", "regionCategory": "Recommended", "geography": "Europe", "geographyGroup": "Europe",
 			"pairedRegion": []any{map[string]any{"name": "northeurope", "id": one + "/locations/northeurope"}},
-			"latitude": "52.3667", "longitude": "4.9", "physicalLocation": "Netherlands",
+			"latitude":     "52.3667", "longitude": "4.9", "physicalLocation": "Netherlands",
 		},
 		"availabilityZoneMappings": []any{
 			map[string]any{"logicalZone": "1", "physicalZone": "westeurope-az1"}, map[string]any{"logicalZone": "2", "physicalZone": "westeurope-az2"},

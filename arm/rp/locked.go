@@ -40,11 +40,16 @@ func (e *Engine) CheckLocks(ctx context.Context, v locks.Verb, target arm.ID) er
 	return set.Check(v, target)
 }
 
-// CheckLocks is Engine.CheckLocks in a transaction, for what a provider does to another resource on behalf of its own.
-func CheckLocks(tx *Tx, v locks.Verb, target arm.ID) error {
+// CheckLocks is Engine.CheckLocks in a transaction, for what a provider does to other resources on behalf of its own.
+func CheckLocks(tx *Tx, v locks.Verb, targets ...arm.ID) error {
 	set, err := lockSet(tx, "")
 	if err != nil {
 		return err
 	}
-	return set.Check(v, target)
+	for _, target := range targets {
+		if err := set.Check(v, target); err != nil {
+			return err
+		}
+	}
+	return nil
 }

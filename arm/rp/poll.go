@@ -74,6 +74,8 @@ func (e *Engine) operationResult(ctx context.Context, r *Request, path map[strin
 			failure.Status = http.StatusConflict
 		}
 		return nil, &failure
+	case o.Verb == verbAction && string(o.Result) == "null":
+		return &Response{Status: http.StatusNoContent}, nil
 	case o.Verb == verbAction:
 		return &Response{Status: http.StatusOK, Body: o.Result}, nil
 	case o.Verb == "delete":

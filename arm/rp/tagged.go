@@ -86,5 +86,5 @@ func SetTags(tx *Tx, id arm.ID, tags map[string]string) error {
 	if err := tx.event("Microsoft.Resources.ResourceWriteSuccess", rec); err != nil {
 		return err
 	}
-	return rec.write(tx.Tx)
+	return rec.write(tx)
 }

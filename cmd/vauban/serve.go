@@ -308,6 +308,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	if err := w.registerRest(); err != nil {
 		return err
 	}
+	groups.Attach(w.engine)
 	w.policies.Attach(w.engine)
 	w.insights.Attach(w.engine)
 	queries.Attach(w.engine)

@@ -150,6 +150,30 @@ func (o *Objects) Remove(tx store.Tx, resource arm.ID) error {
 	return o.removeManaged(tx, resource, SystemAssigned)
 }
 
+// Move has the system-assigned identity of a resource follow it to its new id: the principal stays the same.
+func (o *Objects) Move(tx store.Tx, from, to arm.ID) error {
+	p, err := o.ByResource(tx, from)
+	if errors.Is(err, ErrNoPrincipal) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	p, err = get[ServicePrincipal](tx, kindPrincipal, p.ObjectID)
+	if err != nil {
+		return err
+	}
+	p.Resource = to.String()
+	if err := putJSON(tx, kindPrincipal, p.ObjectID, p, store.Any); err != nil {
+		return err
+	}
+	if err := tx.Delete(kindByOwner, from.Key(), store.Any); err != nil {
+		return err
+	}
+	_, err = tx.Put(kindByOwner, to.Key(), []byte(p.ObjectID), store.None)
+	return err
+}
+
 // RemoveUser deletes the principal of a user-assigned identity, if it has one.
 func (o *Objects) RemoveUser(tx store.Tx, identity arm.ID) error {
 	return o.removeManaged(tx, identity, UserAssigned)

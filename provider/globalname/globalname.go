@@ -47,6 +47,12 @@ func (n Names) Release(tx *rp.Tx, id arm.ID) error {
 	return tx.Delete(string(n), strings.ToLower(id.Name()), store.Any)
 }
 
+// Move gives the name to the id that its resource has been moved to.
+func (n Names) Move(tx *rp.Tx, to arm.ID) error {
+	_, err := tx.Put(string(n), strings.ToLower(to.Name()), []byte(to.String()), store.Any)
+	return err
+}
+
 // Find returns the resource with this name; store.ErrNotFound without one, also while it is being deleted.
 func Find[T any](tx *rp.Tx, n Names, name string) (*rp.Resource[T], error) {
 	d, err := tx.Get(string(n), strings.ToLower(name))

@@ -109,6 +109,7 @@ func (p *Provider) Use(l *privatelink.Links) { p.links = l }
 func (p *Provider) Types() []rp.Registration {
 	all := []rp.Registration{
 		rp.Of(rp.Type[Vault]{
+			Move:         moved,
 			Name:         VaultType,
 			Kind:         rp.Tracked,
 			Versions:     rp.Versions[Vault](versions...),
@@ -267,6 +268,11 @@ func prefix(s string) (netip.Prefix, error) {
 		return netip.PrefixFrom(a, a.BitLen()), nil
 	}
 	return netip.ParsePrefix(s)
+}
+
+// moved has the name lead to the vault where it went.
+func moved(_ context.Context, tx *rp.Tx, _ arm.ID, r *rp.Resource[Vault]) error {
+	return names.Move(tx, r.ID)
 }
 
 const names globalname.Names = "keyvault.name"

@@ -16,6 +16,7 @@ type ASG struct {
 
 func (p *Provider) asgType() rp.Registration {
 	return rp.Of(rp.Type[ASG]{
+		Move: moved[ASG],
 		Name: ASGType, Kind: rp.Tracked, Versions: rp.Versions[ASG](since("2017-10-01")...), ShowETag: true,
 		NamePattern: networkName, NameRule: networkNameRule,
 		Admit: func(_ context.Context, _ *rp.Tx, op rp.Op, new, _ *rp.Resource[ASG]) error {

@@ -80,6 +80,7 @@ type EndpointMember struct {
 
 func (p *Provider) endpointType() rp.Registration {
 	return rp.Of(rp.Type[Endpoint]{
+		Move: moved[Endpoint],
 		Name: EndpointType, Kind: rp.Tracked, Versions: rp.Versions[Endpoint](since("2019-04-01")...), ShowETag: true,
 		NamePattern: networkName, NameRule: networkNameRule,
 		Default:   defaultEndpoint,

@@ -46,6 +46,7 @@ var serviceAliases = []string{
 
 func (p *Provider) endpointPolicyType() rp.Registration {
 	return rp.Of(rp.Type[EndpointPolicy]{
+		Move: moved[EndpointPolicy],
 		Name: EndpointPolicyType, Kind: rp.Tracked, Versions: rp.Versions[EndpointPolicy](since("2018-07-01")...), ShowETag: true,
 		NamePattern: networkName, NameRule: networkNameRule,
 		Inline:   map[string]string{"serviceEndpointPolicyDefinitions": EndpointPolicyDefinitionType},

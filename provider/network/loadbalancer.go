@@ -38,6 +38,7 @@ type lbSKU struct {
 
 func (p *Provider) loadBalancerType() rp.Registration {
 	return rp.Of(rp.Type[LoadBalancer]{
+		Move: moved[LoadBalancer],
 		Name: LoadBalancerType, Kind: rp.Tracked, Versions: rp.Versions[LoadBalancer](versions...), ShowETag: true,
 		NamePattern: networkName, NameRule: networkNameRule,
 		Inline: map[string]string{

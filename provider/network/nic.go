@@ -76,6 +76,7 @@ func configID(nic arm.ID, name string) string { return nic.String() + "/ipConfig
 
 func (p *Provider) nicType() rp.Registration {
 	return rp.Of(rp.Type[Interface]{
+		Move: moved[Interface],
 		Name: NICType, Kind: rp.Tracked, Versions: rp.Versions[Interface](versions...), ShowETag: true,
 		NamePattern: networkName, NameRule: networkNameRule,
 		Default:   defaultNIC,

@@ -36,6 +36,7 @@ type defaultRule struct {
 
 func (p *Provider) nsgType() rp.Registration {
 	return rp.Of(rp.Type[NSG]{
+		Move: moved[NSG],
 		Name: NSGType, Kind: rp.Tracked, Versions: rp.Versions[NSG](versions...), ShowETag: true,
 		NamePattern: networkName, NameRule: networkNameRule,
 		Inline:    map[string]string{"securityRules": RuleType},

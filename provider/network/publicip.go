@@ -36,6 +36,7 @@ func (v *PublicIP) holder() *Ref {
 
 func (p *Provider) publicIPType() rp.Registration {
 	return rp.Of(rp.Type[PublicIP]{
+		Move: moved[PublicIP],
 		Name: PublicIPType, Kind: rp.Tracked, Versions: rp.Versions[PublicIP](versions...), ShowETag: true,
 		NamePattern: networkName, NameRule: networkNameRule,
 		Default:   defaultPublicIP,

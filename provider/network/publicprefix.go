@@ -37,6 +37,7 @@ const (
 
 func (p *Provider) publicPrefixType() rp.Registration {
 	return rp.Of(rp.Type[PublicIPPrefix]{
+		Move: moved[PublicIPPrefix],
 		Name: PublicIPPrefixType, Kind: rp.Tracked, Versions: rp.Versions[PublicIPPrefix](since("2018-07-01")...), ShowETag: true,
 		NamePattern: networkName, NameRule: networkNameRule,
 		Default:  defaultPublicPrefix,

@@ -26,6 +26,7 @@ const maxRoutes = 400
 
 func (p *Provider) routeTableType() rp.Registration {
 	return rp.Of(rp.Type[RouteTable]{
+		Move: moved[RouteTable],
 		Name: RouteTableType, Kind: rp.Tracked, Versions: rp.Versions[RouteTable](versions...), ShowETag: true,
 		NamePattern: networkName, NameRule: networkNameRule,
 		Inline:    map[string]string{"routes": RouteType},

@@ -36,6 +36,7 @@ const (
 
 func (p *Provider) vnetType() rp.Registration {
 	return rp.Of(rp.Type[VNet]{
+		Move: movedVNet,
 		Name: VNetType, Kind: rp.Tracked, Versions: rp.Versions[VNet](versions...), ShowETag: true,
 		NamePattern: networkName, NameRule: networkNameRule,
 		Inline: map[string]string{"subnets": SubnetType, "virtualNetworkPeerings": PeeringType},

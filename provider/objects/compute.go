@@ -69,12 +69,14 @@ var (
 func (p *Provider) machines() []object {
 	return []object{
 		of(rp.Type[Disk]{
+			Move: rp.Moved[Disk],
 			Name: DiskType, Versions: rp.Versions[Disk](diskVersions...), CreateStatus: http.StatusAccepted,
 			NamePattern: `^[a-zA-Z0-9_](?:[a-zA-Z0-9_.-]{0,78}[a-zA-Z0-9_])?$`, NameRule: "Disk names have up to 80 letters, digits, underscores, periods and hyphens.",
 			Default: diskDefaults, Validate: validateDisk, Admit: admitDisk, Reconcile: done[Disk],
 			Actions: unserved[Disk](nil, "beginGetAccess", "endGetAccess"),
 		}),
 		of(rp.Type[AvailabilitySet]{
+			Move: rp.Moved[AvailabilitySet],
 			Name: AvailabilitySetType, Versions: rp.Versions[AvailabilitySet](setVersions...), CreateStatus: http.StatusOK, SyncDelete: true, StateProperty: "-",
 			NamePattern: `^[a-zA-Z0-9](?:[a-zA-Z0-9_.-]{0,78}[a-zA-Z0-9_])?$`, NameRule: "Availability set names have up to 80 letters, digits, underscores, periods and hyphens.",
 			Default: setDefaults, Validate: validateSet,

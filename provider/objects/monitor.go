@@ -92,12 +92,14 @@ var (
 func monitors() []object {
 	return []object{
 		of(rp.Type[Component]{
+			Move: rp.Moved[Component],
 			Name: ComponentType, Versions: rp.Versions[Component](componentVersions...), CreateStatus: http.StatusOK, SyncDelete: true,
 			NamePattern: `^[^%&\\?/]{0,254}[^%&\\?/.\s]$`, NameRule: "Component names have 1 to 255 characters, none of %&\\?/, and do not end in a space or period.",
 			Default: componentDefaults, Validate: validateComponent, Admit: admitComponent, Links: componentLinks, Present: tagged[Component],
 			Actions: unserved[Component](nil, "query", "purge"),
 		}),
 		of(rp.Type[LogsWorkspace]{
+			Move: rp.Moved[LogsWorkspace],
 			Name: LogsType, Versions: rp.Versions[LogsWorkspace](logsVersions...), SyncDelete: true,
 			NamePattern: `^[A-Za-z0-9][A-Za-z0-9-]{2,61}[A-Za-z0-9]$`, NameRule: "Workspace names have 4 to 63 letters, digits and hyphens, and neither begin nor end with a hyphen.",
 			Default: logsDefaults, Validate: validateLogs, Admit: admitLogs, Reconcile: done[LogsWorkspace],

@@ -90,6 +90,9 @@ const registryNameRule = "Registry names must contain 5 to 50 alphanumeric chara
 // registries are Microsoft.ContainerRegistry's types.
 func (p *Provider) registries() []object {
 	return append([]object{of(rp.Type[Registry]{
+		Move: func(_ context.Context, tx *rp.Tx, _ arm.ID, r *rp.Resource[Registry]) error {
+			return registryNames.Move(tx, r.ID)
+		},
 		Name: RegistryType, Versions: registryTypeVersions(), NamePattern: registryName.String(), NameRule: registryNameRule,
 		CreateStatus: http.StatusOK, SyncDelete: true,
 		Default: registryDefaults, Validate: validateRegistry, Admit: admitRegistry, Present: presentRegistry,

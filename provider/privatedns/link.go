@@ -33,6 +33,7 @@ func (p *Provider) linkType() rp.Registration {
 		}
 	}
 	return rp.Of(rp.Type[Link]{
+		Move: rp.Moved[Link],
 		Name: LinkType, Kind: rp.Tracked, Versions: list, ShowETag: true,
 		NamePattern: `^[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,78}[a-zA-Z0-9_])?$`, NameRule: "The name can be up to 80 characters long: word characters, '.', '-', '_'.",
 		Default: func(_ string, r *rp.Resource[Link]) {

@@ -33,6 +33,7 @@ type PublicZone struct {
 
 func (p *Provider) publicZoneType() rp.Registration {
 	return rp.Of(rp.Type[PublicZone]{
+		Move: rp.Moved[PublicZone],
 		Name: PublicZoneType, Kind: rp.Tracked, Versions: rp.Versions[PublicZone](publicVersions...), ShowETag: true, StateProperty: "-",
 		NamePattern: `^[^.].*\.[^.]+$`, NameRule: "The name must have 2 to 34 labels separated by periods.",
 		Default: func(_ string, r *rp.Resource[PublicZone]) {

@@ -40,6 +40,7 @@ var reservedZones = []string{"azclient.ms", "azure.com", "cloudapp.net", "core.w
 
 func (p *Provider) zoneType() rp.Registration {
 	return rp.Of(rp.Type[Zone]{
+		Move: rp.Moved[Zone],
 		Name: ZoneType, Kind: rp.Tracked, Versions: rp.Versions[Zone](versions...), ShowETag: true,
 		NamePattern: `^[^.].*\.[^.]+$`, NameRule: "The name must have 2 to 34 labels separated by periods.",
 		Validate: func(_ rp.Op, new, _ *rp.Resource[Zone]) error {

@@ -35,7 +35,11 @@ type Provider struct {
 	roles     authz.Source
 	groups    authz.Hierarchy // nil: there are no management groups
 	erase     []func(tx *rp.Tx, group arm.ID) error
+	engine    *rp.Engine
 }
+
+// Attach gives the provider the engine in which it is registered. Before the engine runs.
+func (p *Provider) Attach(e *rp.Engine) { p.engine = e }
 
 // Erasing has f called in the transaction in which a resource group goes, for what is kept of the group without being
 // a resource of it. Before Types.
@@ -63,6 +67,10 @@ func (p *Provider) Types() []rp.Registration {
 		rp.Of(rp.Type[Group]{
 			Name: GroupType, Kind: rp.Tracked, Versions: rp.Versions[Group](versions...),
 			NamePattern: `^[-\w._()]{0,89}[-\w_()]$`,
+			Actions: map[string]rp.Action[Group]{
+				"moveResources":         {Do: p.mayMove, Async: p.move, Links: moveLinks},
+				"validateMoveResources": {Do: p.mayMove, Async: p.validateMove, Links: moveLinks},
+			},
 			Erase: func(_ context.Context, tx *rp.Tx, r *rp.Resource[Group]) error {
 				for _, f := range p.erase {
 					if err := f(tx, r.ID); err != nil {

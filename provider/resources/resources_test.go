@@ -32,6 +32,7 @@ func newRegion(t *testing.T) (*rptest.Region, *authz.Index) {
 	widgets := rp.Of(rp.Type[struct{}]{Name: "Microsoft.Toys/widgets", Versions: rp.Versions[struct{}]("2024-01-01")})
 	p := resources.New(tenant, []resources.Location{{Name: "westeurope", DisplayName: "West Europe", Geography: "Europe", Group: "Europe", Paired: "northeurope"}}, roles)
 	r := rptest.New(t, rp.Config{Locations: []string{"westeurope", "global"}}, append(p.Types(), widgets)...)
+	p.Attach(r.Engine)
 	err := r.Engine.Update(t.Context(), func(tx *rp.Tx) error {
 		for i, s := range []string{one, two, three} {
 			if err := resources.Ensure(tx, strings.TrimPrefix(s, "/subscriptions/"), fmt.Sprint("subscription ", i+1)); err != nil {

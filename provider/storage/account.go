@@ -145,6 +145,7 @@ func Versions() []string { return slices.Clone(versions) }
 func (p *Provider) Types() []rp.Registration {
 	return append(serviceTypes(), []rp.Registration{
 		rp.Of(rp.Type[Account]{
+			Move:         moved,
 			Name:         AccountType,
 			Kind:         rp.Tracked,
 			Versions:     rp.Versions[Account](versions...),
@@ -421,6 +422,11 @@ func newKey() (string, error) {
 		return "", err
 	}
 	return base64.StdEncoding.EncodeToString(b), nil
+}
+
+// moved has the name lead to the account where it went.
+func moved(_ context.Context, tx *rp.Tx, _ arm.ID, r *rp.Resource[Account]) error {
+	return names.Move(tx, r.ID)
 }
 
 const names globalname.Names = "storage.name"

@@ -60,7 +60,14 @@ az resource wait --ids "$id" --created
 az network route-table create -g rm1 -n routes -o none
 az storage account create -g rm1 -n "rmstore$RANDOM$RANDOM" -l westeurope --sku Standard_LRS -o none
 store=$(az storage account list -g rm1 --query '[0].id' -o tsv)
-is "a key by invoke-action" key1 "$(az resource invoke-action --action listKeys --ids "$store" --query 'keys[0].keyName' -o tsv)"
+az resource invoke-action --action listKeys --ids "$store" | grep -q key1
+
+# moves
+az resource invoke-action --action validateMoveResources --ids "/subscriptions/$sub/resourceGroups/rm1" --request-body "{\"resources\":[\"$id\"],\"targetResourceGroup\":\"/subscriptions/$sub/resourceGroups/rm2\"}" -o none
+az resource move --destination-group rm2 --ids "$id" "$store"
+is "moved away" 0 "$(az resource list -g rm1 --query "length([?name=='logs'])" -o tsv)"
+is "moved there" 4 "$(az network nsg show -g rm2 -n logs --query 'length(tags)' -o tsv)"
+is "its keys" key1 "$(az storage account keys list -g rm2 -n "${store##*/}" --query '[0].keyName' -o tsv)"
 
 # tags
 az tag create --resource-id "/subscriptions/$sub/resourceGroups/rm2" --tags x=1 y=2 -o none

@@ -132,3 +132,23 @@ func (m resourceManager) scope(ctx context.Context, name, subscription string) (
 	}
 	return arm.ParseID("/subscriptions/" + sub + "/resourceGroups/" + name)
 }
+
+// version is the newest api-version of a type.
+func (m resourceManager) version(ctx context.Context, typeName string) (string, error) {
+	name := arm.ParseTypeName(typeName)
+	var p struct {
+		ResourceTypes []struct {
+			ResourceType string
+			APIVersions  []string `json:"apiVersions"`
+		}
+	}
+	if _, err := m.do(ctx, armParams{Method: http.MethodGet, Path: "/providers/" + name.Namespace, Version: "2021-04-01"}, nil, &p); err != nil {
+		return "", err
+	}
+	for _, t := range p.ResourceTypes {
+		if strings.EqualFold(t.ResourceType, strings.Join(name.Types, "/")) && len(t.APIVersions) > 0 {
+			return t.APIVersions[0], nil
+		}
+	}
+	return "", fmt.Errorf("the region has no type %s", typeName)
+}

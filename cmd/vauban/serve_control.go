@@ -65,6 +65,7 @@ func (w *world) handle(c *region.Control) {
 	c.Handle(methodFirewallLog, w.firewallLog)
 	c.Handle(methodAccess, w.explainAccess)
 	c.Handle(methodARM, w.callARM)
+	c.Handle(methodDestroy, w.destroyPlan)
 	c.Handle(methodNodes, func(ctx context.Context, _ region.Request) (region.Reply, error) {
 		nodes, err := w.ml.Nodes(ctx)
 		return region.Reply{Result: nodes}, err

@@ -141,6 +141,11 @@ func (s *seeder) prepare(ctx context.Context, c Case) error {
 	for _, one := range seeds {
 		s.shown[strings.ToLower(one.path)] = &one
 	}
+	if c.Method != http.MethodPost {
+		if err := s.use(ctx, c, path); err != nil {
+			return err
+		}
+	}
 	for _, one := range seeds {
 		if err := s.ensure(ctx, one.path); err != nil {
 			return err
@@ -289,7 +294,7 @@ func (s *seeder) ensure(ctx context.Context, id string) error {
 		}
 		url := "https://" + managementHost + s.w.path(id) + "?api-version=" + m.version
 		have, err := s.send(ctx, http.MethodGet, url, nil)
-		if err != nil || have.ok() && s.shown[strings.ToLower(id)].body == nil {
+		if err != nil || have.ok() && (tried || s.shown[strings.ToLower(id)] == nil) {
 			return err
 		}
 		if have.status == http.StatusBadRequest && strings.HasPrefix(have.code(), "NoRegisteredProviderFound") || strings.HasPrefix(have.code(), "InvalidResourceType") {

@@ -292,7 +292,7 @@ func (w *world) workspaceNets(ctx context.Context, p auditParams) (ws *rp.Resour
 		computes, err := rp.List[machinelearning.Compute](tx, machinelearning.ComputeType, ws.ID)
 		for _, c := range computes {
 			aml := c.Properties.Aml
-			if aml == nil || aml.Subnet == nil {
+			if aml == nil || aml.Subnet == nil || c.Properties.ComputeType != "AmlCompute" {
 				continue
 			}
 			n := nodeNet{aml.Subnet.ID, aml.NodePublicIP == nil || *aml.NodePublicIP}

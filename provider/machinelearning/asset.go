@@ -187,7 +187,17 @@ func workspaceOf(tx *rp.Tx, path map[string]string) (*rp.Resource[Workspace], er
 
 const uploadTime = 24 * time.Hour // as long as Azure's SAS of a pending upload holds
 
-func (p *Provider) startPendingUpload(_ context.Context, tx *rp.Tx, path, _ map[string]string, _ []byte) (any, error) {
+func (p *Provider) startPendingUpload(_ context.Context, tx *rp.Tx, path, _ map[string]string, body []byte) (any, error) {
+	var asked struct{ PendingUploadID, PendingUploadType string }
+	if len(body) > 0 && json.Unmarshal(body, &asked) != nil {
+		return nil, userError("The body of startPendingUpload is not valid: an object with pendingUploadId and pendingUploadType is expected.")
+	}
+	if asked.PendingUploadID == "" {
+		asked.PendingUploadID = uuid.NewString()
+	}
+	if asked.PendingUploadType == "" {
+		asked.PendingUploadType = "TemporaryBlobReference"
+	}
 	w, err := workspaceOf(tx, path)
 	if err != nil {
 		return nil, err
@@ -208,7 +218,7 @@ func (p *Provider) startPendingUpload(_ context.Context, tx *rp.Tx, path, _ map[
 		return nil, err
 	}
 	return map[string]any{
-		"pendingUploadId": uuid.NewString(), "pendingUploadType": "TemporaryBlobReference",
+		"pendingUploadId": asked.PendingUploadID, "pendingUploadType": asked.PendingUploadType,
 		"blobReferenceForConsumption": map[string]any{
 			"blobUri": BlobPath{Account: account.Name(), Container: container}.URL(), "storageAccountArmId": account.String(),
 			"credential": map[string]any{"credentialType": "SAS", "sasUri": sas},

@@ -31,6 +31,9 @@ const (
 // first each node, then their number. It is called again after a while for as long as there are nodes. The
 // trouble of one node keeps neither the others nor the cluster from going on.
 func (p *Provider) reconcileCluster(ctx context.Context, r *rp.Resource[Compute]) (rp.Result, error) {
+	if !r.Properties.cluster() {
+		return rp.Result{}, nil
+	}
 	p.nodes.change() // what brought this call may concern who waits
 	defer p.nodes.change()
 	var nodes []*node
@@ -195,6 +198,9 @@ func noted(tx store.Tx, cluster arm.ID) ([]ErrorBody, error) {
 // finalizeCluster removes the nodes of a deleted cluster, fails what waits for it, and removes the network
 // that the service made for it.
 func (p *Provider) finalizeCluster(ctx context.Context, r *rp.Resource[Compute]) (rp.Result, error) {
+	if !r.Properties.cluster() {
+		return rp.Result{}, nil
+	}
 	defer p.nodes.change()
 	var nodes []*node
 	err := p.engine.Update(ctx, func(tx *rp.Tx) (err error) {

@@ -13,7 +13,7 @@ import (
 	"vauban.dev/locks"
 )
 
-// Compute is the properties of a compute resource. Only AmlCompute is made here.
+// Compute is the properties of a compute resource. Nodes run for an AmlCompute; others are object only (attached.go).
 type Compute struct {
 	ComputeType      string      `json:"computeType"`
 	ComputeLocation  string      `json:"computeLocation,omitempty"`
@@ -24,7 +24,7 @@ type Compute struct {
 	CreatedOn  time.Time `json:"createdOn,omitzero" rp:"readonly"`
 	ModifiedOn time.Time `json:"modifiedOn,omitzero" rp:"readonly"`
 	IsAttached bool      `json:"isAttachedCompute" rp:"readonly"`
-	ResourceID *string   `json:"resourceId" rp:"readonly"`
+	ResourceID *string   `json:"resourceId"`
 	Errors     []any     `json:"provisioningErrors" rp:"readonly"`
 }
 
@@ -46,6 +46,8 @@ type AmlCompute struct {
 	TargetNodes       int         `json:"targetNodeCount" rp:"readonly"`
 	Counts            *NodeCounts `json:"nodeStateCounts,omitempty" rp:"readonly"`
 	Errors            []ErrorBody `json:"errors" rp:"readonly"`
+
+	attached
 }
 
 // Scale is how many nodes a cluster has.
@@ -86,7 +88,7 @@ const subnetType = "microsoft.network/virtualnetworks/subnets"
 
 func (p *Provider) computeType() rp.Registration {
 	return rp.Of(rp.Type[Compute]{
-		Name: ComputeType, Kind: rp.Proxy, Home: true, Versions: rp.Versions[Compute](versions...),
+		Name: ComputeType, Kind: rp.Proxy, Home: true, Versions: computeVersions(),
 		NamePattern: `^[a-zA-Z][a-zA-Z0-9-]{0,22}[a-zA-Z0-9]$`,
 		NameRule:    "It must be between 2 and 24 characters long, start with a letter, and contain letters, digits and hyphens; it cannot end with a hyphen.",
 		Default:     defaultCompute,
@@ -104,12 +106,7 @@ func (p *Provider) computeType() rp.Registration {
 		Present:   p.presentCompute,
 		Release:   releaseCompute,
 		Finalize:  p.finalizeCluster,
-		Actions: map[string]rp.Action[Compute]{
-			"listNodes": {Do: p.listNodes},
-			"listKeys": {Do: func(context.Context, *rp.Tx, *rp.Resource[Compute], []byte) (any, error) {
-				return nil, userError("Compute of type AmlCompute has no keys.")
-			}},
-		},
+		Actions:   p.computeActions(),
 	})
 }
 
@@ -119,6 +116,10 @@ func defaultCompute(_ string, r *rp.Resource[Compute]) {
 		c.ComputeLocation = r.Location
 	}
 	a := c.Aml
+	if !c.cluster() {
+		return
+	}
+	c.ResourceID = nil
 	if a == nil {
 		return
 	}
@@ -148,8 +149,10 @@ func validateCompute(op rp.Op, new, old *rp.Resource[Compute]) error {
 	switch {
 	case c.ComputeType == "":
 		return userError("properties.computeType is missing.")
-	case c.ComputeType != "AmlCompute":
-		return arm.NotImplemented("properties.computeType '%s': this version makes AmlCompute clusters only.", c.ComputeType)
+	case op == rp.Update && !strings.EqualFold(old.Properties.ComputeType, c.ComputeType):
+		return userError("properties.computeType of a compute cannot be changed: it is %s.", old.Properties.ComputeType)
+	case !c.cluster():
+		return validateAttached(c)
 	case c.Aml == nil:
 		return userError("properties.properties of an AmlCompute is missing.")
 	}
@@ -204,6 +207,9 @@ func subnetID(a *AmlCompute) string {
 func (p *Provider) admitCompute(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource[Compute]) error {
 	c, a := &new.Properties, new.Properties.Aml
 	c.ModifiedOn = tx.Now
+	if !c.cluster() {
+		return p.admitAttached(tx, op, new)
+	}
 	if op == rp.Update {
 		a.Account, a.RemoteLogin = old.Properties.Aml.Account, old.Properties.Aml.RemoteLogin
 		return nil
@@ -246,7 +252,7 @@ func (p *Provider) admitCompute(_ context.Context, tx *rp.Tx, op rp.Op, new, old
 
 func (p *Provider) presentCompute(_ context.Context, tx *rp.Tx, r *rp.Resource[Compute]) error {
 	a := r.Properties.Aml
-	if a == nil {
+	if !r.Properties.cluster() || a == nil {
 		return nil
 	}
 	nodes, err := nodesOf(tx, r.ID)

@@ -71,7 +71,9 @@ func TestComputeRefusals(t *testing.T) {
 		says   string
 	}{
 		{`{"location":"westeurope","properties":{}}`, 400, "computeType is missing"},
-		{`{"location":"westeurope","properties":{"computeType":"ComputeInstance","properties":{}}}`, 501, "ComputeInstance"},
+		{`{"location":"westeurope","properties":{"computeType":"ComputeInstance","properties":{}}}`, 400, "vmSize is missing"},
+		{`{"location":"westeurope","properties":{"computeType":"Abacus"}}`, 400, "none of AKS, AmlCompute, ComputeInstance"},
+		{`{"location":"westeurope","properties":{"computeType":"AKS","resourceId":"x"}}`, 400, "'x' is not a resource id"},
 		{`{"location":"westeurope","properties":{"computeType":"AmlCompute"}}`, 400, "properties.properties of an AmlCompute is missing"},
 		{aml(`"scaleSettings":{"maxNodeCount":1}`), 400, "vmSize is missing"},
 		{aml(`"vmSize":"Standard_XXL"`), 400, "vmSize 'Standard_XXL' is not available in location 'westeurope'"},
@@ -244,4 +246,26 @@ func TestEndpointMembers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestAttachedComputes(t *testing.T) {
+	r := newRig(t)
+	bricks := mlw + "/computes/bricks"
+	a := r.Must("PUT", bricks+api, `{"location":"westeurope","properties":{"computeType":"databricks","resourceId":"`+account+`","properties":{"databricksAccessToken":"hush","workspaceUrl":"https://x","currentNodeCount":7}}}`)
+	if strings.Contains(a.Text, "hush") || strings.Contains(a.Text, "NodeCount") || !strings.Contains(a.Text, `"workspaceUrl":"https://x"`) || a.At("properties", "isAttachedCompute") != true || a.String("properties", "computeType") != "Databricks" {
+		t.Errorf("PUT: %s", a.Text)
+	}
+	if a = r.Must("POST", bricks+"/listKeys"+api, ""); a.String("databricksAccessToken") != "hush" {
+		t.Errorf("listKeys: %s", a.Text)
+	}
+	r.refused(400, "is for compute instances", "POST", bricks+"/start"+api, "")
+	r.refused(400, "cannot be changed", "PUT", bricks+api, aml(sized))
+	r.Must("DELETE", bricks+api, "")
+	one := mlw + "/computes/one"
+	r.Must("PUT", one+api, `{"location":"westeurope","properties":{"computeType":"ComputeInstance","properties":{"vmSize":"STANDARD_NC6"}}}`)
+	if a = r.Must("GET", one+api, ""); a.String("properties", "properties", "state") != "Stopped" {
+		t.Errorf("GET: %s", a.Text)
+	}
+	r.refused(501, "object only", "POST", one+"/start"+api, "")
+	r.Must("POST", one+"/stop"+api, "")
 }

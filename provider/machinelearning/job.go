@@ -333,6 +333,9 @@ func (p *Provider) clusterOf(tx *rp.Tx, w *rp.Resource[Workspace], j *Job) (arm.
 	if err != nil {
 		return arm.ID{}, err
 	}
+	if !c.Properties.cluster() {
+		return arm.ID{}, arm.NotImplemented("properties.computeId: the compute '%s' is of type %s: it is object only, and jobs run on clusters (AmlCompute).", id.Name(), c.Properties.ComputeType)
+	}
 	if c.State == arm.Deleting || c.State == arm.Failed {
 		return arm.ID{}, userError("properties.computeId: the compute '%s' is %s.", id.Name(), c.State)
 	}

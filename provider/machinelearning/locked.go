@@ -13,7 +13,7 @@ import (
 // resources of a compute with public IP).
 func networkLocked(tx *rp.Tx, v locks.Verb, r *rp.Resource[Compute]) error {
 	a := r.Properties.Aml
-	if a == nil || a.Subnet == nil || a.NodePublicIP == nil || !*a.NodePublicIP {
+	if a == nil || !r.Properties.cluster() || a.Subnet == nil || a.NodePublicIP == nil || !*a.NodePublicIP {
 		return nil
 	}
 	subnet, err := arm.ParseID(a.Subnet.ID)

@@ -2,7 +2,6 @@ package machinelearning
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 	"strings"
 
@@ -17,8 +16,8 @@ var attachedKinds = map[string]bool{
 	"SynapseSpark": true, "ComputeInstance": false,
 }
 
-// attached is what other computes than clusters have of their own that must not be shown.
-type attached struct {
+// Attached is what other computes than clusters have of their own that must not be shown.
+type Attached struct {
 	DatabricksToken string `json:"databricksAccessToken,omitempty" rp:"secret"`
 	Relay           string `json:"relayConnectionString,omitempty" rp:"secret"`
 	ServiceBus      string `json:"serviceBusConnectionString,omitempty" rp:"secret"`
@@ -36,30 +35,6 @@ type attached struct {
 
 // cluster says whether nodes of this region run for the compute.
 func (c *Compute) cluster() bool { return c.ComputeType == "AmlCompute" }
-
-// computeVersions show of other computes than clusters nothing that only clusters have.
-func computeVersions() []rp.Version[Compute] {
-	list := rp.Versions[Compute](versions...)
-	for i := range list {
-		list[i].Encode = func(c *Compute) (map[string]any, error) {
-			b, err := json.Marshal(c)
-			if err != nil {
-				return nil, err
-			}
-			var tree map[string]any
-			if err := json.Unmarshal(b, &tree); err != nil || c.cluster() {
-				return tree, err
-			}
-			if properties, ok := tree["properties"].(map[string]any); ok {
-				for _, name := range []string{"currentNodeCount", "targetNodeCount", "nodeStateCounts", "errors"} {
-					delete(properties, name)
-				}
-			}
-			return tree, nil
-		}
-	}
-	return list
-}
 
 func validateAttached(c *Compute) error {
 	names := []string{"AmlCompute"}

@@ -41,7 +41,7 @@ func TestScale(t *testing.T) {
 	y.is("after the second", y.states(), "starting starting")
 	y.act()
 	y.is("registered", y.states(), "idle idle")
-	if c := y.shown(); c.CurrentNodes != 2 || c.Counts.Idle != 2 || c.AllocationState != "Steady" || c.TargetNodes != 2 {
+	if c := y.shown(); *c.CurrentNodes != 2 || c.Counts.Idle != 2 || c.AllocationState != "Steady" || *c.TargetNodes != 2 {
 		t.Errorf("%+v %+v", c, c.Counts)
 	}
 	y.act()

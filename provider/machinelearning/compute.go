@@ -42,12 +42,12 @@ type AmlCompute struct {
 
 	AllocationState   string      `json:"allocationState,omitempty" rp:"readonly"`
 	AllocationChanged time.Time   `json:"allocationStateTransitionTime,omitzero" rp:"readonly"`
-	CurrentNodes      int         `json:"currentNodeCount" rp:"readonly"`
-	TargetNodes       int         `json:"targetNodeCount" rp:"readonly"`
+	CurrentNodes      *int        `json:"currentNodeCount,omitempty" rp:"readonly"`
+	TargetNodes       *int        `json:"targetNodeCount,omitempty" rp:"readonly"`
 	Counts            *NodeCounts `json:"nodeStateCounts,omitempty" rp:"readonly"`
-	Errors            []ErrorBody `json:"errors" rp:"readonly"`
+	Errors            []ErrorBody `json:"errors,omitzero" rp:"readonly"`
 
-	attached
+	Attached
 }
 
 // Scale is how many nodes a cluster has.
@@ -88,7 +88,7 @@ const subnetType = "microsoft.network/virtualnetworks/subnets"
 
 func (p *Provider) computeType() rp.Registration {
 	return rp.Of(rp.Type[Compute]{
-		Name: ComputeType, Kind: rp.Proxy, Home: true, Versions: computeVersions(),
+		Name: ComputeType, Kind: rp.Proxy, Home: true, Versions: rp.Versions[Compute](versions...),
 		NamePattern: `^[a-zA-Z][a-zA-Z0-9-]{0,22}[a-zA-Z0-9]$`,
 		NameRule:    "It must be between 2 and 24 characters long, start with a letter, and contain letters, digits and hyphens; it cannot end with a hyphen.",
 		Default:     defaultCompute,
@@ -276,12 +276,12 @@ func (p *Provider) presentCompute(_ context.Context, tx *rp.Tx, r *rp.Resource[C
 			a.Counts.Unusable++
 		}
 	}
-	a.CurrentNodes = len(nodes)
+	current, target := len(nodes), len(nodes)-a.Counts.Leaving
+	a.CurrentNodes, a.TargetNodes = &current, &target
 	a.AllocationState = "Steady"
 	if a.Counts.Preparing+a.Counts.Leaving > 0 {
 		a.AllocationState = "Resizing"
 	}
-	a.TargetNodes = len(nodes) - a.Counts.Leaving
 	if a.Errors, err = noted(tx, r.ID); err != nil {
 		return err
 	}

@@ -64,6 +64,10 @@ func (s *seeder) basic(t, id string) (maker, bool) {
 		return network(object{})
 	case "microsoft.network/localnetworkgateways":
 		return network(object{"properties": object{"gatewayIpAddress": "203.0.113.9", "localNetworkAddressSpace": object{"addressPrefixes": []any{"172.16.0.0/24"}}}})
+	case "microsoft.authorization/roledefinitions":
+		return maker{version: "2022-04-01", body: object{"properties": object{
+			"roleName": "seed " + s.w.path(id)[strings.LastIndex(s.w.path(id), "/")+1:], "type": "CustomRole", "permissions": []any{object{"actions": []any{"*/read"}}},
+			"assignableScopes": []any{"/subscriptions/" + s.w.subscription}}}}, true
 	case "microsoft.managedidentity/userassignedidentities":
 		return maker{version: "2023-01-31", body: object{"location": s.w.location}}, true
 	case "microsoft.storage/storageaccounts":

@@ -131,10 +131,13 @@ func waiting(cases []Case) {
 	}
 }
 
+// anyScope stands in examples of what is at any scope.
+var anyScope = regexp.MustCompile(`(?i)^/\{?(scope|resourceUri|resourceId)\}?/`)
+
 func (l line) read() (Case, error) {
 	c := Case{Method: l.Method, Request: unquote(l.Request), Response: l.Response}
 	if l.URI == "" {
-		c.Scenario, c.Host, c.Path = l.ID, managementHost, l.Path+"?"+l.Query
+		c.Scenario, c.Host, c.Path = l.ID, managementHost, anyScope.ReplaceAllString(l.Path, "/subscriptions/scope/")+"?"+l.Query
 		c.agree()
 		return c, nil
 	}

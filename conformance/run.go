@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -48,7 +49,7 @@ func Run(ctx context.Context, r *Region, cases []Case, wanted func(Case) bool, p
 }
 
 func (r *Region) world() *world {
-	return &world{subscription: r.Subscription, tenant: r.Tenant, location: r.Location, names: map[string]string{}}
+	return &world{subscription: r.Subscription, tenant: r.Tenant, principal: r.ObjectID, location: r.Location, names: map[string]string{}}
 }
 
 func (s *seeder) one(ctx context.Context, c Case) ([]string, error) {
@@ -61,10 +62,8 @@ func (s *seeder) one(ctx context.Context, c Case) ([]string, error) {
 		}
 	} else {
 		s.w.rename(c.Path)
-		if c.Method == http.MethodPut && strings.Count(strings.SplitN(c.Path, "?", 2)[0], "/") > 4 { // its test had a group
-			if err := s.group(ctx, strings.SplitN(c.Path, "?", 2)[0]); err != nil {
-				return nil, err
-			}
+		if err := s.stood(ctx, c); err != nil {
+			return nil, err
 		}
 	}
 	diffs, err := s.play(ctx, s.w, c)
@@ -81,8 +80,27 @@ func (s *seeder) one(ctx context.Context, c Case) ([]string, error) {
 	return diffs, err
 }
 
-// clean removes the groups of a scenario; nobody waits for it.
+// stood makes the group that a recorded request was answered in, unless the recording makes it itself: the frames of
+// tests had made it before.
+func (s *seeder) stood(ctx context.Context, c Case) error {
+	path, _, _ := strings.Cut(c.Path, "?")
+	if own := strings.ToLower(s.w.path(path)); c.Method == http.MethodPut && strings.Count(own, "/") == 4 && !strings.Contains(own, "/providers/") {
+		s.made[own] = true
+		return nil
+	}
+	if c.Status >= http.StatusBadRequest && c.Method != http.MethodPut {
+		return nil
+	}
+	return s.group(ctx, path)
+}
+
+// clean removes the groups of a scenario, for which nobody waits, and what was made outside of them.
 func (s *seeder) clean(ctx context.Context) error {
+	for _, url := range slices.Backward(s.beyond) {
+		if _, err := s.send(ctx, http.MethodDelete, url, nil); err != nil {
+			return err
+		}
+	}
 	for id := range s.made {
 		if strings.Contains(id, "/providers/") || strings.Count(id, "/") != 4 {
 			continue

@@ -75,11 +75,12 @@ type seeder struct {
 	subnets   int                 // that were made with a prefix of their own
 	endpoints int                 // private ones that were made for connections
 	inner     map[string][]string // by the id of a resource, in lower case: what is named of it that is made with it, collection/name
+	beyond    []string            // addresses of what was made outside of groups
 	// refused is what could not be made, and why.
 	refused []string
 }
 
-var armID = regexp.MustCompile(`(?i)^/subscriptions/[^/]+/resourceGroups/[^/]+/providers/[^/]+(/[^/]+/[^/]+)+$`)
+var armID = regexp.MustCompile(`(?i)^/subscriptions/[^/]+(/resourceGroups/[^/]+)?/providers/[^/]+(/[^/]+/[^/]+)+$`)
 
 // ids are the resources that a recorded value names.
 func ids(v any) (out []string) {
@@ -308,6 +309,9 @@ func (s *seeder) ensure(ctx context.Context, id string) error {
 		}
 		why, tried = a.code(), true
 		if a.ok() {
+			if !strings.Contains(own, "/resourcegroups/") {
+				s.beyond = append(s.beyond, url)
+			}
 			failure, _, err := s.settle(ctx, a)
 			if err != nil || failure == "" {
 				return err

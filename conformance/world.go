@@ -12,6 +12,7 @@ import (
 type world struct {
 	subscription string
 	tenant       string
+	principal    string // who stands for the recorded tenant's users
 	location     string
 	suffix       string            // of groups and global names
 	names        map[string]string // whole strings and path segments that are replaced
@@ -39,6 +40,11 @@ func filled(s string) string {
 	return notInNames.ReplaceAllString(s, "")
 }
 
+// identified are the types whose names are GUIDs.
+var identified = map[string]bool{"microsoft.authorization/roleassignments": true, "microsoft.authorization/roledefinitions": true}
+
+var guidName = regexp.MustCompile(`(?i)^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+
 var subscriptionID = regexp.MustCompile(`(?i)^(/subscriptions/)[^/?]+`)
 
 // rename chooses names for the groups and global names of a path.
@@ -55,6 +61,9 @@ func (w *world) rename(path string) {
 		case strings.EqualFold(parts[i], "resourceGroups") && w.suffix != "":
 			w.names[parts[i+1]] = strings.Trim(parts[i+1], "{}<>") + "-" + w.suffix
 		case strings.EqualFold(parts[i], "providers") && i+3 < len(parts):
+			if identified[strings.ToLower(parts[i+1]+"/"+parts[i+2])] && !guidName.MatchString(parts[i+3]) && w.suffix != "" {
+				w.names[parts[i+3]] = filled(parts[i+3] + "guid")
+			}
 			if n, ok := global[strings.ToLower(parts[i+1]+"/"+parts[i+2])]; ok && w.suffix != "" {
 				name := strings.ToLower(notInNames.ReplaceAllString(parts[i+3], ""))
 				w.names[parts[i+3]] = name[:min(len(name), n-len(w.suffix))] + w.suffix
@@ -95,6 +104,10 @@ func (w *world) text(key, s string) string {
 		return w.location
 	case strings.EqualFold(key, "tenantId"):
 		return w.tenant
+	case strings.EqualFold(key, "principalId") && w.principal != "" && w.names[s] == "":
+		return w.principal
+	case strings.EqualFold(key, "principalType"):
+		return "ServicePrincipal"
 	case strings.HasPrefix(s, "/"):
 		return w.path(s)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -154,8 +155,11 @@ func (r *region) Container(_ store.Tx, _ arm.ID, name string) (storage.Container
 func (r *region) PutContainer(store.Tx, arm.ID, storage.Container) (bool, error) { return true, nil }
 func (r *region) DeleteContainer(store.Tx, arm.ID, string) error                 { return nil }
 func (r *region) ListContainers(store.Tx, arm.ID) ([]storage.Container, error)   { return nil, nil }
-func (r *region) DropAccount(_ context.Context, id, _ string) error              { return r.drop(id) }
-func (r *region) DropVault(_ context.Context, id string) error                   { return r.drop(id) }
+func (r *region) SignSAS(string, string, string, []byte, url.Values) (string, error) {
+	return "sig=x", nil
+}
+func (r *region) DropAccount(_ context.Context, id, _ string) error { return r.drop(id) }
+func (r *region) DropVault(_ context.Context, id string) error      { return r.drop(id) }
 func (r *region) ContainerSAS(_ *rp.Tx, account, container, permissions string, _ time.Time) (string, error) {
 	return "https://" + account + ".blob.core.windows.net/" + container + "?sp=" + permissions, nil
 }

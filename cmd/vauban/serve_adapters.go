@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"net/netip"
 	"strings"
 	"time"
@@ -144,6 +145,11 @@ func (c containers) ListContainers(tx store.Tx, account arm.ID) ([]storage.Conta
 		out[i] = armContainer(list[i])
 	}
 	return out, armBlobError(err)
+}
+
+func (c containers) SignSAS(account, container, name string, key []byte, q url.Values) (string, error) {
+	signed, err := c.blobs.SignQuery(account, container, name, key, q)
+	return signed, armBlobError(err)
 }
 
 func (c containers) DropAccount(ctx context.Context, _, name string) error {

@@ -259,6 +259,21 @@ func TestServiceSASAndDelegation(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.want(get(u), 403, "AuthorizationProtocolMismatch") // genuine, and for https
+	for _, q := range []url.Values{
+		{"ss": {"b"}, "srt": {"o"}, "sp": {"r"}, "se": {expiry.UTC().Format(time.RFC3339)}},
+		{"sr": {"c"}, "sp": {"r"}, "se": {expiry.UTC().Format(time.RFC3339)}, "rsct": {"text/x"}},
+		{"sr": {"b"}, "sp": {"r"}, "se": {expiry.UTC().Format(time.RFC3339)}},
+	} {
+		container, name := "con1", "a b"
+		if q.Has("ss") {
+			container, name = "", ""
+		}
+		signed, err := f.SignQuery(acct, container, name, f.account.Keys[1], q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.want(call{method: "GET", path: "/con1/a%20b", auth: signed}, 200, "")
+	}
 	u, err = f.SAS(ctx, SASRequest{Account: acct, Container: "con1", Permissions: "lr", Expiry: expiry, As: &alice})
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -280,6 +281,24 @@ func signSAS(a Account, r SASRequest, suffix string) (string, error) {
 		return "", err
 	}
 	return t.sign(r, a.Keys[0], suffix), nil
+}
+
+// SignQuery signs what the parameters of a shared access signature say: of an account, when container is "", of a
+// container, or of a blob in it. It adds sv and sig.
+func (s *Service) SignQuery(account, container, blob string, key []byte, q url.Values) (string, error) {
+	q = maps.Clone(q)
+	q.Set("sv", sasVersion)
+	q.Set("sig", "AA==") // parseSAS wants one
+	t, err := parseSAS(q)
+	if err != nil {
+		return "", err
+	}
+	text := t.accountText(account)
+	if container != "" {
+		text = t.serviceText(account, container, blob)
+	}
+	q.Set("sig", base64.StdEncoding.EncodeToString(mac(key, text)))
+	return q.Encode(), nil
 }
 
 func newSAS(r SASRequest) (*sas, error) {

@@ -149,7 +149,7 @@ const nameRule = "A vault's name must be between 3-24 alphanumeric characters. T
 
 // Target tells privatelink how vaults are linked.
 func (p *Provider) Target() privatelink.Target {
-	return privatelink.Target{Type: VaultType, Versions: versions, Groups: func(tx *rp.Tx, id arm.ID) ([]privatelink.Group, error) {
+	return privatelink.Target{Type: VaultType, Versions: versions, Shows: true, Groups: func(tx *rp.Tx, id arm.ID) ([]privatelink.Group, error) {
 		if _, err := privatelink.Live[Vault](tx, id); err != nil {
 			return nil, err
 		}
@@ -309,6 +309,9 @@ func ByName(tx *rp.Tx, name string) (*rp.Resource[Vault], error) {
 }
 
 func (p *Provider) present(_ context.Context, tx *rp.Tx, r *rp.Resource[Vault]) (err error) {
+	if r.Tags == nil {
+		r.Tags = map[string]string{} // the service always shows them
+	}
 	r.Properties.Connections, err = privatelink.Present(tx, r.ID)
 	return err
 }

@@ -140,7 +140,7 @@ func TestVaultShape(t *testing.T) {
 		t.Fatalf("PUT: %d %s", a.Status, a.Text)
 	}
 	want := map[string]any{
-		"id": vault, "name": "Kv-1", "type": keyvault.VaultType, "location": "westeurope", "systemData": a.At("systemData"),
+		"id": vault, "name": "Kv-1", "type": keyvault.VaultType, "location": "westeurope", "tags": map[string]any{}, "systemData": a.At("systemData"),
 		"properties": map[string]any{
 			"provisioningState": "Succeeded", "tenantId": tenant, "sku": map[string]any{"family": "A", "name": "standard"}, "vaultUri": "https://kv-1.vault.azure.net/",
 			"enableRbacAuthorization": false, "publicNetworkAccess": "Enabled", "enableSoftDelete": true, "softDeleteRetentionInDays": 90.0,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -59,12 +60,15 @@ func (p *parts) PutContainer(_ store.Tx, account arm.ID, c storage.Container) (b
 }
 func (p *parts) DeleteContainer(store.Tx, arm.ID, string) error               { return nil }
 func (p *parts) ListContainers(store.Tx, arm.ID) ([]storage.Container, error) { return nil, nil }
-func (p *parts) DropAccount(context.Context, string, string) error            { return nil }
-func (p *parts) DropVault(context.Context, string) error                      { return nil }
-func (p *parts) CheckSubnet(*rp.Tx, arm.ID, string) error                     { return nil }
-func (p *parts) RemoveManagedSubnet(*rp.Tx, arm.ID) error                     { return nil }
-func (p *parts) Egress(string, string) netip.Addr                             { return netip.MustParseAddr("203.0.113.130") }
-func (p *parts) Why(context.Context, string, string, uint16) string           { return "Nothing refuses it." }
+func (p *parts) SignSAS(string, string, string, []byte, url.Values) (string, error) {
+	return "", nil
+}
+func (p *parts) DropAccount(context.Context, string, string) error  { return nil }
+func (p *parts) DropVault(context.Context, string) error            { return nil }
+func (p *parts) CheckSubnet(*rp.Tx, arm.ID, string) error           { return nil }
+func (p *parts) RemoveManagedSubnet(*rp.Tx, arm.ID) error           { return nil }
+func (p *parts) Egress(string, string) netip.Addr                   { return netip.MustParseAddr("203.0.113.130") }
+func (p *parts) Why(context.Context, string, string, uint16) string { return "Nothing refuses it." }
 
 func (p *parts) ContainerSAS(_ *rp.Tx, account, container, permissions string, expiry time.Time) (string, error) {
 	return "https://" + account + ".blob.core.windows.net/" + container + "?sp=" + permissions + "&se=" + expiry.Format("2006-01-02"), nil

@@ -49,6 +49,8 @@ type Target struct {
 	Groups func(tx *rp.Tx, id arm.ID) ([]Group, error)
 	// Singular: the service writes actionRequired where others write actionsRequired.
 	Singular bool
+	// Shows: the service shows the ETag of a connection, and a deleted one in the answer of its DELETE.
+	Shows bool
 }
 
 // Live returns a target's resource for its Groups: arm.NotFound when there is none or it is being deleted.
@@ -257,7 +259,7 @@ func (l *Links) Types() []rp.Registration {
 			Kind:     rp.Proxy,
 			Versions: rp.Versions[Connection](t.Versions...),
 			// The clients of storage and of machine learning take 200 and 204 for a DELETE, nothing else.
-			SyncDelete: true,
+			SyncDelete: true, ShowDeleted: t.Shows, ShowETag: t.Shows,
 			Default: func(_ string, r *rp.Resource[Connection]) {
 				r.Properties.State = r.Properties.State.spelled(t.Singular)
 			},

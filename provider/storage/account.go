@@ -165,6 +165,8 @@ func (p *Provider) Types() []rp.Registration {
 			Actions: map[string]rp.Action[Account]{
 				"listKeys":             {Do: listKeys},
 				"regenerateKey":        {Do: regenerateKey},
+				"listAccountSas":       {Do: p.listAccountSAS},
+				"listServiceSas":       {Do: p.listServiceSAS},
 				"privateLinkResources": {Method: http.MethodGet, Permission: AccountType + "/privateLinkResources/read", Do: p.linkResources},
 			},
 		}),

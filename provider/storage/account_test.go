@@ -320,3 +320,24 @@ func TestCrashWhileDropping(t *testing.T) {
 		t.Errorf("dropped: %v", got)
 	}
 }
+
+// TestListSAS: what a request asks for is what is signed, and what cannot be meant is refused.
+func TestListSAS(t *testing.T) {
+	r := newRig(t)
+	r.Must("PUT", account+api, plain)
+	service := `{"canonicalizedResource":"/blob/acct/con/a/b","signedResource":"b","signedPermission":"r","signedExpiry":"2030-01-01T00:00:00Z","keyToSign":"key2"}`
+	if got := r.Must("POST", account+"/ListServiceSas"+api, service).String("serviceSasToken"); got != "acct/con/a/b?se=2030-01-01T00%3A00%3A00Z&sp=r&sr=b" {
+		t.Errorf("a service's signature: %s", got)
+	}
+	all := `{"signedServices":"b","signedResourceTypes":"sco","signedPermission":"rl","signedExpiry":"2030-01-01T00:00:00Z"}`
+	if got := r.Must("POST", account+"/ListAccountSas"+api, all).String("accountSasToken"); got != "acct//?se=2030-01-01T00%3A00%3A00Z&sp=rl&srt=sco&ss=b" {
+		t.Errorf("an account's signature: %s", got)
+	}
+	const bad = "InvalidValuesForRequestParameters"
+	r.refused(400, bad, "keyToSign", "POST", account+"/ListServiceSas"+api, strings.Replace(service, "key2", "key3", 1))
+	r.refused(400, bad, "canonicalizedResource", "POST", account+"/ListServiceSas"+api, strings.Replace(service, "/acct/", "/other/", 1))
+	r.refused(400, bad, "signedResource", "POST", account+"/ListServiceSas"+api, strings.Replace(service, `"b"`, `"s"`, 1))
+	r.refused(400, bad, "signedExpiry", "POST", account+"/ListServiceSas"+api, strings.Replace(service, "signedExpiry", "x", 1))
+	r.refused(400, bad, "signedServices", "POST", account+"/ListAccountSas"+api, strings.Replace(all, "signedServices", "x", 1))
+	r.refused(501, "NotImplemented", "queue", "POST", account+"/ListServiceSas"+api, strings.Replace(service, "/blob/", "/queue/", 1))
+}

@@ -14,6 +14,7 @@ import (
 // Containers is the data plane's side of blob containers: it owns them, Resource Manager and the blob
 // service are two ways to them. Errors are *arm.Error.
 type Containers interface {
+	Signer
 	// Container returns it, or 404 ContainerNotFound.
 	Container(tx store.Tx, account arm.ID, name string) (Container, error)
 	// PutContainer makes it or changes its access and metadata; created is false when it existed.

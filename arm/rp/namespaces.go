@@ -184,13 +184,15 @@ func (e *Engine) providers(ctx context.Context, r *Request, path map[string]stri
 			body.NextLink = next(r, last)
 			break
 		}
-		body.Value, last = append(body.Value, e.describe(key).in(path["subscription"], isRegistered)), key
+		p := e.describe(key)
+		e.expand(p, r)
+		body.Value, last = append(body.Value, p.in(path["subscription"], isRegistered)), key
 	}
 	return &Response{Status: http.StatusOK, Body: body}, nil
 }
 
 // provider is GET [/subscriptions/{subscription}]/providers/{namespace}.
-func (e *Engine) provider(ctx context.Context, _ *Request, path map[string]string) (*Response, error) {
+func (e *Engine) provider(ctx context.Context, r *Request, path map[string]string) (*Response, error) {
 	isRegistered, err := e.registrations(ctx, path["subscription"])
 	if err != nil {
 		return nil, err
@@ -199,6 +201,7 @@ func (e *Engine) provider(ctx context.Context, _ *Request, path map[string]strin
 	if p == nil {
 		return nil, arm.Errorf(http.StatusNotFound, "InvalidResourceNamespace", "The resource namespace '%s' is invalid.", path["namespace"])
 	}
+	e.expand(p, r)
 	return &Response{Status: http.StatusOK, Body: p.in(path["subscription"], isRegistered)}, nil
 }
 

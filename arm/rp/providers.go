@@ -25,6 +25,7 @@ type resourceType struct {
 	Locations    []string `json:"locations"`
 	APIVersions  []string `json:"apiVersions"`
 	Capabilities string   `json:"capabilities,omitempty"`
+	Aliases      []alias  `json:"aliases,omitempty"` // asked for by $expand
 
 	called bool // no resources are of it
 }

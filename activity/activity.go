@@ -23,6 +23,7 @@ const (
 	Accepted  Status = "Accepted" // an asynchronous operation was begun
 	Succeeded Status = "Succeeded"
 	Failed    Status = "Failed"
+	Active    Status = "Active" // of a security alert
 	Canceled  Status = "Canceled"
 )
 
@@ -37,6 +38,7 @@ const (
 type Entry struct {
 	ID            string            `json:"id"`
 	Time          time.Time         `json:"time"`
+	Submitted     time.Time         `json:"submitted,omitzero"` // when it was written into the log; zero: at Time
 	Category      string            `json:"category,omitempty"` // "" = Administrative
 	Level         string            `json:"level,omitempty"`    // Informational, Warning, Error, Critical; "" follows from Status
 	Caller        authz.Principal   `json:"caller"`

@@ -12,6 +12,7 @@ type Principal struct {
 	Name     string // for messages and the activity log
 	Type     string // User, ServicePrincipal, ManagedIdentity
 	Groups   []string
+	Methods  []string `json:",omitempty"` // how a user proved who he is: pwd, otp, fido, mfa (RFC 8176)
 }
 
 // Request is one question: may the principal do Action on Scope?

@@ -248,7 +248,7 @@ func Pairwise(objectID, clientID string) string {
 
 // Sign makes a JWT of the payload by the tenant's current key.
 func (d *Directory) Sign(payload any) (string, error) {
-	text, err := jwt.Signed(d.keys.Load().current.signer).Claims(payload).Serialize()
+	text, err := jwt.Signed(d.signing().current.signer).Claims(payload).Serialize()
 	if err != nil {
 		return "", fmt.Errorf("entra: sign: %w", err)
 	}

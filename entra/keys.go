@@ -44,6 +44,7 @@ type signingKey struct {
 
 // keySet is immutable; a rotation replaces it.
 type keySet struct {
+	at      int64 // version of the store at which they were read
 	current *signingKey
 	all     []*signingKey // oldest first
 	byKID   map[string]*signingKey
@@ -87,7 +88,7 @@ const keyLife = 42 * 24 * time.Hour
 // forgets sessions whose time is over.
 func (d *Directory) Tidy(ctx context.Context) error {
 	now := d.clock.Now()
-	if now.Sub(d.keys.Load().current.Created) > keyLife {
+	if now.Sub(d.signing().current.Created) > keyLife {
 		if err := d.RotateKey(ctx); err != nil {
 			return err
 		}
@@ -95,7 +96,20 @@ func (d *Directory) Tidy(ctx context.Context) error {
 	return d.store.Update(ctx, func(tx store.Tx) error { return d.SweepSessions(tx, now) })
 }
 
+// signing are the keys in force, also one that another server on the same store has made.
+func (d *Directory) signing() *keySet {
+	set := d.keys.Load()
+	if d.store.Changed(kindKey) <= set.at {
+		return set
+	}
+	if err := d.loadKeys(context.Background()); err != nil { // no request's: all use what is read
+		return set // signatures by an unknown key are refused, until the store answers again
+	}
+	return d.keys.Load()
+}
+
 func (d *Directory) loadKeys(ctx context.Context) error {
+	at := d.store.Changed()
 	var keys []*signingKey
 	err := d.store.View(ctx, func(tx store.Tx) (err error) {
 		keys, err = readKeys(tx)
@@ -104,7 +118,7 @@ func (d *Directory) loadKeys(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	set := &keySet{all: keys, byKID: make(map[string]*signingKey, len(keys))}
+	set := &keySet{at: at, all: keys, byKID: make(map[string]*signingKey, len(keys))}
 	for _, k := range keys {
 		set.byKID[k.KID] = k
 		set.current = k
@@ -204,7 +218,7 @@ type jwk struct {
 }
 
 // PublicKeys are the tenant's keys in the form of a JWKS; issuer, if it is not empty, stands in each.
-func (d *Directory) PublicKeys(issuer string) any { return d.keys.Load().jwks(issuer) }
+func (d *Directory) PublicKeys(issuer string) any { return d.signing().jwks(issuer) }
 
 func (s *keySet) jwks(issuer string) []jwk {
 	out := make([]jwk, len(s.all))

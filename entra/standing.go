@@ -72,11 +72,25 @@ func (d *Directory) stands(ctx context.Context, st stamp, c *Caller) error {
 // gone says what a token hung on and is there no more, "" when nothing is missing.
 func (d *Directory) gone(tx store.Tx, st stamp, principal string) (string, error) {
 	if st.kind == ofFamily {
-		_, err := d.Family(tx, st.ref)
+		f, err := d.Family(tx, st.ref)
 		if errors.Is(err, ErrNoSession) {
 			return "the sign-in by which it was obtained has ended", nil
 		}
-		return "", err
+		if err != nil || f.Account == "" || f.Account == f.UserID {
+			return "", err
+		}
+		home, err := d.User(tx, f.Account) // of a guest: whoever employs him can end it too
+		switch {
+		case errors.Is(err, directory.ErrNotFound):
+			return "the account of the guest's own organisation does not exist any more", nil
+		case err != nil:
+			return "", err
+		case !home.AccountEnabled:
+			return "the account of the guest's own organisation is disabled", nil
+		case !home.SessionsValidFrom.Equal(f.AccountFrom):
+			return "the sessions of the guest were revoked by his own organisation", nil
+		}
+		return "", nil
 	}
 	p, err := d.ByObjectID(tx, principal)
 	if err != nil {

@@ -50,6 +50,20 @@ func TestRotation(t *testing.T) {
 	if again.keys.Load().current.KID != w.keys.Load().current.KID || again.Tenant() != w.Tenant() {
 		t.Error("a restart forgot keys or tenant")
 	}
+	// another server on the same store: each takes at once what the other has signed by a new key
+	if err := again.RotateKey(ctx); err != nil {
+		t.Fatal(err)
+	}
+	fresh, err := again.IssueFor(ctx, w.app.ObjectID, AudienceARM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Verify(ctx, fresh.AccessToken, AudienceARM); err != nil {
+		t.Errorf("by the other server's key: %v", err)
+	}
+	if _, err := again.Verify(ctx, w.tokenFor(t, AudienceARM), AudienceARM); err != nil || w.keys.Load().current.KID != again.keys.Load().current.KID {
+		t.Errorf("it signs by the old key still: %v", err)
+	}
 	w.later(keyGrace + time.Minute)
 	if err := w.RotateKey(ctx); err != nil {
 		t.Fatal(err)

@@ -28,7 +28,6 @@ type Caller struct {
 	Scopes         []string // delegated permissions on the audience; of users
 	Session        string   // sid; of users
 	Family         string   // the family of refresh tokens; of users
-	AMR            []string // how the user proved who he is
 	Capabilities   []string // xms_cc
 	NotBefore      time.Time
 	Expires        time.Time
@@ -102,14 +101,13 @@ func (d *Directory) read(token string) (*knownToken, error) {
 		Resource:     cl.MIRID,
 		Roles:        cl.Roles,
 		Session:      cl.SessionID,
-		AMR:          cl.AMR,
 		Capabilities: cl.CC,
 		NotBefore:    time.Unix(cl.NotBefore, 0).UTC(),
 		Expires:      time.Unix(cl.Expires, 0).UTC(),
 	}
 	switch {
 	case cl.IDTyp == "user":
-		c.Type, c.Scopes = "User", strings.Fields(cl.Scopes)
+		c.Type, c.Scopes, c.Methods = "User", strings.Fields(cl.Scopes), cl.AMR
 		if st.kind == ofFamily {
 			c.Family = st.ref
 		}
@@ -138,7 +136,7 @@ func (d *Directory) open(token string, into any) error {
 		}
 		return &TokenError{Reason: Malformed}
 	}
-	key, known := d.keys.Load().byKID[parsed.Headers[0].KeyID]
+	key, known := d.signing().byKID[parsed.Headers[0].KeyID]
 	if !known {
 		return d.foreign(parsed)
 	}

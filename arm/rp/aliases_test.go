@@ -28,14 +28,15 @@ func TestAliases(t *testing.T) {
 		a := r.Must("GET", scope+"/providers/Microsoft.Test?api-version=2024-11-01&$expand=resourceTypes/aliases", "")
 		var p struct {
 			ResourceTypes []struct {
-				Aliases []struct {
+				ResourceType string
+				Aliases      []struct {
 					Name, DefaultPath string
 					Paths             []any
 					DefaultMetadata   struct{ Type, Attributes string }
 				}
 			}
 		}
-		if err := json.Unmarshal([]byte(a.Text), &p); err != nil || len(p.ResourceTypes) != 1 {
+		if err := json.Unmarshal([]byte(a.Text), &p); err != nil || p.ResourceTypes[0].ResourceType != "boxes" {
 			t.Fatalf("%v %s", err, a.Text)
 		}
 		var got []string

@@ -125,7 +125,7 @@ func (e *Engine) endAction(ctx context.Context, id string, result json.RawMessag
 			return err
 		}
 		tx.ended = append(tx.ended, o.ID)
-		return e.activity.Append(tx.Tx, entry)
+		return tx.append(entry)
 	})
 }
 

@@ -52,7 +52,7 @@ func eventData(e activity.Entry, tenant string) map[string]any {
 		"category":             same(category),
 		"eventName":            eventName(e.Status),
 		"eventTimestamp":       stamp(e.Time),
-		"submissionTimestamp":  stamp(e.Time),
+		"submissionTimestamp":  stamp(submitted(e)),
 		"operationName":        localizable{e.Operation, operationText(e.Operation)},
 		"resourceId":           e.Resource,
 		"resourceGroupName":    id.ResourceGroup(),
@@ -117,4 +117,12 @@ func claims(e activity.Entry) map[string]string {
 func ticks(t time.Time) int64 {
 	const unixEpoch = 621355968000000000
 	return unixEpoch + t.UnixNano()/100
+}
+
+// submitted is when an event could be read: Azure's events come into the log after what they tell of.
+func submitted(e activity.Entry) time.Time {
+	if e.Submitted.After(e.Time) {
+		return e.Submitted
+	}
+	return e.Time
 }

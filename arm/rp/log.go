@@ -180,5 +180,11 @@ func Record(tx *Tx, entry activity.Entry) error {
 	if entry.Time.IsZero() {
 		entry.Time = tx.Now
 	}
+	return tx.append(entry)
+}
+
+// append writes an entry into the log, with the time at which it does.
+func (tx *Tx) append(entry activity.Entry) error {
+	entry.Submitted = tx.engine.clock.Now()
 	return tx.engine.activity.Append(tx.Tx, entry)
 }

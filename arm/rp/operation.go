@@ -89,7 +89,7 @@ func (tx *Tx) end(rec *record, status arm.ProvisioningState, failure *arm.Error)
 	if failure != nil {
 		entry.Code, entry.Message = failure.Code, failure.Message
 	}
-	return tx.engine.activity.Append(tx.Tx, entry)
+	return tx.append(entry)
 }
 
 // Await waits for the end of an operation, as the last segment of its Azure-AsyncOperation names it. failure is

@@ -339,5 +339,5 @@ func (tx *Tx) fail(rec *record, failure *arm.Error) error {
 // logged is the activity entry of something that a request does; the engine's own doings have no caller.
 func (tx *Tx) logged(e activity.Entry) error {
 	e.ID, e.Time = activity.NewID(), tx.Now
-	return tx.engine.activity.Append(tx.Tx, e)
+	return tx.append(e)
 }

@@ -70,22 +70,23 @@ type world struct {
 	log      *slog.Logger
 	started  time.Time
 
-	clock    *clock.Region
-	db       store.Store
-	dbEnded  <-chan struct{}
-	keys     *seal.Keyring
-	activity *activity.Log
-	entra    *entra.Directory
-	signin   *signin.Service
-	roles    *authorization.Source
-	access   *authz.Evaluator
-	groups   *managementgroups.Provider
-	policies *policy.Provider
-	insights *policyinsights.Provider
-	deploys  *deployments.Provider
-	engine   *rp.Engine
-	door     *door.Door
-	throttle door.Throttle
+	clock     *clock.Region
+	db        store.Store
+	dbEnded   <-chan struct{}
+	keys      *seal.Keyring
+	activity  *activity.Log
+	entra     *entra.Directory
+	signin    *signin.Service
+	roles     *authorization.Source
+	access    *authz.Evaluator
+	hierarchy managementgroups.Hierarchy
+	groups    *managementgroups.Provider
+	policies  *policy.Provider
+	insights  *policyinsights.Provider
+	deploys   *deployments.Provider
+	engine    *rp.Engine
+	door      *door.Door
+	throttle  door.Throttle
 	// objectOnly are the types without their service, in alphabetical order.
 	objectOnly []string
 	links      *privatelink.Links
@@ -191,7 +192,8 @@ func (w *world) openDirectory(ctx context.Context) (err error) {
 		Locations: locations(w.settings.Location), LocationName: resources.DisplayName, Activity: w.activity,
 	})
 	w.groups = managementgroups.New(managementgroups.Config{TenantID: w.entra.Tenant().ID, Own: ownGroup})
-	w.access.Hierarchy = w.groups.Hierarchy(w.engine)
+	hierarchy := w.groups.Hierarchy(w.engine)
+	w.access.Hierarchy, w.hierarchy = hierarchy, hierarchy
 	return nil
 }
 
@@ -268,7 +270,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	vaults.UseSecrets(w.engine.View, vaultData{w.secrets})
 	vaults.UseDeleted(w.engine.Update, keyvault.Forget)
 	w.ml.Attach(w.engine, w.links)
-	w.policies = policy.New(policy.Config{Hierarchy: w.access.Hierarchy, TenantID: tenant.ID, Clock: w.clock})
+	w.policies = policy.New(policy.Config{Hierarchy: w.hierarchy, TenantID: tenant.ID, Clock: w.clock})
 	w.insights = policyinsights.New(policyinsights.Config{Store: w.db, Policies: w.policies, Clock: w.clock, Log: w.log, TenantID: tenant.ID, Kinds: []string{kindClock}})
 	w.deploys = newDeployments(w)
 	queries := resourcegraph.New(resourcegraph.Config{TenantID: tenant.ID, Clock: w.clock, Hierarchy: w.access.Hierarchy, States: w.insights.Latest})
@@ -366,7 +368,7 @@ func (w *world) openHosts(ctx context.Context) error {
 		Runs: w.runs, MLflow: mlflow.New(w.runs, mlModels{w.ml, w.engine}, w.clock, w.log), Workspaces: newMLWorkspaces(w.engine), Authorizer: w.access,
 		Tokens: w.entra, Blobs: mlBlobs{w.blobs}, Clock: w.clock, Log: w.log,
 	})
-	w.signin, err = signin.New(ctx, signin.Config{Directory: w.entra, Store: w.db, Clock: w.clock, Log: w.log, Issuers: &http.Client{Transport: inRegion{w, "AzureActiveDirectory"}}, PasswordGrant: w.settings.PasswordGrant})
+	w.signin, err = signin.New(ctx, signin.Config{Directory: w.entra, Store: w.db, Clock: w.clock, Log: w.log, Issuers: &http.Client{Transport: inRegion{w, "AzureActiveDirectory"}}, PasswordGrant: w.settings.PasswordGrant, LockedOut: w.recordLockOut})
 	if err != nil {
 		return err
 	}
@@ -375,7 +377,7 @@ func (w *world) openHosts(ctx context.Context) error {
 	for pattern, h := range map[string]http.Handler{
 		"management.azure.com": control, "management.core.windows.net": control,
 		"login.microsoftonline.com": w.signin, "login.windows.net": w.signin, "login.microsoft.com": w.signin, "sts.windows.net": w.signin,
-		"graph.microsoft.com":                          withUserInfo(graph.New(graph.Config{Directory: w.entra, Store: w.db, Clock: w.clock, Log: w.log}), w.signin.UserInfo()),
+		"graph.microsoft.com":                          withUserInfo(graph.New(graph.Config{Directory: w.entra, Passwords: w.signin, Store: w.db, Clock: w.clock, Log: w.log}), w.signin.UserInfo()),
 		"*." + gateway.BastionSuffix:                   w.bastion.Handler(),
 		"*.blob.core.windows.net":                      w.blobs.Handler(),
 		"*.vault.azure.net":                            w.secrets.Handler(),

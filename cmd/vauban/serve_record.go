@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"vauban.dev/activity"
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/authz"
+	"vauban.dev/entra/directory"
+	"vauban.dev/entra/signin"
 	"vauban.dev/ml"
 	"vauban.dev/origin"
 	"vauban.dev/provider/machinelearning"
@@ -89,4 +92,25 @@ func recordModel(ctx context.Context, engine *rp.Engine, workspace arm.ID, name,
 		e.Description, e.Properties["version"] = "Version "+version+" of the model '"+name+"' was registered.", version
 	}
 	return engine.Record(ctx, byCaller(ctx, e, ml.User{}))
+}
+
+// recordLockOut writes that a user was locked out into the activity log of the region's first subscription, under Security, as
+// alerts are written there ("Azure activity log event schema", Security alert).
+func (w *world) recordLockOut(ctx context.Context, l signin.LockOut) error {
+	var u directory.User
+	if err := w.db.View(ctx, func(tx store.Tx) (err error) {
+		u, err = w.entra.User(tx, l.UserID)
+		return err
+	}); err != nil {
+		return err
+	}
+	alert, until := activity.NewID(), l.Until.UTC().Format(time.RFC3339)
+	return w.engine.Record(ctx, activity.Entry{
+		Category: activity.Security, Level: "Warning", Status: activity.Active, Operation: "Microsoft.Security/locations/alerts/activate/action",
+		Resource:      "/subscriptions/" + w.first.SubscriptionID + "/providers/Microsoft.Security/locations/" + w.settings.Location + "/alerts/" + alert,
+		CorrelationID: alert, Address: l.Address.String(),
+		Description: "Nobody signs in as " + u.UserPrincipalName + " from places like " + l.Address.String() + " until " + until + ": too many wrong passwords or codes.",
+		Properties: map[string]string{"alertName": "AccountLockedOut", "compromisedEntity": u.UserPrincipalName, "userObjectId": u.ID, "attackerAddress": l.Address.String(),
+			"lockedUntil": until, "severity": "Medium", "actionTaken": "Blocked"},
+	})
 }

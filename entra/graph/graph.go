@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/google/uuid"
@@ -28,11 +29,19 @@ type Config struct {
 	Store     store.Store
 	Clock     clock.Clock
 	Log       *slog.Logger // failures of the region itself; refusals are not logged
+	Passwords Passwords    // nil: nobody changes his password here
+}
+
+// Passwords compares passwords by the limits of the sign-in service; *signin.Service does.
+type Passwords interface {
+	// TryPassword reports whether the secret fits the hash. locked: it was not compared, because of too many wrong ones.
+	TryPassword(ctx context.Context, userID, hash, secret string, address netip.Addr) (ok, locked bool, err error)
 }
 
 // Service is the handler of graph.microsoft.com. It is safe for concurrent use.
 type Service struct {
 	dir    *entra.Directory
+	guard  Passwords
 	store  store.Store
 	clock  clock.Clock
 	log    *slog.Logger
@@ -41,7 +50,7 @@ type Service struct {
 
 // New returns the service.
 func New(c Config) *Service {
-	s := &Service{dir: c.Directory, store: c.Store, clock: c.Clock, log: c.Log}
+	s := &Service{dir: c.Directory, guard: c.Passwords, store: c.Store, clock: c.Clock, log: c.Log}
 	s.routes = append(s.table(), conditionalAccessRoutes()...)
 	return s
 }

@@ -17,6 +17,7 @@ import (
 
 	"vauban.dev/arm"
 	"vauban.dev/entra/directory"
+	"vauban.dev/entra/password"
 	"vauban.dev/store"
 )
 
@@ -380,5 +381,32 @@ func TestGuests(t *testing.T) {
 		if got := w.call(token, "POST", path, m{"ids": []string{u.ID}, "displayName": "x"}); got.status != 403 {
 			t.Errorf("a guest posts to %s: %d %s", path, got.status, got.text)
 		}
+	}
+}
+
+// TestChangePasswordIsLimited: who has a token cannot guess the password by it.
+func TestChangePasswordIsLimited(t *testing.T) {
+	w := newWorld(t)
+	hash, err := password.Hash(t.Context(), "Correct-Horse-7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ada, _ := w.user("ada")
+	w.update(func(tx store.Tx) error { return w.dir.SetPassword(tx, ada.ID, hash, false) })
+	token := w.tokenOf(ada)
+	change := func(current string) answer {
+		return w.call(token, "POST", "me/changePassword", m{"currentPassword": current, "newPassword": "Another-Horse-8"})
+	}
+	for i := range 10 {
+		if a := change(fmt.Sprint("guess ", i)); a.status != 400 {
+			t.Fatalf("guess %d: %d %s", i, a.status, a.text)
+		}
+	}
+	if a := change("Correct-Horse-7"); a.status != 429 || a.code() != "TooManyRequests" {
+		t.Errorf("after ten guesses: %d %s", a.status, a.text)
+	}
+	w.clock.SetOffset(2 * time.Minute)
+	if a := change("Correct-Horse-7"); a.status != 204 {
+		t.Errorf("later: %d %s", a.status, a.text)
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"vauban.dev/entra"
 	"vauban.dev/entra/directory"
+	"vauban.dev/entra/signin"
 	"vauban.dev/internal/clock"
 	"vauban.dev/store"
 	"vauban.dev/store/sqlite"
@@ -45,7 +46,11 @@ func newWorld(t testing.TB) *world {
 	if w.dir, err = entra.New(context.Background(), st, w.clock, directory.Options{Domain: "contoso.test", TenantName: "Contoso"}); err != nil {
 		t.Fatal(err)
 	}
-	w.graph = New(Config{Directory: w.dir, Store: st, Clock: w.clock, Log: slog.New(slog.NewTextHandler(w.log, nil))})
+	passwords, err := signin.New(context.Background(), signin.Config{Directory: w.dir, Store: st, Clock: w.clock, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.graph = New(Config{Directory: w.dir, Passwords: passwords, Store: st, Clock: w.clock, Log: slog.New(slog.NewTextHandler(w.log, nil))})
 	w.admin = w.app("admin", func(tx store.Tx, p directory.ServicePrincipal) error {
 		return w.dir.AssignRole(tx, "", directory.GlobalAdministrator, p.ObjectID)
 	})

@@ -10,6 +10,7 @@ import (
 
 	"vauban.dev/entra/directory"
 	"vauban.dev/entra/password"
+	"vauban.dev/origin"
 	"vauban.dev/store"
 )
 
@@ -394,10 +395,17 @@ func (c *Call) changePassword() error {
 	if err := c.Allow(Need{Delegated: []string{"User.ReadWrite", "UserAuthenticationMethod.ReadWrite"}}, c.self(u)); err != nil {
 		return err
 	}
-	if ok, err := password.Verify(c.Ctx, u.PasswordHash, body.CurrentPassword); err != nil || !ok {
-		if err != nil {
-			return err
-		}
+	if c.guard == nil {
+		return notServed("changing passwords")
+	}
+	ok, locked, err := c.guard.TryPassword(c.Ctx, u.ID, u.PasswordHash, body.CurrentPassword, origin.FromContext(c.Ctx).Source)
+	switch {
+	case err != nil:
+		return err
+	case locked:
+		c.W.Header().Set("Retry-After", "60")
+		return fail(http.StatusTooManyRequests, "TooManyRequests", "The current password was not right too many times. Try again later.")
+	case !ok:
 		return badRequest("The specified password does not match the current password: property 'currentPassword'.")
 	}
 	if err := password.Check(body.NewPassword); err != nil {

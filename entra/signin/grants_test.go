@@ -393,9 +393,60 @@ func TestGuests(t *testing.T) {
 	}
 }
 
+// TestInvitedGuest: who was invited signs in to the host's tenant with his own password, as the guest that he is there.
+func TestInvitedGuest(t *testing.T) {
+	w := newWorld(t)
+	h := w.service()
+	var partner directory.Tenant
+	var guest directory.User
+	w.update(t, func(tx store.Tx) (err error) {
+		partner, err = w.CreatePartner(tx, "Fabrikam", "fabrikam.test")
+		return err
+	})
+	bob := w.addUser(t, "bob@fabrikam.test", func(u *directory.User) { u.TenantID = partner.ID })
+	w.update(t, func(tx store.Tx) (err error) {
+		guest, err = w.Invite(tx, "", "bob@fabrikam.test", "Bob")
+		return err
+	})
+	here := strings.Replace(cliRequest(), "organizations", testTenant, 1)
+	code := signIn(t, newBrowser(t, h), here, "bob@fabrikam.test")
+	_, got := call(t, h, post("/"+testTenant+"/oauth2/v2.0/token", url.Values{"client_id": {directory.CLIAppID}, "grant_type": {"authorization_code"}, "code": {code},
+		"redirect_uri": {"http://localhost:40123"}, "code_verifier": {verifier}, "scope": {armScope}}))
+	if got["access_token"] == nil {
+		t.Fatalf("%v", got)
+	}
+	c := payload(t, got["access_token"].(string))
+	if c["tid"] != testTenant || c["oid"] != guest.ID || c["oid"] == bob.ID || c["idp"] != "https://sts.windows.net/"+partner.ID+"/" {
+		t.Errorf("%v", c)
+	}
+	caller, err := w.Authenticate(context.Background(), got["access_token"].(string), entra.AudienceARMClassic)
+	if err != nil || caller.ObjectID != guest.ID {
+		t.Errorf("%+v %v", caller, err)
+	}
+	w.update(t, func(tx store.Tx) (err error) {
+		guest, err = w.User(tx, guest.ID)
+		return err
+	})
+	if guest.ExternalUserState != "Accepted" {
+		t.Errorf("the invitation is %q", guest.ExternalUserState)
+	}
+	w.update(t, func(tx store.Tx) error { // his own tenant disables him: he is a guest no more
+		_, err := w.UpdateUser(tx, bob.ID, func(u *directory.User) error { u.AccountEnabled = false; return nil })
+		return err
+	})
+	if b := newBrowser(t, h).get(here).submit("username", "bob@fabrikam.test", "password", anaPassword); b.left != nil {
+		t.Errorf("disabled at home: %v", b.left)
+	}
+	if w.holds(got["access_token"]) {
+		t.Error("the token of a guest who is disabled at home holds")
+	}
+}
+
 func TestLockOut(t *testing.T) {
 	w := newWorld(t)
 	h := w.service()
+	var told []LockOut
+	h.lockedOut = func(_ context.Context, l LockOut) error { told = append(told, l); return nil }
 	h.tries = newLimits(time.Microsecond, 1000) // lock-out is tested, not the rate
 	w.addUser(t, "ana@contoso.test")
 	home := newBrowser(t, h)
@@ -415,6 +466,9 @@ func TestLockOut(t *testing.T) {
 	}
 	for i := range lockThreshold {
 		try("guess " + string(rune('a'+i)))
+	}
+	if len(told) != 1 || told[0].Address != b.from.Source || !told[0].Until.After(w.clock.Now()) {
+		t.Errorf("told of %+v", told)
 	}
 	if !strings.Contains(try(anaPassword), "account is locked") {
 		t.Fatal("not locked")

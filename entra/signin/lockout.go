@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"vauban.dev/entra/password"
 	"vauban.dev/store"
 )
 
@@ -51,26 +52,50 @@ func (l *lockout) from(address netip.Addr) *guesses {
 	return &l.Unknown
 }
 
-// fail counts a wrong proof; guess is its keyed hash.
-func (g *guesses) fail(guess []byte, now time.Time) {
+// fail counts a wrong proof, and reports whether it locked the account; guess is its keyed hash.
+func (g *guesses) fail(guess []byte, now time.Time) (locks bool) {
 	if now.Sub(g.Last) > lockForget {
 		*g = guesses{}
 	}
 	g.Last = now
 	for _, w := range g.Wrong {
 		if string(w) == string(guess) {
-			return // a program that has an old password, not somebody who guesses
+			return false // a program that has an old password, not somebody who guesses
 		}
 	}
 	g.Wrong = append(g.Wrong, guess)
 	if len(g.Wrong) > maxGuesses {
 		g.Wrong = g.Wrong[1:]
 	}
-	if g.Failures++; g.Failures >= lockThreshold {
-		g.Until = now.Add(min(lockFirst<<min(g.Locks, 10), lockLongest))
-		g.Locks++
-		g.Failures = lockThreshold - 1 // the next wrong one locks again
+	if g.Failures++; g.Failures < lockThreshold {
+		return false
 	}
+	g.Until = now.Add(min(lockFirst<<min(g.Locks, 10), lockLongest))
+	g.Locks++
+	g.Failures = lockThreshold - 1 // the next wrong one locks again
+	return true
+}
+
+// LockOut is what wrong proofs led to: nobody signs in as the user from such places until a time.
+type LockOut struct {
+	UserID  string
+	Address netip.Addr // of the last wrong proof
+	Until   time.Time
+}
+
+// TryPassword compares a user's password as a sign-in does: by the same limits and counters. locked is true when it was not
+// compared: the user is locked out, or the address tries too often.
+func (s *Service) TryPassword(ctx context.Context, userID, hash, secret string, address netip.Addr) (ok, locked bool, err error) {
+	if !s.tries.allow(address) {
+		return false, true, nil
+	}
+	if locked, err = s.locked(ctx, userID, address); err != nil || locked {
+		return false, locked, err
+	}
+	if ok, err = password.Verify(ctx, hash, secret); err != nil || ok {
+		return ok, false, err
+	}
+	return false, false, s.failed(ctx, userID, address, secret)
 }
 
 // locked reports whether the user is locked out at this address now.
@@ -86,7 +111,17 @@ func (s *Service) locked(ctx context.Context, userID string, address netip.Addr)
 // failed counts a wrong password or a wrong second factor.
 func (s *Service) failed(ctx context.Context, userID string, address netip.Addr, proof string) error {
 	guess := mac(s.keys.guesses, userID+"\x00"+proof)[:16]
-	return s.changeLockout(ctx, userID, func(l *lockout) { l.from(address).fail(guess, s.clock.Now()) })
+	var out *LockOut
+	err := s.changeLockout(ctx, userID, func(l *lockout) {
+		out = nil
+		if g := l.from(address); g.fail(guess, s.clock.Now()) {
+			out = &LockOut{UserID: userID, Address: address, Until: g.Until}
+		}
+	})
+	if err != nil || out == nil || s.lockedOut == nil {
+		return err
+	}
+	return s.lockedOut(ctx, *out)
 }
 
 // succeeded begins the counters anew, and remembers the place.

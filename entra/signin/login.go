@@ -29,6 +29,8 @@ type Config struct {
 	Issuers *http.Client
 	// PasswordGrant switches on the resource owner password credentials grant.
 	PasswordGrant bool
+	// LockedOut is told of every lock-out; nil: nobody. Its error fails the request.
+	LockedOut func(ctx context.Context, l LockOut) error
 }
 
 // Service is the handler of login.microsoftonline.com and of its other names (login.windows.net,
@@ -46,6 +48,7 @@ type Service struct {
 	tries     *limits // of passwords, factors and codes, by address
 	tickets   *limits // of device codes, by address
 	polls     *polls
+	lockedOut func(context.Context, LockOut) error
 }
 
 // New returns the service; the first time it makes its keys.
@@ -57,7 +60,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	return &Service{
 		dir: c.Directory, store: c.Store, clock: c.Clock, log: c.Log, hosts: c.Hosts, tenant: c.Directory.Tenant(), passwords: c.PasswordGrant, keys: k,
 		issuers: &issuers{client: c.Issuers, known: map[string]issuerKeys{}},
-		tries:   newLimits(2*time.Second, 30), tickets: newLimits(time.Second, 60), polls: &polls{last: map[string]time.Time{}},
+		tries:   newLimits(2*time.Second, 30), tickets: newLimits(time.Second, 60), polls: &polls{last: map[string]time.Time{}}, lockedOut: c.LockedOut,
 	}, nil
 }
 

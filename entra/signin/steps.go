@@ -352,6 +352,11 @@ func (s *Service) finish(w http.ResponseWriter, r *http.Request, f *flow, me who
 	if err != nil {
 		return err
 	}
+	if me.user.ExternalUserState == "PendingAcceptance" {
+		if err := s.store.Update(r.Context(), func(tx store.Tx) error { return s.dir.AcceptInvitation(tx, me.user.ID) }); err != nil {
+			return err
+		}
+	}
 	fam := entra.Family{
 		ID: random(16), UserID: me.user.ID, Account: me.account.ID, TenantID: me.tenant.ID, Session: f.Session, ClientID: me.client.AppID, Scopes: granted,
 		ValidFrom: me.user.SessionsValidFrom, AccountFrom: me.account.SessionsValidFrom, AMR: f.AMR, SignedIn: f.SignedIn, Factor: f.Factor, Expires: s.clock.Now().Add(refreshLife),

@@ -134,7 +134,7 @@ func (p *Provider) Types() []rp.Registration {
 		p.deletedRoutes(),
 		rp.Routes(rp.Route{
 			Method: http.MethodPost, Pattern: "/subscriptions/{subscription}/providers/Microsoft.KeyVault/checkNameAvailability",
-			Permission: "Microsoft.KeyVault/checkNameAvailability/read", Versions: versions, Do: checkName,
+			Permission: "Microsoft.KeyVault/checkNameAvailability/read", Versions: versions, Reads: true, Do: checkName,
 		}),
 	}
 	if p.secrets != nil {

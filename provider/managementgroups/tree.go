@@ -205,6 +205,11 @@ func (p *Provider) Hierarchy(e *rp.Engine) Hierarchy {
 	})}
 }
 
+// Within is ManagementGroups in a transaction.
+func (h Hierarchy) Within(ctx context.Context, tx store.Tx, scope string) ([]string, error) {
+	return h.byScope.See(ctx, tx, strings.ToLower(scope))
+}
+
 // ManagementGroups implements authz.Hierarchy.
 func (h Hierarchy) ManagementGroups(ctx context.Context, scope string) ([]string, error) {
 	return h.byScope.Get(ctx, strings.ToLower(scope))

@@ -109,7 +109,7 @@ func checkSelectors(all []rules.Selector, kinds ...string) error {
 func (p *Provider) admitAssignment(ctx context.Context, tx *rp.Tx, op rp.Op, r, old *rp.Resource[rules.Assignment]) (err error) {
 	a := r.Properties
 	a.ID = r.ID.String()
-	if err := p.above(ctx, a.DefinitionID, r.ID, "The policy definition specified in policy assignment '"+r.ID.Name()+"'"); err != nil {
+	if err := p.above(ctx, tx, a.DefinitionID, r.ID, "The policy definition specified in policy assignment '"+r.ID.Name()+"'"); err != nil {
 		return err
 	}
 	bound, err := rules.Bind(p.library(tx), &a)
@@ -151,7 +151,7 @@ func (p *Provider) admitBound(r *rp.Resource[rules.Assignment], b *rules.Bound) 
 }
 
 // above refuses a definition that is not at or above the scope at which it is used.
-func (p *Provider) above(ctx context.Context, definition string, user arm.ID, what string) error {
+func (p *Provider) above(ctx context.Context, tx *rp.Tx, definition string, user arm.ID, what string) error {
 	id, err := arm.ParseID(definition)
 	if err != nil {
 		return arm.Errorf(http.StatusBadRequest, "InvalidPolicyDefinitionReference", "The id '%s' is not that of a policy definition.", definition)
@@ -159,7 +159,7 @@ func (p *Provider) above(ctx context.Context, definition string, user arm.ID, wh
 	if builtinID(id) {
 		return nil
 	}
-	scopes, err := p.enclosing(ctx, user.Scope())
+	scopes, err := p.enclosingIn(ctx, tx, user.Scope())
 	if err != nil {
 		return err
 	}
@@ -224,7 +224,7 @@ func (p *Provider) admitExemption(ctx context.Context, tx *rp.Tx, _ rp.Op, r, ol
 		}
 		return err
 	}
-	scopes, err := p.enclosing(ctx, r.ID.Scope())
+	scopes, err := p.enclosingIn(ctx, tx, r.ID.Scope())
 	if err != nil {
 		return err
 	}

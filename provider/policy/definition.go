@@ -222,7 +222,7 @@ func (p *Provider) admitSet(ctx context.Context, tx *rp.Tx, _ rp.Op, r, old *rp.
 		if err != nil {
 			return invalid(err)
 		}
-		if err := p.above(ctx, ref.DefinitionID, r.ID, "The policy definition '"+ref.DefinitionID+"' in the policy set definition '"+r.ID.Name()+"'"); err != nil {
+		if err := p.above(ctx, tx, ref.DefinitionID, r.ID, "The policy definition '"+ref.DefinitionID+"' in the policy set definition '"+r.ID.Name()+"'"); err != nil {
 			return err
 		}
 		for name := range ref.Parameters {

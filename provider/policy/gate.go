@@ -255,8 +255,8 @@ func (p *Provider) ScanContext(ctx context.Context, id arm.ID, version string) *
 	return rc
 }
 
-// identityOf are the claims of the caller that rules may ask for. Without a second factor acrs and the methods are
-// empty: rules that split them find nothing.
+// identityOf are the claims of the caller that rules may ask for. The methods of who has none, and acrs, since a region has
+// no authentication contexts, are empty: rules that split them find nothing.
 func identityOf(ctx context.Context) map[string]any {
 	caller, ok := authz.FromContext(ctx)
 	if !ok {
@@ -266,7 +266,7 @@ func identityOf(ctx context.Context) map[string]any {
 	if strings.EqualFold(caller.Type, "User") {
 		idtyp = "user"
 	}
-	return map[string]any{"idtyp": idtyp, "appid": caller.AppID, "oid": caller.ObjectID, "tid": caller.TenantID, "acrs": "", "http://schemas.microsoft.com/claims/authnmethodsreferences": ""}
+	return map[string]any{"idtyp": idtyp, "appid": caller.AppID, "oid": caller.ObjectID, "tid": caller.TenantID, "acrs": "", "http://schemas.microsoft.com/claims/authnmethodsreferences": strings.Join(caller.Methods, ",")}
 }
 
 func (p *Provider) groupOf(ctx context.Context, id arm.ID) map[string]any {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"vauban.dev/arm/rp/rptest"
+	"vauban.dev/authz"
 )
 
 const denyPublic = `{"mode":"All","displayName":"No public blobs","parameters":{"effect":{"type":"String","allowedValues":["Deny","Audit","Disabled"],"defaultValue":"Deny"}},
@@ -264,5 +265,29 @@ func TestFailedEvaluationRefuses(t *testing.T) {
 	wantCode(t, a, 403, "RequestDisallowedByPolicy")
 	if !strings.Contains(a.Text, "substring") {
 		t.Errorf("the reason is not told: %s", a.Text)
+	}
+}
+
+// TestSecondFactorPolicy: Azure's policy that asks for multi-factor authentication lets those in who proved a second factor, and
+// programs.
+func TestSecondFactorPolicy(t *testing.T) {
+	r := newRig(t)
+	r.Must("PUT", assignments+"mfa"+v, `{"properties":{"policyDefinitionId":"/providers/Microsoft.Authorization/policyDefinitions/4e6c27d5-a6ee-49cf-b2b4-d8fe90fa2b8b","parameters":{"effect":{"value":"Deny"}}}}`)
+	person := func(methods ...string) authz.Principal {
+		return authz.Principal{TenantID: rptest.Owner.TenantID, ObjectID: "33333333-0000-0000-0000-000000000001", Type: "User", Methods: methods}
+	}
+	for name, c := range map[string]struct {
+		who  authz.Principal
+		want int
+	}{
+		"a password":      {person("pwd"), 403},
+		"nothing told":    {person(), 403},
+		"a second factor": {person("pwd", "otp", "mfa"), 201},
+		"a program":       {authz.Principal{TenantID: rptest.Owner.TenantID, ObjectID: "33333333-0000-0000-0000-000000000002", Type: "ServicePrincipal"}, 201},
+	} {
+		a := r.As(c.who, "PUT", account+strings.ReplaceAll(name, " ", "")+api, `{"location":"westeurope"}`)
+		if a.Status != c.want || c.want == 403 && !strings.Contains(a.Text, "RequestDisallowedByPolicy") {
+			t.Errorf("%s: %d %s", name, a.Status, a.Text)
+		}
 	}
 }

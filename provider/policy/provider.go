@@ -14,6 +14,7 @@ import (
 	"vauban.dev/authz"
 	"vauban.dev/internal/clock"
 	rules "vauban.dev/policy"
+	"vauban.dev/store"
 )
 
 // The resource types.
@@ -29,14 +30,14 @@ const (
 // Config of the provider.
 type Config struct {
 	// Hierarchy knows the management groups; nil: there are none.
-	Hierarchy authz.Hierarchy
+	Hierarchy Hierarchy
 	TenantID  string
 	Clock     clock.Clock
 }
 
 // Provider keeps the documents and the index of what is in force.
 type Provider struct {
-	hierarchy authz.Hierarchy
+	hierarchy Hierarchy
 	tenant    string
 	clock     clock.Clock
 	engine    *rp.Engine
@@ -106,8 +107,24 @@ func invalid(err error) error {
 	return out
 }
 
+// Hierarchy knows the management groups that enclose a scope, the innermost first.
+type Hierarchy interface {
+	authz.Hierarchy
+	// Within is ManagementGroups as a transaction sees them.
+	Within(ctx context.Context, tx store.Tx, scope string) ([]string, error)
+}
+
 // enclosing are the scopes that enclose id, from the root to id itself.
 func (p *Provider) enclosing(ctx context.Context, id arm.ID) ([]string, error) {
+	return p.enclosed(id, func(scope string) ([]string, error) { return p.hierarchy.ManagementGroups(ctx, scope) })
+}
+
+// enclosingIn is enclosing in a transaction.
+func (p *Provider) enclosingIn(ctx context.Context, tx *rp.Tx, id arm.ID) ([]string, error) {
+	return p.enclosed(id, func(scope string) ([]string, error) { return p.hierarchy.Within(ctx, tx.Tx, scope) })
+}
+
+func (p *Provider) enclosed(id arm.ID, groupsOf func(scope string) ([]string, error)) ([]string, error) {
 	var inner []string
 	for at := id; !at.IsZero() && !at.Type().IsZero(); at = at.Parent() {
 		inner = append(inner, at.Key())
@@ -120,7 +137,7 @@ func (p *Provider) enclosing(ctx context.Context, id arm.ID) ([]string, error) {
 			scope, _ = arm.ParseID("/subscriptions/" + s)
 		}
 		if scope.Subscription() != "" || scope.ManagementGroup() != "" {
-			groups, err := p.hierarchy.ManagementGroups(ctx, scope.String())
+			groups, err := groupsOf(scope.String())
 			if err != nil {
 				return nil, err
 			}

@@ -69,6 +69,10 @@ func (groups) ManagementGroups(_ context.Context, scope string) ([]string, error
 	return []string{mg + "team", mg + "root"}, nil
 }
 
+func (g groups) Within(ctx context.Context, _ store.Tx, scope string) ([]string, error) {
+	return g.ManagementGroups(ctx, scope)
+}
+
 type rig struct {
 	*rptest.Region
 	p     *policy.Provider

@@ -311,7 +311,7 @@ func TestDeployIfNotExists(t *testing.T) {
 	if a := r.Request("POST", group+insights+"remediations/refused/listDeployments"+vr, ""); !strings.Contains(a.Text, "does not have permission to perform action '"+write+"'") {
 		t.Errorf("the reason: %s", a.Text)
 	}
-	r.Deny(identity, write, "")
+	r.Allow(identity, write)
 	remediate("r1", "Succeeded")
 	made := r.Request("GET", service, "")
 	if made.Status != 200 || !strings.Contains(made.Text, `"days":9`) {

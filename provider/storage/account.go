@@ -173,7 +173,7 @@ func (p *Provider) Types() []rp.Registration {
 		p.containerRoutes(), operations(),
 		rp.Routes(rp.Route{
 			Method: http.MethodPost, Pattern: "/subscriptions/{subscription}/providers/Microsoft.Storage/checkNameAvailability",
-			Permission: "Microsoft.Storage/checknameavailability/read", Versions: versions, Do: checkName,
+			Permission: "Microsoft.Storage/checknameavailability/read", Versions: versions, Reads: true, Do: checkName,
 		}),
 	}...)
 }

@@ -156,14 +156,17 @@ func (r *Region) Digest() map[string]string {
 	return sums
 }
 
-// Deny has the caller refused an action; without a reason it is allowed again.
+// Allow takes a Deny back.
+func (r *Region) Allow(caller authz.Principal, action string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.deny, caller.ObjectID+" "+strings.ToLower(action))
+}
+
+// Deny has the caller refused an action.
 func (r *Region) Deny(caller authz.Principal, action, reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if reason == "" {
-		delete(r.deny, caller.ObjectID+" "+strings.ToLower(action))
-		return
-	}
 	r.deny[caller.ObjectID+" "+strings.ToLower(action)] = reason
 }
 

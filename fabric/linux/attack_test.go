@@ -7,8 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"sync"
+	"slices"
 	"testing"
 	"time"
 
@@ -24,10 +23,10 @@ type wire struct {
 	t   *testing.T
 	d   *Driver
 	mac map[string]net.HardwareAddr // of a place's end, by namespace
-
-	mu   sync.Mutex
-	seen []sighting
-	came *sync.Cond
+	cpu unix.CPUSet                 // one, on which all is sent: so packets keep their order
+	all []unix.PollFd
+	at  []string // namespaces, as all
+	saw []sighting
 }
 
 type sighting struct {
@@ -41,7 +40,15 @@ const secret = "vauban attack "
 func newWire(t *testing.T, d *Driver, topo *fabric.Topology) *wire {
 	t.Helper()
 	w := &wire{t: t, d: d, mac: map[string]net.HardwareAddr{}}
-	w.came = sync.NewCond(&w.mu)
+	if err := unix.SchedGetaffinity(0, &w.cpu); err != nil {
+		t.Fatal(err)
+	}
+	for i, kept := 0, false; i < 8*len(w.cpu)*8; i++ {
+		if kept && w.cpu.IsSet(i) {
+			w.cpu.Clear(i)
+		}
+		kept = kept || w.cpu.IsSet(i)
+	}
 	var places []fabric.Place
 	for _, v := range topo.VNets {
 		for _, n := range v.NICs {
@@ -53,58 +60,50 @@ func newWire(t *testing.T, d *Driver, topo *fabric.Topology) *wire {
 	for _, h := range topo.Internet.Hosts {
 		places = append(places, fabric.Place{Kind: fabric.AtHost, ID: h.Name})
 	}
-	var wg sync.WaitGroup
-	var files []*os.File
 	for _, at := range places {
-		var f *os.File
 		err := d.Do(at, func() error {
 			i, err := net.InterfaceByName(fabric.GuestInterface)
 			if err != nil {
 				return err
 			}
 			w.mac[fabric.NSName(at)] = i.HardwareAddr
-			f, err = capture.Open(i.Name)
-			return err
+			f, err := capture.Open(i.Name)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			fd, err := unix.Dup(int(f.Fd()))
+			if err != nil {
+				return err
+			}
+			t.Cleanup(func() { unix.Close(fd) })
+			w.all, w.at = append(w.all, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}), append(w.at, fabric.NSName(at))
+			return nil
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		files = append(files, f)
-		wg.Go(func() { w.listen(fabric.NSName(at), f) })
 	}
-	t.Cleanup(func() {
-		for _, f := range files {
-			f.Close()
-		}
-		wg.Wait()
-	})
 	return w
 }
 
-func (w *wire) listen(at string, f *os.File) {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return
-	}
+// look reads what has come to any place.
+func (w *wire) look() {
+	w.t.Helper()
 	buf := make([]byte, 4096)
-	for {
-		var n int
-		var from unix.Sockaddr
-		var got error
-		if err := raw.Read(func(fd uintptr) bool {
-			n, from, got = unix.Recvfrom(int(fd), buf, 0)
-			return !errors.Is(got, unix.EAGAIN)
-		}); err != nil || got != nil {
-			return
-		}
-		if ll, ok := from.(*unix.SockaddrLinklayer); ok && ll.Pkttype == unix.PACKET_OUTGOING {
-			continue // what the place itself sends
-		}
-		if bytes.Contains(buf[:n], []byte(secret)) {
-			w.mu.Lock()
-			w.seen = append(w.seen, sighting{at, bytes.Clone(buf[:n])})
-			w.came.Broadcast()
-			w.mu.Unlock()
+	for i, p := range w.all {
+		for {
+			n, from, err := unix.Recvfrom(int(p.Fd), buf, unix.MSG_DONTWAIT)
+			if errors.Is(err, unix.EAGAIN) {
+				break
+			}
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			ll, ok := from.(*unix.SockaddrLinklayer)
+			if ok && ll.Pkttype != unix.PACKET_OUTGOING && bytes.Contains(buf[:n], []byte(secret)) { // not what the place itself sends
+				w.saw = append(w.saw, sighting{w.at[i], bytes.Clone(buf[:n])})
+			}
 		}
 	}
 }
@@ -122,6 +121,11 @@ func (w *wire) send(from fabric.Place, frames ...[]byte) {
 			return err
 		}
 		defer unix.Close(fd)
+		var before unix.CPUSet
+		if err := errors.Join(unix.SchedGetaffinity(0, &before), unix.SchedSetaffinity(0, &w.cpu)); err != nil {
+			return err
+		}
+		defer unix.SchedSetaffinity(0, &before)
 		for _, f := range frames {
 			if err := unix.Sendto(fd, f, 0, &unix.SockaddrLinklayer{Ifindex: i.Index}); err != nil {
 				return err
@@ -139,19 +143,18 @@ func (w *wire) send(from fabric.Place, frames ...[]byte) {
 func (w *wire) arrivals(number int, from fabric.Place, honest func(number int) []byte, to fabric.Place) (out []string) {
 	w.t.Helper()
 	behind := 100_000 + number
-	expired := time.AfterFunc(30*time.Second, func() { w.came.Broadcast() })
-	defer expired.Stop()
 	deadline := time.Now().Add(30 * time.Second)
 	w.send(from, honest(behind))
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for !w.sawLocked(behind, fabric.NSName(to)) {
+	for w.look(); !w.arrived(behind, fabric.NSName(to)); w.look() {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("the honest packet behind number %d did not arrive", number)
 		}
-		w.came.Wait()
+		if _, err := unix.Poll(w.all, 1000); err != nil && !errors.Is(err, unix.EINTR) {
+			w.t.Fatal(err)
+		}
 	}
-	for _, s := range w.seen {
+	w.look() // what came before it, to places that were looked at before it came
+	for _, s := range w.saw {
 		if bytes.Contains(s.data, payload(number)) && s.at != fabric.NSName(from) { // to him, errors quote it
 			out = append(out, s.at)
 		}
@@ -159,13 +162,8 @@ func (w *wire) arrivals(number int, from fabric.Place, honest func(number int) [
 	return out
 }
 
-func (w *wire) sawLocked(number int, at string) bool {
-	for _, s := range w.seen {
-		if s.at == at && bytes.Contains(s.data, payload(number)) {
-			return true
-		}
-	}
-	return false
+func (w *wire) arrived(number int, at string) bool {
+	return slices.ContainsFunc(w.saw, func(s sighting) bool { return s.at == at && bytes.Contains(s.data, payload(number)) })
 }
 
 func payload(number int) []byte { return fmt.Appendf(nil, "%s%06d", secret, number) }

@@ -257,7 +257,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	})
 	vms := *w.launcher
 	vms.dir = w.path("machines")
-	w.vms = compute.New(compute.Config{Engine: w.engine, Sync: w.sync, Launcher: vmLauncher{&vms}, Sizes: vmSizes(), Log: w.log})
+	w.vms = compute.New(compute.Config{Engine: w.engine, Sync: w.sync, Launcher: vmLauncher{&vms}, Locations: locations(w.settings.Location), Log: w.log})
 	objectOnly := objects.New()
 	w.links = privatelink.New(accounts.Target(), vaults.Target(), w.ml.Target(), network.LinkServiceTarget(), objectOnly.Target(), objects.ClusterTarget())
 	targets.Links, w.sync.links = w.links, w.links

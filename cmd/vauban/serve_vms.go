@@ -11,7 +11,6 @@ import (
 	"vauban.dev/arm/rp"
 	"vauban.dev/compute/agent"
 	"vauban.dev/provider/compute"
-	"vauban.dev/provider/machinelearning"
 	"vauban.dev/provider/network"
 )
 
@@ -43,14 +42,6 @@ func (l vmLauncher) Start(ctx context.Context, m compute.Machine) error {
 func (l vmLauncher) Stop(ctx context.Context, id string) error { return l.end(ctx, id) }
 
 func (l vmLauncher) Remove(ctx context.Context, id string) error { return l.nodeLauncher.Stop(ctx, id) }
-
-// vmSizes are those that nodes have.
-func vmSizes() (out []compute.Size) {
-	for _, s := range machinelearning.Sizes() {
-		out = append(out, compute.Size{Name: s.Name, CPUs: s.CPUs, MemoryGB: s.MemoryGB, DiskMB: s.OSDisk, TempMB: s.Volume})
-	}
-	return out
-}
 
 // vm is the virtual machine of an interface, nil when it has none.
 func (m machines) vm(ctx context.Context, nic string) (r *rp.Resource[compute.VM], err error) {

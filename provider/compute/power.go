@@ -37,6 +37,29 @@ func (p *Provider) want(to Power) func(context.Context, *rp.Tx, *rp.Resource[VM]
 	}
 }
 
+func (p *Provider) mayStart(ctx context.Context, tx *rp.Tx, r *rp.Resource[VM], body []byte) (any, error) {
+	if r.Properties.Generalized {
+		return nil, arm.Errorf(http.StatusConflict, "OperationNotAllowed", "Operation 'start' is not allowed on VM '%s' since the VM is generalized.", r.ID.Name())
+	}
+	return p.want(running)(ctx, tx, r, body)
+}
+
+// generalize marks a machine as one whose disk is for images; it never starts again.
+func generalize(_ context.Context, _ *rp.Tx, r *rp.Resource[VM], _ []byte) (any, error) {
+	if r.Properties.Power == running {
+		return nil, arm.Errorf(http.StatusConflict, "OperationNotAllowed", "Operation 'generalize' is not allowed on VM '%s' since the VM is running. Power it off or deallocate it first.", r.ID.Name())
+	}
+	r.Properties.Generalized = true
+	return map[string]any{}, nil
+}
+
+func capture(_ context.Context, _ *rp.Tx, r *rp.Resource[VM], _ []byte) (any, error) {
+	if !r.Properties.Generalized {
+		return nil, arm.Errorf(http.StatusConflict, "OperationNotAllowed", "Operation 'capture' is not allowed on VM '%s' since the VM is not generalized.", r.ID.Name())
+	}
+	return nil, arm.NotImplemented("capture: a machine's disk is a directory, of which no VHD is made.")
+}
+
 func mayRestart(_ context.Context, _ *rp.Tx, r *rp.Resource[VM], _ []byte) (any, error) {
 	if r.Properties.Power != running {
 		return nil, arm.Errorf(http.StatusConflict, "OperationNotAllowed", "Operation 'restart' is not allowed on VM '%s' since the VM is %s.", r.ID.Name(), r.Properties.Power)
@@ -130,8 +153,8 @@ func (p *Provider) machine(ctx context.Context, r *rp.Resource[VM]) (Machine, er
 	for _, k := range v.OS.keys() {
 		m.Keys = append(m.Keys, k.Data)
 	}
-	if s, ok := p.size(v.Hardware.Size); ok {
-		m.Limits = nodes.Limits{MemoryBytes: int64(s.MemoryGB * (1 << 30)), CPUs: float64(s.CPUs), Pids: pids}
+	if s, ok := sizeOf(v.Hardware.Size); ok {
+		m.Limits = nodes.Limits{MemoryBytes: int64(s.MemoryMB) << 20, CPUs: float64(s.CPUs), Pids: pids}
 	}
 	err := p.cfg.Engine.View(ctx, func(tx *rp.Tx) error {
 		nic, err := v.nic()

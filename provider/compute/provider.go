@@ -8,7 +8,6 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"strings"
 	"sync"
 
 	"vauban.dev/arm"
@@ -52,15 +51,6 @@ type Machine struct {
 	Limits       nodes.Limits // of a session: the machine's size
 }
 
-// Size is a virtual machine size that the region has.
-type Size struct {
-	Name     string
-	CPUs     int
-	MemoryGB float64
-	DiskMB   int // of the system
-	TempMB   int
-}
-
 // Engine is what the provider needs of rp.Engine outside the functions of its types.
 type Engine interface {
 	View(ctx context.Context, f func(*rp.Tx) error) error
@@ -73,8 +63,9 @@ type Config struct {
 	Engine   Engine
 	Sync     network.Syncer
 	Launcher Launcher
-	Sizes    []Size
-	Log      *slog.Logger
+	// Locations of the region, in lower case.
+	Locations []string
+	Log       *slog.Logger
 }
 
 // Provider is Microsoft.Compute.
@@ -93,34 +84,7 @@ func New(cfg Config) *Provider {
 
 // Types are the registrations of all types and operations of the provider.
 func (p *Provider) Types() []rp.Registration {
-	return []rp.Registration{p.vmType(), rp.Routes(rp.Route{
-		Method: http.MethodGet, Pattern: "/subscriptions/{subscription}/providers/" + Namespace + "/locations/{location}/vmSizes",
-		Permission: Namespace + "/locations/vmSizes/read", Versions: versions, Do: p.listSizes,
-	})}
-}
-
-func (p *Provider) size(name string) (Size, bool) {
-	for _, s := range p.cfg.Sizes {
-		if strings.EqualFold(s.Name, name) {
-			return s, true
-		}
-	}
-	return Size{}, false
-}
-
-func (p *Provider) listSizes(context.Context, *rp.Tx, map[string]string, map[string]string, []byte) (any, error) {
-	return p.SizeList(), nil
-}
-
-// SizeList is the answer to who asks for the sizes.
-func (p *Provider) SizeList() map[string]any {
-	list := []map[string]any{}
-	for _, s := range p.cfg.Sizes {
-		list = append(list, map[string]any{
-			"name": s.Name, "numberOfCores": s.CPUs, "memoryInMB": int(s.MemoryGB * 1024), "osDiskSizeInMB": s.DiskMB, "resourceDiskSizeInMB": s.TempMB, "maxDataDiskCount": 0,
-		})
-	}
-	return map[string]any{"value": list}
+	return []rp.Registration{p.vmType(), rp.Routes(p.routes()...)}
 }
 
 // Run has every machine looked at once after a start; from then on they ask for it themselves.

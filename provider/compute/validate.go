@@ -14,8 +14,8 @@ import (
 
 func (p *Provider) validate(op rp.Op, new, old *rp.Resource[VM]) error {
 	v := &new.Properties
-	if _, ok := p.size(v.Hardware.Size); !ok {
-		return invalid("vmSize", "The value %s provided for the VM size is not valid. The valid sizes in the current region are: %s.", clip(v.Hardware.Size), strings.Join(p.sizeNames(), ","))
+	if _, ok := sizeOf(v.Hardware.Size); !ok {
+		return invalid("vmSize", "The value %s provided for the VM size is not valid. The valid sizes in the current region are: %s.", clip(v.Hardware.Size), strings.Join(sizeNames(), ","))
 	}
 	if err := v.validateNetwork(); err != nil {
 		return err
@@ -29,8 +29,8 @@ func (p *Provider) validate(op rp.Op, new, old *rp.Resource[VM]) error {
 	return v.OS.validate()
 }
 
-func (p *Provider) sizeNames() (out []string) {
-	for _, s := range p.cfg.Sizes {
+func sizeNames() (out []string) {
+	for _, s := range sizes {
 		out = append(out, s.Name)
 	}
 	return out
@@ -177,10 +177,15 @@ func (v *VM) validateChange(old *VM) error {
 		return unchangeable("linuxConfiguration.ssh.publicKeys")
 	case !strings.EqualFold(v.Network.NICs[0].ID, old.Network.NICs[0].ID):
 		return arm.NotImplemented("networkProfile.networkInterfaces: another interface for a machine that exists is not implemented.")
-	case !same(v.Storage.OSDisk, old.Storage.OSDisk):
+	case !v.Storage.OSDisk.is(&old.Storage.OSDisk):
 		return unchangeable("osDisk")
 	case !strings.EqualFold(v.Hardware.Size, old.Hardware.Size) && old.Power == running:
 		return arm.NotImplemented("hardwareProfile.vmSize: stop or deallocate the machine before it is given another size.")
 	}
 	return v.validateStorage()
+}
+
+// is tells whether it is the same disk; its size and caching are stored only.
+func (d *OSDisk) is(other *OSDisk) bool {
+	return d.OSType == other.OSType && d.Name == other.Name && strings.EqualFold(d.CreateOption, other.CreateOption)
 }

@@ -28,6 +28,8 @@ type VM struct {
 	UserData string     `json:"userData,omitempty"`
 	Power    Power      `json:"power,omitempty" rp:"private"` // that is desired
 	Since    time.Time  `json:"powerSince,omitzero" rp:"private"`
+	// Generalized machines never start again.
+	Generalized bool `json:"generalized,omitempty" rp:"private"`
 }
 
 // Hardware is the size.
@@ -37,15 +39,47 @@ type Hardware struct {
 
 // Storage is the image, which is stored only, and the disks.
 type Storage struct {
-	OSDisk    OSDisk `json:"osDisk"`
-	DataDisks []any  `json:"dataDisks"`
+	Image     *ImageReference `json:"imageReference,omitempty"`
+	OSDisk    OSDisk          `json:"osDisk"`
+	DataDisks []any           `json:"dataDisks"`
+}
+
+// ImageReference is a platform image, or another by its id.
+type ImageReference struct {
+	Publisher    string `json:"publisher,omitempty"`
+	Offer        string `json:"offer,omitempty"`
+	SKU          string `json:"sku,omitempty"`
+	Version      string `json:"version,omitempty"`
+	ExactVersion string `json:"exactVersion,omitempty" rp:"readonly"`
+}
+
+// image is the region's, nil for another.
+func (s *Storage) image() *Image {
+	if s.Image == nil {
+		return nil
+	}
+	return imageOf(s.Image.Publisher, s.Image.Offer, s.Image.SKU)
 }
 
 // OSDisk is the disk of the system: here the administrator's home directory.
 type OSDisk struct {
-	OSType       string `json:"osType,omitempty"`
-	Name         string `json:"name,omitempty"`
-	CreateOption string `json:"createOption,omitempty"`
+	OSType       string       `json:"osType,omitempty"`
+	Name         string       `json:"name,omitempty"`
+	CreateOption string       `json:"createOption,omitempty"`
+	Caching      string       `json:"caching,omitempty"`
+	SizeGB       int          `json:"diskSizeGB,omitempty"`
+	VHD          *VHD         `json:"vhd,omitempty"`
+	Managed      *ManagedDisk `json:"managedDisk,omitempty"`
+}
+
+// VHD is where an unmanaged disk would be.
+type VHD struct {
+	URI string `json:"uri"`
+}
+
+// ManagedDisk is of which kind the disk is.
+type ManagedDisk struct {
+	StorageAccountType string `json:"storageAccountType,omitempty"`
 }
 
 // OS is who may come in.
@@ -55,14 +89,18 @@ type OS struct {
 	// AdminPassword is what the client sent until admit, and bcrypt's hash in the store.
 	AdminPassword string    `json:"adminPassword,omitempty" rp:"secret"`
 	CustomData    string    `json:"customData,omitempty"`
+	Secrets       []any     `json:"secrets"`
+	Extensions    *bool     `json:"allowExtensionOperations,omitempty"`
+	Signal        *bool     `json:"requireGuestProvisionSignal,omitempty"`
 	Windows       *struct{} `json:"windowsConfiguration,omitempty"`
 	Linux         Linux     `json:"linuxConfiguration"`
 }
 
 // Linux is the SSH configuration.
 type Linux struct {
-	NoPassword bool `json:"disablePasswordAuthentication"`
-	SSH        *SSH `json:"ssh,omitempty"`
+	NoPassword bool  `json:"disablePasswordAuthentication"`
+	SSH        *SSH  `json:"ssh,omitempty"`
+	Agent      *bool `json:"provisionVMAgent,omitempty"`
 }
 
 // SSH has the keys of the administrator.
@@ -112,7 +150,9 @@ func (p *Provider) vmType() rp.Registration {
 		Finalize:  p.finalize,
 		Erase:     erase,
 		Actions: map[string]rp.Action[VM]{
-			"start":        {Do: p.want(running), Async: p.settled},
+			"start":        {Do: p.mayStart, Async: p.settled},
+			"generalize":   {Do: generalize},
+			"capture":      {Do: capture},
 			"powerOff":     {Do: p.want(stopped), Async: p.settled},
 			"deallocate":   {Do: p.want(deallocated), Async: p.settled},
 			"restart":      {Do: mayRestart, Async: p.restart},
@@ -123,17 +163,59 @@ func (p *Provider) vmType() rp.Registration {
 
 func defaultVM(_ string, r *rp.Resource[VM]) {
 	v := &r.Properties
-	if v.Storage.OSDisk.OSType == "" {
-		v.Storage.OSDisk.OSType = "Linux"
-	}
+	v.Storage.OSDisk.defaults(&v.Storage)
 	if v.Storage.OSDisk.Name == "" {
 		v.Storage.OSDisk.Name = r.ID.Name() + "_OsDisk_1"
 	}
 	if v.Storage.DataDisks == nil {
 		v.Storage.DataDisks = []any{}
 	}
-	if v.OS != nil && v.OS.ComputerName == "" {
-		v.OS.ComputerName = r.ID.Name()
+	if v.OS != nil {
+		v.OS.defaults(r.ID.Name())
+	}
+}
+
+// defaults are what the image says of the disk, and what Compute chooses.
+func (d *OSDisk) defaults(s *Storage) {
+	osType, size := "Linux", defaultDiskGB
+	if i := s.image(); i != nil {
+		osType, size = i.OS, i.DiskGB
+	} else if s.Image != nil && strings.HasPrefix(strings.ToLower(s.Image.Publisher), "microsoftwindows") {
+		osType = "Windows"
+	}
+	set(&d.OSType, osType)
+	set(&d.CreateOption, "FromImage")
+	set(&d.SizeGB, size)
+	if d.VHD == nil {
+		set(&d.Caching, "ReadWrite")
+		if d.Managed == nil {
+			d.Managed = &ManagedDisk{}
+		}
+		set(&d.Managed.StorageAccountType, "Standard_LRS")
+	}
+}
+
+// defaultDiskGB is the size of most Linux images.
+const defaultDiskGB = 30
+
+func (o *OS) defaults(name string) {
+	set(&o.ComputerName, name)
+	if o.Secrets == nil {
+		o.Secrets = []any{}
+	}
+	yes := true
+	for _, flag := range []**bool{&o.Extensions, &o.Signal, &o.Linux.Agent} {
+		if *flag == nil {
+			*flag = &yes
+		}
+	}
+}
+
+// set gives a value to what has none.
+func set[T comparable](v *T, to T) {
+	var none T
+	if *v == none {
+		*v = to
 	}
 }
 

@@ -111,7 +111,7 @@ func newRig(t *testing.T) *rig {
 	r := &rig{t: t, alive: map[string]compute.Machine{}, disks: map[string]bool{}}
 	r.network = network.New(network.Config{Engine: late{r}, Targets: privatelink.New(), Sync: r, Tags: noTags{}, PublicPool: netip.MustParsePrefix("203.0.113.128/28")})
 	r.zones = privatedns.New(privatedns.Config{Sync: r, VNetExists: network.VNetExists})
-	r.provider = compute.New(compute.Config{Engine: late{r}, Sync: r, Launcher: r, Sizes: []compute.Size{{Name: "Standard_DS2_v2", CPUs: 2, MemoryGB: 7}, {Name: "Standard_DS3_v2", CPUs: 4, MemoryGB: 14}}})
+	r.provider = compute.New(compute.Config{Engine: late{r}, Sync: r, Launcher: r, Locations: []string{"westeurope", "westus"}})
 	var regs []rp.Registration
 	for _, types := range [][]rp.Registration{
 		resources.New(resources.Tenant{ID: rptest.Owner.TenantID}, nil, &authz.Index{}).Types(), r.network.Types(), r.zones.Types(), r.provider.Types(),

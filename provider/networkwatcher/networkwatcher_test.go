@@ -144,7 +144,7 @@ func newRig(t *testing.T) *rig {
 		Watch: networkwatcher.Enable, InterfaceActions: watchers.InterfaceActions(),
 	})
 	base := resources.New(resources.Tenant{}, nil, &authz.Index{})
-	vms := compute.New(compute.Config{Engine: lateEngine{r}, Sync: still{}, Launcher: off{}, Sizes: []compute.Size{{Name: "Standard_DS2_v2"}}})
+	vms := compute.New(compute.Config{Engine: lateEngine{r}, Sync: still{}, Launcher: off{}})
 	r.Region = rptest.New(t, rp.Config{Locations: []string{"westeurope", "northeurope"}}, slices.Concat(base.Types(), networks.Types(), watchers.Types(), accounts.Types(), links.Types(), vms.Types())...)
 	if err := r.Engine.Update(t.Context(), func(tx *rp.Tx) error {
 		return resources.Ensure(tx, arm.MustParseID(sub).Subscription(), "test")

@@ -1,4 +1,4 @@
-# The life of a virtual machine by az. `az vm create` is a template deployment: the machine is made by its REST call.
+# The life of a virtual machine by az: one made by its REST call, one by az vm create with all that it makes itself.
 set -eu
 is() { # COMMAND's answer is $1
 	want=$1
@@ -42,4 +42,20 @@ esac
 az vm delete -g machines -n jump --yes
 is '' az vm list -g machines --query '[].name'
 az network nic delete -g machines -n nic
+tmp=$(mktemp -d)
+ssh-keygen -q -t ed25519 -N '' -f "$tmp/key"
+az vm create -g machines -n box --image Ubuntu2204 --size Standard_D2s_v3 --admin-username azureuser --ssh-key-values "$tmp/key.pub" --only-show-errors -o none
+is 'VM running' az vm show -d -g machines -n box --query powerState
+is Linux az vm show -g machines -n box --query storageProfile.osDisk.osType
+is 'azureuser' ssh -q -i "$tmp/key" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "azureuser@$(az vm show -d -g machines -n box --query publicIps -o tsv)" 'echo $USER #'
+is Linux az vm image show --urn Canonical:0001-com-ubuntu-server-jammy:22_04-lts-gen2:latest -l westeurope --query osDiskImage.operatingSystem --only-show-errors
+is Standard_A2 az vm list-sizes -l westeurope --query "[?name=='Standard_A2'].name" --only-show-errors
+is Standard_D2s_v3 az vm list-skus -l westeurope --size Standard_D2s_v3 --query '[0].name'
+is 2 az vm list-usage -l westeurope --query "[?localName=='Total Regional vCPUs'].currentValue"
+is CustomScript az vm extension image list -l westeurope -p Microsoft.Azure.Extensions -n CustomScript --query '[0].name'
+az vm resize -g machines -n box --size Standard_B2s -o none 2>/dev/null && exit 1 || true # not while it runs
+az vm deallocate -g machines -n box
+az vm resize -g machines -n box --size Standard_A2 -o none
+az vm generalize -g machines -n box
+az vm delete -g machines -n box --yes
 echo lived

@@ -151,14 +151,14 @@ func mistype(err *json.UnmarshalTypeError) string {
 	return fmt.Sprintf("Cannot convert a JSON %s to a JSON %s", strings.Replace(err.Value, "bool", "boolean", 1), want)
 }
 
-// checkName compares the name in a body with that in the URI; for a child it may be written with its
-// parents' ("vnet/subnet"), as templates do.
+// checkName compares the name in a body with that in the URI. A child's is not looked at: templates write it with its
+// parents' ("vnet/subnet"), and azurerm gives a private endpoint's zone group the name of the endpoint.
 func checkName(raw json.RawMessage, id arm.ID) error {
 	var name string
 	if err := json.Unmarshal(raw, &name); err != nil {
 		return err
 	}
-	if name == "" || strings.EqualFold(name, id.Name()) || strings.EqualFold(name, strings.Join(id.Names(), "/")) {
+	if name == "" || len(id.Names()) > 1 || strings.EqualFold(name, id.Name()) {
 		return nil
 	}
 	e := arm.Errorf(http.StatusBadRequest, "InvalidResourceName", "The resource name '%s' in the request body does not match the name '%s' in the request URI.", name, id.Name())

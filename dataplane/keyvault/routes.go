@@ -42,6 +42,9 @@ func (q *request) findRoute() error {
 	form[0] = kind
 	switch kind {
 	case "keys", "deletedkeys", "certificates", "deletedcertificates", "storage", "deletedstorage", "rng":
+		if strings.EqualFold(q.r.URL.Path, "/certificates/contacts") && q.r.Method == http.MethodGet { // asked of every vault by Terraform
+			return newError(http.StatusNotFound, "ContactsNotFound", "", "Contacts not found")
+		}
 		return errNotImplemented("Vauban serves secrets; %s of Key Vault are not there yet.", kind)
 	}
 	if len(parts) > 1 && !(len(parts) == 2 && parts[1] == "restore" && q.r.Method == http.MethodPost) {

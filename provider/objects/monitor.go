@@ -89,6 +89,21 @@ var (
 		"2023-09-01", "2025-02-01", "2025-07-01"}
 )
 
+// logsRoutes list deleted workspaces: there are none, a deleted one is gone at once.
+func logsRoutes() rp.Registration {
+	const deleted = "/providers/Microsoft.OperationalInsights/deletedWorkspaces"
+	none := func(context.Context, *rp.Tx, map[string]string, map[string]string, []byte) (any, error) {
+		return map[string]any{"value": []any{}}, nil
+	}
+	var routes []rp.Route
+	for _, scope := range []string{"/subscriptions/{subscription}", "/subscriptions/{subscription}/resourceGroups/{group}"} {
+		routes = append(routes, rp.Route{
+			Method: http.MethodGet, Pattern: scope + deleted, Permission: "Microsoft.OperationalInsights/deletedWorkspaces/read", Versions: logsVersions, Reads: true, Do: none,
+		})
+	}
+	return rp.Routes(routes...)
+}
+
 func monitors() []object {
 	return []object{
 		of(rp.Type[Component]{

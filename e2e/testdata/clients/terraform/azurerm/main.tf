@@ -135,8 +135,14 @@ resource "azurerm_subnet" "training" {
   resource_group_name             = azurerm_resource_group.this.name
   virtual_network_name            = azurerm_virtual_network.this.name
   address_prefixes                = [var.changed ? "10.1.4.0/24" : "10.1.2.0/24"]
-  service_endpoints               = ["Microsoft.Storage", "Microsoft.KeyVault"]
   default_outbound_access_enabled = false
+
+  service_endpoint {
+    service = "Microsoft.Storage"
+  }
+  service_endpoint {
+    service = "Microsoft.KeyVault"
+  }
 }
 
 resource "azurerm_subnet" "delegated" {
@@ -275,16 +281,14 @@ resource "azurerm_private_dns_zone" "blob" {
 }
 
 resource "azurerm_private_dns_zone_virtual_network_link" "blob" {
-  name                  = "vnet"
-  resource_group_name   = azurerm_resource_group.this.name
-  private_dns_zone_name = azurerm_private_dns_zone.blob.name
-  virtual_network_id    = azurerm_virtual_network.this.id
+  name                = "vnet"
+  private_dns_zone_id = azurerm_private_dns_zone.blob.id
+  virtual_network_id  = azurerm_virtual_network.this.id
 }
 
 resource "azurerm_private_dns_a_record" "this" {
   name                = "extra"
-  zone_name           = azurerm_private_dns_zone.blob.name
-  resource_group_name = azurerm_resource_group.this.name
+  private_dns_zone_id = azurerm_private_dns_zone.blob.id
   ttl                 = var.changed ? 60 : 300
   records             = ["10.1.1.77"]
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net/http"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -10,16 +11,21 @@ import (
 	"vauban.dev/store/postgres/pgtest"
 )
 
-// TestPostgres: a region whose state is in PostgreSQL. It stands as before when its server is killed and when the
+// TestPostgres: a region whose state is in PostgreSQL, reached by TCP with a password from where the region has no way. It stands as before when its server is killed and when the
 // database is; without the database for longer than its lease the server ends and says so, and goes on when it is back.
 func TestPostgres(t *testing.T) {
-	db, err := pgtest.Start()
+	const password = "correct horse battery staple"
+	db, err := pgtest.StartTCP(password)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() }) // at the end the region is down
 	g := newGround(t, nil)
-	g.up("--store", db.URL("public"))
+	g.env = append(g.env, "PGPASSWORD="+password)
+	if out, err := g.command("up", "-d", "--store", strings.Replace(db.TCP("public"), "vauban@", "vauban:"+"x@", 1)).CombinedOutput(); err == nil || !strings.Contains(string(out), "PGPASSWORD") {
+		t.Errorf("a password on the command line: %v, %s", err, out)
+	}
+	g.up("--store", db.TCP("public"))
 	g.secured()
 	if contents(filepath.Join(g.dir, "state.db")) != "" {
 		t.Error("there is a state.db beside the database")
@@ -64,8 +70,12 @@ func TestPostgres(t *testing.T) {
 		}
 	}
 
+	if out, _ := exec.Command("ps", "-ef", "ww").Output(); strings.Contains(string(out), password) {
+		t.Error("the password is in the list of processes")
+	}
 	other := newGround(t, nil)
-	if out, err := other.command("up", "-d", "--store", db.URL("public")).CombinedOutput(); err == nil || !strings.Contains(string(out), "another region") {
+	other.env = g.env
+	if out, err := other.command("up", "-d", "--store", db.TCP("public")).CombinedOutput(); err == nil || !strings.Contains(string(out), "another region") {
 		t.Errorf("another data directory with the same database: %v, %s", err, out)
 	}
 }

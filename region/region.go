@@ -254,8 +254,10 @@ type ServerOptions struct {
 	// Datagrams is the UDP address at which VPN clients outside the region reach its gateways,
 	// "127.0.0.1:0" by default; the port stays as Listen's does.
 	Datagrams string
-	Stdout    *os.File // nil: /dev/null
-	Stderr    *os.File // nil: /dev/null
+	// Dial are the addresses outside, HOST:PORT, to which Server.Dial connects; none: there is no way out at all.
+	Dial   []string
+	Stdout *os.File // nil: /dev/null
+	Stderr *os.File // nil: /dev/null
 }
 
 // ServeCommand is the hidden subcommand under which the program must call Serve.
@@ -266,6 +268,7 @@ const (
 	serveLoopback = 3
 	serveReady    = 4
 	serveLock     = 5
+	serveDial     = 6 // if anything may be dialled
 )
 
 // ServerProcess is a running server, seen from `up`.
@@ -302,7 +305,17 @@ func (r *Region) StartServer(ctx context.Context, o ServerOptions) (*ServerProce
 	}
 	p.Fork(spawn.Ours)
 	p.Call("setsid", unix.SYS_SETSID)
-	p.Files(nil, o.Stdout, o.Stderr, loopback, readyW, r.lock)
+	files := []*os.File{nil, o.Stdout, o.Stderr, loopback, readyW, r.lock}
+	if len(o.Dial) > 0 {
+		dial, err := startDialer(o.Dial)
+		if err != nil {
+			readyR.Close()
+			return nil, err
+		}
+		defer dial.Close()
+		files = append(files, dial)
+	}
+	p.Files(files...)
 	p.ExecSelf([]string{"vauban", ServeCommand, "--data", r.dir}, withSbin(os.Environ()))
 	pid, err := p.Start()
 	if err != nil {

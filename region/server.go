@@ -22,6 +22,8 @@ type Server struct {
 	Loopback net.Listener // on the host's loopback; the region itself has no way there
 	Keeper   *Keeper
 	Control  *Control
+	// Dial connects to one of ServerOptions.Dial; nil when there is none.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	readyOnce sync.Once
 	isReady   chan struct{}
@@ -63,6 +65,12 @@ func Serve(ctx context.Context, dir string, log *slog.Logger, run func(context.C
 		isReady: make(chan struct{}), pipe: os.NewFile(serveReady, "ready"),
 	}
 	defer s.pipe.Close()
+	if _, err := unix.FcntlInt(serveDial, unix.F_GETFD, 0); err == nil {
+		unix.CloseOnExec(serveDial)
+		d := dialer{os.NewFile(serveDial, "dialer")}
+		defer d.f.Close()
+		s.Dial = d.dial
+	}
 	s.Control.Handle(MethodReady, s.ready)
 	s.Control.Handle(MethodStop, func(context.Context, Request) (Reply, error) { stop(); return Reply{}, nil })
 	served := make(chan error, 1)

@@ -93,6 +93,7 @@ func commands(a *app) []*cobra.Command {
 		newVersionCmd(a),
 		newServeCmd(a),
 		newHoldCmd(),
+		newDialCmd(),
 		newNodeAgentCmd(),
 		newBenchCmd(a),
 		newConformanceCmd(a),

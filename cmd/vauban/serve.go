@@ -160,7 +160,7 @@ func (w *world) path(elem ...string) string {
 }
 
 func (w *world) openStore(ctx context.Context) (err error) {
-	if w.db, w.dbEnded, err = openBackend(ctx, w.region.Dir, w.settings); err != nil {
+	if w.db, w.dbEnded, err = openBackend(ctx, w.region.Dir, w.settings, w.region.Dial); err != nil {
 		return err
 	}
 	if err := loadClock(ctx, w.db, w.clock); err != nil {

@@ -22,12 +22,19 @@ const (
 
 // openBackend opens the store that the settings name. ended is closed when the store works no more, nil for one that
 // cannot end before its Close.
-func openBackend(ctx context.Context, dir string, s settings) (db store.Store, ended <-chan struct{}, err error) {
+func openBackend(ctx context.Context, dir string, s settings, dial postgres.Dial) (db store.Store, ended <-chan struct{}, err error) {
 	if s.Store == "" {
 		db, err = sqlite.Open(filepath.Join(dir, stateFile))
 		return db, nil, err
 	}
-	pg, err := postgres.Open(ctx, s.Store)
+	tcp, err := s.databaseAddresses()
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(tcp) == 0 { // its socket is in the file system, which a region shares with its machine
+		dial = nil
+	}
+	pg, err := postgres.OpenBy(ctx, s.Store, dial)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -90,19 +92,36 @@ func (s *settings) change(dir, location, database string, images []string) error
 	return os.Rename(tmp, settingsFile(dir))
 }
 
-// checkDatabase refuses what a region could not reach, and a password: command lines and region.json are no place for one.
+// checkDatabase refuses what is no PostgreSQL database, and a password: command lines and region.json are no place for one.
 func checkDatabase(connection string) error {
-	c, err := pgconn.ParseConfig(connection)
-	if err != nil {
-		return fmt.Errorf("--store: write postgres:///DATABASE?host=/DIRECTORY/OF/SOCKET: %w", err)
-	}
 	if u, err := url.Parse(connection); strings.Contains(connection, "password") || (err == nil && hasPassword(u)) {
 		return errors.New("--store: everybody on this machine can read a command line: put the password into PGPASSWORD or a PGPASSFILE")
 	}
-	if !filepath.IsAbs(c.Host) {
-		return fmt.Errorf("--store: a region has no way to the network of the machine, nor to %s: name the directory of the database's socket, as postgres:///DATABASE?host=/var/run/postgresql", c.Host)
+	if _, err := pgconn.ParseConfig(connection); err != nil {
+		return fmt.Errorf("--store: write postgres://USER@HOST:PORT/DATABASE or postgres:///DATABASE?host=/DIRECTORY/OF/SOCKET: %w", err)
 	}
 	return nil
+}
+
+// databaseAddresses are the TCP addresses of the database; none where it has a socket, or there is none.
+func (s settings) databaseAddresses() (list []string, err error) {
+	if s.Store == "" {
+		return nil, nil
+	}
+	c, err := pgconn.ParseConfig(s.Store)
+	if err != nil {
+		return nil, fmt.Errorf("region.json: store: %w", err)
+	}
+	add := func(host string, port uint16) {
+		if a := net.JoinHostPort(host, strconv.Itoa(int(port))); !filepath.IsAbs(host) && !slices.Contains(list, a) {
+			list = append(list, a)
+		}
+	}
+	add(c.Host, c.Port)
+	for _, f := range c.Fallbacks {
+		add(f.Host, f.Port)
+	}
+	return list, nil
 }
 
 func hasPassword(u *url.URL) bool {

@@ -46,7 +46,7 @@ server again and connections that waited meanwhile are served.`,
 	c.Flags().StringVar(&listen, "listen", "", "loopback address for clients outside the region, HOST:PORT (default: a free port, the same at every start)")
 	c.Flags().StringVar(&datagrams, "vpn-listen", "", "UDP address for VPN clients outside the region, ADDRESS:PORT (default: a free port of the loopback, the same at every start)")
 	c.Flags().StringVar(&location, "location", "", "the Azure region that a new region plays (default westeurope)")
-	c.Flags().StringVar(&store, "store", "", "a PostgreSQL database for the state of a new region, postgres:///DATABASE?host=/DIRECTORY/OF/SOCKET (default: a file in the data directory)")
+	c.Flags().StringVar(&store, "store", "", "a PostgreSQL database for the state of a new region, postgres://USER@HOST:PORT/DATABASE or postgres:///DATABASE?host=/DIRECTORY/OF/SOCKET (default: a file in the data directory)")
 	c.Flags().BoolVar(&passwordGrant, "password-grant", false, "let clients sign users in by password alone, without a page (az login -u -p); kept for later starts")
 	c.Flags().DurationVar(&roleDelay, "role-delay", 0, "rehearse Azure: changes of roles count that much later by the region's clock; kept for later starts (0: at once)")
 	c.Flags().StringArrayVar(&images, "image", nil, "an environment for jobs, REFERENCE=DIRECTORY of a Python environment; kept for later starts")
@@ -137,7 +137,15 @@ func (u *up) startServer(ctx context.Context, r *region.Region) (*region.ServerP
 		defer log.Close()
 		stderr = log
 	}
-	server, err := r.StartServer(ctx, region.ServerOptions{Listen: u.listen, Datagrams: u.datagrams, Stdout: stderr, Stderr: stderr})
+	given, err := readSettings(r.Dir())
+	if err != nil {
+		return nil, region.ReadyResult{}, err
+	}
+	dial, err := given.databaseAddresses()
+	if err != nil {
+		return nil, region.ReadyResult{}, err
+	}
+	server, err := r.StartServer(ctx, region.ServerOptions{Listen: u.listen, Datagrams: u.datagrams, Dial: dial, Stdout: stderr, Stderr: stderr})
 	if err != nil {
 		return nil, region.ReadyResult{}, err
 	}
@@ -217,6 +225,15 @@ func newHoldCmd() *cobra.Command {
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE:   func(c *cobra.Command, _ []string) error { return region.Hold(c.Context()) },
+	}
+}
+
+func newDialCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:    region.DialCommand,
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE:   func(c *cobra.Command, _ []string) error { return region.DialOut(c.Context()) },
 	}
 }
 

@@ -110,7 +110,7 @@ func monitors() []object {
 			Move: rp.Moved[Component],
 			Name: ComponentType, Versions: rp.Versions[Component](componentVersions...), CreateStatus: http.StatusOK, SyncDelete: true,
 			NamePattern: `^[^%&\\?/]{0,254}[^%&\\?/.\s]$`, NameRule: "Component names have 1 to 255 characters, none of %&\\?/, and do not end in a space or period.",
-			Default: componentDefaults, Validate: validateComponent, Admit: admitComponent, Links: componentLinks, Present: tagged[Component],
+			Default: componentDefaults, Validate: validateComponent, Admit: admitComponent, Links: componentLinks, Present: tagged[Component], Erase: forgetBilling,
 			Actions: unserved[Component](nil, "query", "purge"),
 		}),
 		of(rp.Type[LogsWorkspace]{

@@ -51,7 +51,7 @@ func (p *Provider) Types() (all []rp.Registration) {
 	for _, o := range p.objects() {
 		all = append(all, o.reg)
 	}
-	return append(all, p.registryRoutes(), containerRoutes(), clusterRoutes(), logsRoutes())
+	return append(all, p.registryRoutes(), containerRoutes(), clusterRoutes(), logsRoutes(), billingRoutes())
 }
 
 // Names are the object-only types, in alphabetical order.

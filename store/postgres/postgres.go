@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -55,15 +56,27 @@ var _ store.Store = (*Store)(nil)
 // Open connects to the database that a connection string names, as libpq reads it (URL or key=value; what it lacks
 // comes from PGHOST, PGPASSWORD, PGPASSFILE and their like), and makes the tables when they are not there.
 func Open(ctx context.Context, connection string) (*Store, error) {
-	return open(ctx, connection, lease)
+	return open(ctx, connection, lease, nil)
 }
 
-func open(ctx context.Context, connection string, lease time.Duration) (_ *Store, err error) {
+// OpenBy is Open where TCP connections are made by dial, which resolves host names too.
+func OpenBy(ctx context.Context, connection string, dial Dial) (*Store, error) {
+	return open(ctx, connection, lease, dial)
+}
+
+// Dial makes a connection to HOST:PORT.
+type Dial = func(ctx context.Context, network, address string) (net.Conn, error)
+
+func open(ctx context.Context, connection string, lease time.Duration, dial Dial) (_ *Store, err error) {
 	pool, err := pgxpool.ParseConfig(connection)
 	if err != nil {
 		return nil, fmt.Errorf("postgres: %w", err) // pgx leaves the password out
 	}
 	pool.ConnConfig.ConnectTimeout = lease
+	if dial != nil {
+		pool.ConnConfig.DialFunc = dial
+		pool.ConnConfig.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
+	}
 	pool.MaxConns = int32(max(4, 2*runtime.GOMAXPROCS(0)))
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Store{

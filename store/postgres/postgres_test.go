@@ -57,7 +57,7 @@ func newSchema(t testing.TB) string {
 
 func mustOpen(t testing.TB, url string, lease time.Duration) *Store {
 	t.Helper()
-	s, err := open(t.Context(), url, lease)
+	s, err := open(t.Context(), url, lease, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

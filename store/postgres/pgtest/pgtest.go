@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -20,13 +21,19 @@ import (
 // Server is a running PostgreSQL with an empty database.
 type Server struct {
 	dir  string
+	port int // on 127.0.0.1; 0: a socket only
 	cmd  *exec.Cmd
 	done chan error
 }
 
 // Start makes a database cluster in a temporary directory and starts its server. Debian's package is postgresql.
 // PostgreSQL refuses root: then its processes are those of the user nobody.
-func Start() (_ *Server, err error) {
+func Start() (*Server, error) { return start("") }
+
+// StartTCP starts a server that listens on a port of the loopback, too, and asks everybody for a password.
+func StartTCP(password string) (*Server, error) { return start(password) }
+
+func start(password string) (_ *Server, err error) {
 	bin, err := programs()
 	if err != nil {
 		return nil, err
@@ -45,12 +52,22 @@ func Start() (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", s.path("data"), "-U", "vauban", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+	how, listen := []string{"-A", "trust"}, []string{"-h", ""}
+	if password != "" {
+		if s.port, err = freePort(); err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(s.path("password"), []byte(password), 0o644); err != nil { // the directory is closed to others
+			return nil, err
+		}
+		how, listen = []string{"-A", "scram-sha-256", "--pwfile", s.path("password")}, []string{"-h", "127.0.0.1", "-p", strconv.Itoa(s.port)}
+	}
+	initdb := exec.Command(filepath.Join(bin, "initdb"), append(how, "-D", s.path("data"), "-U", "vauban", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")...)
 	initdb.SysProcAttr, initdb.Dir = attr, dir
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("initdb: %w: %s", err, out)
 	}
-	s.cmd = exec.Command(filepath.Join(bin, "postgres"), "-D", s.path("data"), "-k", dir, "-h", "", "-c", "max_connections=200")
+	s.cmd = exec.Command(filepath.Join(bin, "postgres"), append(listen, "-D", s.path("data"), "-k", dir, "-c", "max_connections=200")...)
 	s.cmd.SysProcAttr, s.cmd.Dir = attr, dir
 	return s, s.run()
 }
@@ -111,6 +128,21 @@ func (s *Server) run() error {
 		s.done <- err
 	}()
 	return <-started
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// TCP is the connection string by TCP, without the password.
+func (s *Server) TCP(schema string) string {
+	u := url.URL{Scheme: "postgres", User: url.User("vauban"), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)), Path: "/postgres", RawQuery: url.Values{"search_path": {schema}}.Encode()}
+	return u.String()
 }
 
 // URL is the connection string; everything is in the named schema, which must exist.

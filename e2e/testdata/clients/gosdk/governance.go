@@ -37,7 +37,9 @@ func (a *account) roles(ctx context.Context, scope string) {
 		return
 	}
 	defs := all(ctx, a, "role definitions", f.NewRoleDefinitionsClient().NewListPager(scope, &armauthorization.RoleDefinitionsClientListOptions{Filter: to.Ptr("roleName eq 'Reader'")}),
-		func(p armauthorization.RoleDefinitionsClientListResponse) []*armauthorization.RoleDefinition { return p.Value })
+		func(p armauthorization.RoleDefinitionsClientListResponse) []*armauthorization.RoleDefinition {
+			return p.Value
+		})
 	is(a, "Reader", len(defs), 1)
 	if len(defs) == 0 {
 		return
@@ -54,7 +56,9 @@ func (a *account) roles(ctx context.Context, scope string) {
 		PrincipalID: to.Ptr("00000000-0000-0000-0000-00000000abcd"), RoleDefinitionID: defs[0].ID}}, nil)
 	a.refused("assign to nobody", err, http.StatusBadRequest, "PrincipalNotFound")
 	list := all(ctx, a, "assignments", c.NewListForScopePager(scope, &armauthorization.RoleAssignmentsClientListForScopeOptions{Filter: to.Ptr("principalId eq '" + a.identityPrincipal + "'")}),
-		func(p armauthorization.RoleAssignmentsClientListForScopeResponse) []*armauthorization.RoleAssignment { return p.Value })
+		func(p armauthorization.RoleAssignmentsClientListForScopeResponse) []*armauthorization.RoleAssignment {
+			return p.Value
+		})
 	is(a, "assignments", len(list), 1)
 	_, err = c.Delete(ctx, scope, assignment, nil)
 	a.ok("take it away", err)
@@ -78,7 +82,9 @@ func (a *account) policies(ctx context.Context, scope string) {
 	_, err = assignments.Create(ctx, scope, "go", armpolicy.Assignment{Properties: &armpolicy.AssignmentProperties{PolicyDefinitionID: def.ID, DisplayName: to.Ptr("No such name")}}, nil)
 	a.ok("assign it", err)
 	list := all(ctx, a, "policy assignments", assignments.NewListForResourceGroupPager(group, nil),
-		func(p armpolicy.AssignmentsClientListForResourceGroupResponse) []*armpolicy.Assignment { return p.Value })
+		func(p armpolicy.AssignmentsClientListForResourceGroupResponse) []*armpolicy.Assignment {
+			return p.Value
+		})
 	is(a, "policy assignments", len(list) >= 1, true)
 	ids, err := armmsi.NewUserAssignedIdentitiesClient(a.subscription, a.cred, nil)
 	if a.ok("identities", err) {
@@ -106,7 +112,9 @@ func (a *account) locks(ctx context.Context) {
 		_, err = s.Delete(ctx, group, accountName, nil)
 		a.refused("delete what is locked", err, http.StatusConflict, "ScopeLocked")
 	}
-	list := all(ctx, a, "locks", c.NewListByScopePager(at, nil), func(p armlocks.ManagementLocksClientListByScopeResponse) []*armlocks.ManagementLockObject { return p.Value })
+	list := all(ctx, a, "locks", c.NewListByScopePager(at, nil), func(p armlocks.ManagementLocksClientListByScopeResponse) []*armlocks.ManagementLockObject {
+		return p.Value
+	})
 	is(a, "locks", len(list), 1)
 	_, err = c.DeleteByScope(ctx, at, "keep", nil)
 	a.ok("unlock", err)

@@ -215,7 +215,9 @@ func (a *account) deployments(ctx context.Context) {
 	o, err := armresources.NewDeploymentOperationsClient(a.subscription, a.cred, nil)
 	if a.ok("operations", err) {
 		ops := all(ctx, a, "list operations", o.NewListPager(group, "first", nil),
-			func(p armresources.DeploymentOperationsClientListResponse) []*armresources.DeploymentOperation { return p.Value })
+			func(p armresources.DeploymentOperationsClientListResponse) []*armresources.DeploymentOperation {
+				return p.Value
+			})
 		is(a, "operations", len(ops) >= 1, true)
 	}
 	x, err := c.ExportTemplate(ctx, group, "first", nil)
@@ -229,7 +231,9 @@ func (a *account) end(ctx context.Context) {
 	r, err := armresources.NewClient(a.subscription, a.cred, nil)
 	if a.ok("resources", err) {
 		list := all(ctx, a, "list resources", r.NewListByResourceGroupPager(group, &armresources.ClientListByResourceGroupOptions{Top: to.Ptr[int32](3)}),
-			func(p armresources.ClientListByResourceGroupResponse) []*armresources.GenericResourceExpanded { return p.Value })
+			func(p armresources.ClientListByResourceGroupResponse) []*armresources.GenericResourceExpanded {
+				return p.Value
+			})
 		is(a, "resources in the group", len(list) > 5, true)
 	}
 	c, err := armresources.NewResourceGroupsClient(a.subscription, a.cred, nil)

@@ -135,10 +135,14 @@ func (a *account) machineLearning(ctx context.Context) {
 		_, cluster := made.Properties.(*armmachinelearning.AmlCompute)
 		is(a, "the cluster is an AmlCompute", cluster, true)
 	}
-	list := all(ctx, a, "computes", computes.NewListPager(group, workspace, nil), func(p armmachinelearning.ComputeClientListResponse) []*armmachinelearning.ComputeResource { return p.Value })
+	list := all(ctx, a, "computes", computes.NewListPager(group, workspace, nil), func(p armmachinelearning.ComputeClientListResponse) []*armmachinelearning.ComputeResource {
+		return p.Value
+	})
 	is(a, "computes", len(list), 1)
 	stores := all(ctx, a, "datastores", f.NewDatastoresClient().NewListPager(group, workspace, nil),
-		func(p armmachinelearning.DatastoresClientListResponse) []*armmachinelearning.Datastore { return p.Value })
+		func(p armmachinelearning.DatastoresClientListResponse) []*armmachinelearning.Datastore {
+			return p.Value
+		})
 	is(a, "datastores", len(stores) >= 2, true)
 	_, err = computes.BeginCreateOrUpdate(ctx, group, workspace, "bad", armmachinelearning.ComputeResource{Location: to.Ptr(location), Properties: &armmachinelearning.AmlCompute{
 		ComputeType: to.Ptr(armmachinelearning.ComputeTypeAmlCompute), Properties: &armmachinelearning.AmlComputeProperties{VMSize: to.Ptr("STANDARD_NONE")}}}, nil)

@@ -414,9 +414,9 @@ resource "azurerm_management_lock" "this" {
 }
 
 resource "azurerm_monitor_diagnostic_setting" "this" {
-  name                       = "to-logs"
-  target_resource_id         = azurerm_key_vault.this.id
-  log_analytics_workspace_id = azurerm_log_analytics_workspace.this.id
+  name               = "to-storage"
+  target_resource_id = azurerm_key_vault.this.id
+  storage_account_id = azurerm_storage_account.this.id
 
   enabled_log {
     category = "AuditEvent"

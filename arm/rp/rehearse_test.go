@@ -105,3 +105,47 @@ func TestRehearseFindsWhatHolds(t *testing.T) {
 		t.Errorf("%+v, %v", left, err)
 	}
 }
+
+// TestRehearseWrites: drafts are refused as their types refuse them, in whatever order they come, and nothing is written.
+func TestRehearseWrites(t *testing.T) {
+	const group = "/subscriptions/aaaaaaaa-0000-0000-0000-000000000001/resourceGroups/wall"
+	const api = "2024-01-01"
+	bricks := rp.Of(rp.Type[brick]{Name: "Microsoft.Toys/bricks", Versions: rp.Versions[brick](api),
+		Reconcile: func(context.Context, *rp.Resource[brick]) (rp.Result, error) { return rp.Result{}, nil },
+		Admit: func(_ context.Context, tx *rp.Tx, _ rp.Op, r, _ *rp.Resource[brick]) error {
+			if r.Properties.On == "" {
+				return nil
+			}
+			under, err := rp.Get[brick](tx, arm.MustParseID(r.Properties.On))
+			if err == nil && under.State != arm.Succeeded {
+				return arm.Errorf(409, "NotDry", "It is not dry.")
+			}
+			return err
+		}})
+	groups := rp.Of(rp.Type[struct{}]{Name: "Microsoft.Resources/resourceGroups", Versions: rp.Versions[struct{}](api)})
+	r := rptest.New(t, rp.Config{Locations: []string{"westeurope"}}, groups, bricks)
+	draft := func(name, on string) rp.Draft {
+		id := group + "/providers/Microsoft.Toys/bricks/" + name
+		if on != "" {
+			on = group + "/providers/Microsoft.Toys/bricks/" + on
+		}
+		return rp.Draft{ID: arm.MustParseID(id), Version: api, Body: fmt.Appendf(nil, `{"location":"westeurope","properties":{"on":%q}}`, on)}
+	}
+	r.Quiet()
+	before := r.Digest()
+	refused, err := r.Engine.RehearseWrites(t.Context(), []rp.Draft{
+		draft("a", "b"), draft("b", "c"), draft("c", ""), draft("x", "y"), {ID: arm.MustParseID(group), Version: api, Body: []byte(`{"location":"westeurope"}`)},
+		{ID: arm.MustParseID(group + "/providers/Microsoft.Toys/bricks/far"), Version: api, Body: []byte(`{"location":"mars"}`)},
+	})
+	if err != nil || len(refused) != 2 || refused[0].ID.Name() != "far" && refused[1].ID.Name() != "far" {
+		t.Errorf("%+v, %v", refused, err)
+	}
+	for _, x := range refused {
+		if want := map[string]string{"x": "ResourceNotFound", "far": "LocationNotAvailableForResourceType"}[x.ID.Name()]; x.Error.Code != want {
+			t.Errorf("%s: %v", x.ID, x.Error)
+		}
+	}
+	if after := r.Digest(); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Error("a rehearsal has changed the store")
+	}
+}

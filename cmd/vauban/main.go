@@ -83,6 +83,7 @@ func commands(a *app) []*cobra.Command {
 		newFirewallCmd(a),
 		newDemoCmd(a),
 		newExportCmd(a),
+		newImportCmd(a),
 		newDestroyCmd(a),
 		newEnvCmd(a),
 		newUserCmd(a),

@@ -66,6 +66,7 @@ func (w *world) handle(c *region.Control) {
 	c.Handle(methodAccess, w.explainAccess)
 	c.Handle(methodARM, w.callARM)
 	c.Handle(methodDestroy, w.destroyPlan)
+	c.Handle(methodImport, w.dryImport)
 	c.Handle(methodNodes, func(ctx context.Context, _ region.Request) (region.Reply, error) {
 		nodes, err := w.ml.Nodes(ctx)
 		return region.Reply{Result: nodes}, err

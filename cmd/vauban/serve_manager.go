@@ -6,7 +6,6 @@ import (
 	"net/url"
 
 	"vauban.dev/arm/door"
-	"vauban.dev/authz"
 	"vauban.dev/region"
 )
 
@@ -38,8 +37,7 @@ func (w *world) callARM(ctx context.Context, r region.Request) (region.Reply, er
 	for k, v := range p.Query {
 		query.Set(k, v)
 	}
-	who := authz.Principal{TenantID: w.first.TenantID, ObjectID: w.first.ObjectID, AppID: w.first.ClientID, Name: "vauban-admin", Type: "ServicePrincipal"}
-	a, err := w.door.Do(ctx, door.Inside{Caller: who, Method: p.Method, Path: p.Path, Version: p.Version, Query: query, Body: p.Body})
+	a, err := w.door.Do(ctx, door.Inside{Caller: w.owner(), Method: p.Method, Path: p.Path, Version: p.Version, Query: query, Body: p.Body})
 	if err != nil {
 		return region.Reply{}, err
 	}

@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -18,6 +20,7 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"golang.org/x/crypto/ssh"
 )
 
 // TestCases deploys every template under the folders of $VAUBAN_CASES (separated by spaces; folders as of
@@ -50,6 +53,7 @@ type caseJudge struct {
 
 	principal string // an object of the directory
 	vault     string // a vault with a secret
+	ssh       string // a public key
 }
 
 type caseResult struct {
@@ -80,6 +84,15 @@ func templatesUnder(t *testing.T, root string) (paths []string) {
 func (j *caseJudge) prepare() {
 	group := "/subscriptions/" + j.sub + "/resourceGroups/before"
 	j.put(group, vDeployments, obj{"location": "westeurope"})
+	public, _, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		j.t.Fatal(err)
+	}
+	key, err := ssh.NewPublicKey(public)
+	if err != nil {
+		j.t.Fatal(err)
+	}
+	j.ssh = strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
 	made := j.put(group+"/providers/Microsoft.ManagedIdentity/userAssignedIdentities/someone", "2023-01-31", obj{"location": "westeurope"})
 	j.principal = j.text(made, "properties.principalId")
 	j.vault = group + "/providers/Microsoft.KeyVault/vaults/beforecases"
@@ -162,7 +175,7 @@ func (j *caseJudge) placeholder(p, seed string, outputs obj) []byte {
 	case p == "GEN-PASSWORD", strings.HasSuffix(p, "CERT-PASSWORD"):
 		return quoted("Pa55w.rd" + id[:8])
 	case p == "GEN-SSH-PUB-KEY":
-		return quoted("ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQC7 case@example")
+		return quoted(j.ssh)
 	case strings.HasSuffix(p, "OBJECTID"):
 		return quoted(j.principal)
 	case strings.HasPrefix(p, "GEN-UNIQUE"):

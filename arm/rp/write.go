@@ -132,7 +132,7 @@ func (w *write) locate(context.Context) error {
 	if w.rec.Location != "" && w.rec.Location != "global" && len(known) > 0 && !slices.Contains(known, w.rec.Location) {
 		return arm.Errorf(http.StatusBadRequest, "LocationNotAvailableForResourceType", "The provided location '%s' is not available for resource type '%s'. List of available regions for the resource type is '%s'.", w.body.location, w.d.name, strings.Join(known, ","))
 	}
-	if w.old == nil || w.old.Location == w.rec.Location {
+	if w.old == nil || w.old.Location == w.rec.Location || w.old.Location == "" && w.d.kind != Tracked {
 		return nil
 	}
 	if w.d.name.Key() == groupKey {

@@ -250,6 +250,10 @@ func (r *reader) object(n *Node, m map[string]any, path string) any {
 		}
 	}
 	for name, v := range m {
+		if text, ok := v.(string); ok && n.Discriminator != "" && strings.EqualFold(name, n.Discriminator) {
+			out[n.Discriminator] = n.caseName(text)
+			continue
+		}
 		if known[strings.ToLower(name)] {
 			continue
 		}
@@ -270,6 +274,16 @@ func join(path, name string) string {
 		return name
 	}
 	return path + "." + name
+}
+
+// caseName is the value of the discriminator as the specification spells it.
+func (n *Node) caseName(text string) string {
+	for _, c := range n.Cases {
+		if strings.EqualFold(c.Value, text) {
+			return c.Value
+		}
+	}
+	return text
 }
 
 // caseOf is the form that the discriminator chooses; nil for one that the specification does not have.
@@ -307,7 +321,7 @@ func (r *reader) member(x *Member, m, out map[string]any, path string, known map
 	switch {
 	case x.Flags&ReadOnly != 0:
 	case !ok || v == nil:
-		if x.Flags&Required != 0 && (r.create || !secret) {
+		if x.Flags&Required != 0 && (r.create || !secret) && !form.constant() {
 			r.fault(join(path, x.Name), Missing, "the required property is missing")
 		}
 	case secret:
@@ -316,6 +330,9 @@ func (r *reader) member(x *Member, m, out map[string]any, path string, known map
 		out[x.Name] = r.value(form, v, join(path, x.Name))
 	}
 }
+
+// constant says that a value can be but one, which services do not ask for.
+func (n *Node) constant() bool { return n.Kind == Enum && !n.Open && len(n.Values) == 1 }
 
 func fold(m map[string]any, name string) (any, bool) {
 	if v, ok := m[name]; ok {

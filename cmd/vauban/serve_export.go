@@ -75,8 +75,8 @@ func (w *world) exportAll(ctx context.Context) {
 // exportOne writes what a setting has not exported yet. The place that it has reached is noted after the records are
 // durable: a crash in between may write some of them twice, none is left out.
 func (w *world) exportOne(ctx context.Context, s *rp.Resource[insights.Setting]) error {
-	if s.Properties.StorageAccountID == nil {
-		return nil
+	if id := s.Properties.StorageAccountID; id == nil || *id == "" || s.ID.Scope().Namespace() != "" {
+		return nil // of a resource: no service writes logs
 	}
 	account, err := arm.ParseID(*s.Properties.StorageAccountID)
 	if err != nil {

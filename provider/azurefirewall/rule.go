@@ -60,6 +60,32 @@ type ApplicationProtocol struct {
 	Port int    `json:"port"`
 }
 
+// UnmarshalJSON takes a port that is written as a text too, as Azure does.
+func (p *ApplicationProtocol) UnmarshalJSON(b []byte) error {
+	var v struct {
+		Type string `json:"protocolType"`
+		Port any    `json:"port"`
+	}
+	if err := json.Unmarshal(b, &v); err != nil {
+		return err
+	}
+	*p = ApplicationProtocol{Type: v.Type}
+	switch port := v.Port.(type) {
+	case nil:
+	case float64:
+		p.Port = int(port)
+	case string:
+		n, err := strconv.Atoi(port)
+		if err != nil {
+			n = -1 // refused as out of range
+		}
+		p.Port = n
+	default:
+		p.Port = -1
+	}
+	return nil
+}
+
 // Header that is set in requests.
 type Header struct {
 	Name  string `json:"headerName"`
@@ -312,9 +338,6 @@ func (c checker) applicationProtocols(r *Rule) error {
 		// Azure's own limit.
 		if x.Port < 0 || x.Port > 64000 {
 			return c.bad(r, "InvalidPort", "port %d of protocol %s is not between 0 and 64000.", x.Port, x.Type)
-		}
-		if len(r.FQDNTags) > 0 && x.Type != model.HTTPS {
-			return c.bad(r, "InvalidProtocol", "fqdnTags go with protocol Https only.")
 		}
 	}
 	return nil

@@ -130,6 +130,9 @@ func defaultGateway(_ string, r *rp.Resource[Gateway]) {
 		}
 	}
 	spell(&v.SKU.Name, skus[v.GatewayType]...)
+	if v.SKU.Name == "" {
+		v.SKU.Name = map[string]string{"Vpn": "VpnGw1", "ExpressRoute": "Standard"}[v.GatewayType]
+	}
 	if v.SKU.Tier == "" {
 		v.SKU.Tier = v.SKU.Name
 	}

@@ -75,20 +75,34 @@ func Types() []rp.Registration {
 
 func given(s *string) bool { return s != nil && *s != "" }
 
-// validate refuses what nothing would be written for: a setting that is there says that the log is exported.
+// destinations are where a setting sends: what the ids that it has must be of.
+func (s *Setting) destinations() (ids []*string, types []string) {
+	return []*string{s.StorageAccountID, s.WorkspaceID, s.EventHubRuleID, s.ServiceBusRuleID, s.MarketplacePartnerID},
+		[]string{storageType, "Microsoft.OperationalInsights/workspaces", "Microsoft.EventHub/namespaces/authorizationRules", "Microsoft.ServiceBus/namespaces/AuthorizationRules", ""}
+}
+
+// validate checks a setting. Settings of resources, and destinations that are not accounts, are object only: kept and
+// shown, and nothing is written, since services write no resource logs yet and workspaces and hubs take none.
 func validate(_ rp.Op, new, _ *rp.Resource[Setting]) error {
 	s, scope := &new.Properties, new.ID.Scope()
+	ids, types := s.destinations()
+	sinks := 0
+	for i, value := range ids {
+		if !given(value) {
+			continue
+		}
+		sinks++
+		if id, err := arm.ParseID(*value); err != nil || types[i] != "" && !strings.EqualFold(id.Type().String(), types[i]) {
+			return arm.Errorf(http.StatusBadRequest, "BadRequest", "The data sink '%s' is not the id of a resource of type '%s'.", *value, types[i])
+		}
+	}
 	switch {
-	case given(s.WorkspaceID):
-		return arm.NotImplemented("properties.workspaceId: there is no data plane of Log Analytics workspaces yet. Export to a storage account, properties.storageAccountId.")
-	case given(s.EventHubRuleID), given(s.EventHubName), given(s.ServiceBusRuleID):
-		return arm.NotImplemented("properties.eventHubAuthorizationRuleId: there are no event hubs. Export to a storage account, properties.storageAccountId.")
-	case given(s.MarketplacePartnerID):
-		return arm.NotImplemented("properties.marketplacePartnerId: there are no partner solutions. Export to a storage account, properties.storageAccountId.")
-	case scope.Subscription() == "" || scope.Namespace() != "" || scope.ResourceGroup() != "":
-		return arm.NotImplemented("Diagnostic settings at '%s': the services of the region write no resource logs or metrics yet. The activity log of a subscription is exported by a setting at the subscription.", scope)
-	case !given(s.StorageAccountID):
+	case sinks == 0:
 		return arm.Errorf(http.StatusBadRequest, "BadRequest", "At least one data sink needs to be specified: properties.storageAccountId.")
+	case scope.Namespace() != "":
+		return nil
+	case scope.Subscription() == "" || scope.ResourceGroup() != "":
+		return arm.Errorf(http.StatusBadRequest, "BadRequest", "Diagnostic settings are not supported at '%s': a resource has them, and a subscription.", scope)
 	case len(s.Metrics) > 0:
 		return arm.Errorf(http.StatusBadRequest, "BadRequest", "properties.metrics: a subscription has no metrics.")
 	}
@@ -99,9 +113,6 @@ func validate(_ rp.Op, new, _ *rp.Resource[Setting]) error {
 		if l.CategoryGroup == "" && !slices.ContainsFunc(categories, func(c string) bool { return strings.EqualFold(c, l.Category) }) {
 			return arm.Errorf(http.StatusBadRequest, "BadRequest", "properties.logs: category '%s' is not supported; those of the activity log are %s.", l.Category, strings.Join(categories, ", "))
 		}
-	}
-	if id, err := arm.ParseID(*s.StorageAccountID); err != nil || !strings.EqualFold(id.Type().String(), storageType) {
-		return arm.Errorf(http.StatusBadRequest, "BadRequest", "properties.storageAccountId: '%s' is not the id of a storage account.", *s.StorageAccountID)
 	}
 	return nil
 }
@@ -120,12 +131,18 @@ func links(r *rp.Resource[Setting]) []rp.Link {
 
 func admit(_ context.Context, tx *rp.Tx, _ rp.Op, new, _ *rp.Resource[Setting]) error {
 	s := &new.Properties
-	id, err := arm.ParseID(*s.StorageAccountID)
-	if err != nil {
-		return err
-	}
-	if err := rp.Exists(tx, id); err != nil {
-		return err
+	ids, _ := s.destinations()
+	for _, value := range ids {
+		if !given(value) {
+			continue
+		}
+		id, err := arm.ParseID(*value)
+		if err != nil {
+			return err
+		}
+		if err := rp.Exists(tx, id); err != nil {
+			return err
+		}
 	}
 	mine, err := rp.List[Setting](tx, SettingType, new.ID.Scope())
 	if err != nil {
@@ -137,7 +154,7 @@ func admit(_ context.Context, tx *rp.Tx, _ rp.Op, new, _ *rp.Resource[Setting]) 
 			continue
 		}
 		others++
-		if given(o.Properties.StorageAccountID) && strings.EqualFold(*o.Properties.StorageAccountID, *s.StorageAccountID) {
+		if given(s.StorageAccountID) && given(o.Properties.StorageAccountID) && strings.EqualFold(*o.Properties.StorageAccountID, *s.StorageAccountID) {
 			return arm.Errorf(http.StatusConflict, "Conflict", "Data sink '%s' is already used in diagnostic setting '%s'. Data sinks can't be reused in different settings on the same category for the same resource.", *s.StorageAccountID, o.ID.Name())
 		}
 	}

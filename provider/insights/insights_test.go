@@ -54,18 +54,22 @@ func TestSettings(t *testing.T) {
 		says       string
 	}{
 		"no destination":       {sub + at + "x", body(`"storageAccountId":null`, administrative), 400, "data sink"},
-		"a workspace":          {sub + at + "x", body(`"workspaceId":"/subscriptions/s/w"`, administrative), 501, "Log Analytics"},
-		"an event hub":         {sub + at + "x", body(`"eventHubAuthorizationRuleId":"x"`, administrative), 501, "event hubs"},
-		"a resource":           {account + at + "x", body(to, administrative), 501, "resource logs"},
+		"a workspace":          {sub + at + "x", body(`"workspaceId":"/subscriptions/s/w"`, administrative), 400, "Microsoft.OperationalInsights/workspaces"},
+		"an event hub":         {sub + at + "x", body(`"eventHubAuthorizationRuleId":"x"`, administrative), 400, "Microsoft.EventHub/namespaces/authorizationRules"},
+		"a resource, no sink":  {account + at + "x", body(`"storageAccountId":""`, administrative), 400, "data sink"},
+		"a group":              {sub + "/resourceGroups/rg" + at + "x", body(to, administrative), 400, "not supported at"},
 		"an unknown category":  {sub + at + "x", body(to, `{"category":"Everything","enabled":true}`), 400, "Everything"},
 		"the account twice":    {sub + at + "other", body(to, administrative), 409, "already used in diagnostic setting 'export'"},
 		"no account":           {sub + at + "x", body(`"storageAccountId":"`+account+`9"`, administrative), 404, "acct9"},
-		"another kind of sink": {sub + at + "x", body(`"storageAccountId":"`+sub+`"`, administrative), 400, "storageAccountId"},
+		"another kind of sink": {sub + at + "x", body(`"storageAccountId":"`+sub+`"`, administrative), 400, "Microsoft.Storage/storageAccounts"},
 		"metrics":              {sub + at + "x", `{"properties":{` + to + `,"metrics":[{"category":"AllMetrics","enabled":true}]}}`, 400, "metrics"},
 	} {
 		if a := r.Request("PUT", c.path+api, c.body); a.Status != c.status || !strings.Contains(a.Text, c.says) {
 			t.Errorf("%s: %d %s", what, a.Status, a.Text)
 		}
+	}
+	if a := r.Request("PUT", account+at+"x"+api, body(to, `{"category":"StorageRead","enabled":true}`)); a.Status != 200 {
+		t.Errorf("of a resource: %d %s", a.Status, a.Text)
 	}
 	if a := r.Request("PUT", sub+at+"other"+api, body(`"storageAccountId":"`+account+`2"`, `{"categoryGroup":"allLogs","enabled":true}`)); a.Status != 200 {
 		t.Errorf("a second: %d %s", a.Status, a.Text)

@@ -209,7 +209,7 @@ func validate(_ rp.Op, new, _ *rp.Resource[Vault]) error {
 		return bad("An invalid value was provided for 'tenantId'.")
 	case !strings.EqualFold(v.SKU.Family, "A"):
 		return bad("The parameter sku.family '%s' is not A.", v.SKU.Family)
-	case v.SKU.Name != "standard" && v.SKU.Name != "premium":
+	case !strings.EqualFold(v.SKU.Name, "standard") && !strings.EqualFold(v.SKU.Name, "premium"):
 		return bad("The parameter sku.name '%s' is none of standard, premium.", v.SKU.Name)
 	case v.CreateMode != "" && v.CreateMode != "default" && v.CreateMode != "recover":
 		return bad("The parameter properties.createMode '%s' is none of default, recover.", v.CreateMode)

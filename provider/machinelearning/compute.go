@@ -317,32 +317,6 @@ func shownState(s compute.NodeState) string {
 	return string(s)
 }
 
-// Size is a virtual machine size that nodes can have.
-type Size struct {
-	Name      string  `json:"name"`
-	Family    string  `json:"family"`
-	CPUs      int     `json:"vCPUs"`
-	GPUs      int     `json:"gpus"`
-	OSDisk    int     `json:"osVhdSizeMB"`
-	Volume    int     `json:"maxResourceVolumeMB"`
-	MemoryGB  float64 `json:"memoryGB"`
-	Low       bool    `json:"lowPriorityCapable"`
-	PremiumIO bool    `json:"premiumIO"`
-
-	Supported []string `json:"supportedComputeTypes"`
-}
-
-var sizes = []Size{
-	{Name: "Standard_D2_v2", Family: "standardDv2Family", CPUs: 2, OSDisk: 1047552, Volume: 102400, MemoryGB: 7},
-	{Name: "Standard_D3_v2", Family: "standardDv2Family", CPUs: 4, OSDisk: 1047552, Volume: 204800, MemoryGB: 14},
-	{Name: "Standard_DS2_v2", Family: "standardDSv2Family", CPUs: 2, OSDisk: 1047552, Volume: 14336, MemoryGB: 7, PremiumIO: true},
-	{Name: "Standard_DS3_v2", Family: "standardDSv2Family", CPUs: 4, OSDisk: 1047552, Volume: 28672, MemoryGB: 14, PremiumIO: true},
-	{Name: "Standard_DS4_v2", Family: "standardDSv2Family", CPUs: 8, OSDisk: 1047552, Volume: 57344, MemoryGB: 28, PremiumIO: true},
-	{Name: "Standard_DS12_v2", Family: "standardDSv2Family", CPUs: 4, OSDisk: 1047552, Volume: 57344, MemoryGB: 28, PremiumIO: true},
-	{Name: "Standard_E4s_v3", Family: "standardESv3Family", CPUs: 4, OSDisk: 1047552, Volume: 65536, MemoryGB: 32, PremiumIO: true},
-	{Name: "Standard_F4s_v2", Family: "standardFSv2Family", CPUs: 4, OSDisk: 1047552, Volume: 32768, MemoryGB: 8, PremiumIO: true},
-}
-
 // Sizes are the virtual machine sizes that the region has.
 func Sizes() []Size { return slices.Clone(sizes) }
 

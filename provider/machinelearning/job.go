@@ -143,8 +143,10 @@ func validateJob(op rp.Op, new, old *rp.Resource[Job]) error {
 		return nil
 	}
 	switch {
+	case !j.runs():
+		return validateOtherJob(new)
 	case j.JobType != "Command":
-		return arm.NotImplemented("properties.jobType '%s': this version runs Command jobs only.", j.JobType)
+		return userError("properties.jobType '%s' is none of Command, %s.", j.JobType, strings.Join(otherJobs, ", "))
 	case strings.TrimSpace(j.Command) == "":
 		return userError("properties.command is missing.")
 	case j.Environment == "":
@@ -228,6 +230,9 @@ func (p *Provider) admitJob(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.R
 	}
 	if op == rp.Update {
 		return p.renameRun(tx, w, new)
+	}
+	if !j.runs() {
+		return p.admitOtherJob(tx, w, new)
 	}
 	cluster, err := p.clusterOf(tx, w, j)
 	if err != nil {

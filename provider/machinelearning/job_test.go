@@ -206,7 +206,7 @@ func TestJobRefusals(t *testing.T) {
 		return `{"properties":{` + strings.Replace(p, old, new, 1) + `}}`
 	}
 	for change, want := range map[string]string{
-		`"Command" → "Sweep"`:                                        "501 Command jobs only",
+		`"Command" → "Dance"`:                                        "400 none of Command",
 		`"true" → " "`:                                               "400 command is missing",
 		`"true" → "${{inputs.x}}"`:                                   "400 names ${{inputs.x}}",
 		`azureml:py:1 → azureml:none:1`:                              "400 does not exist",

@@ -67,6 +67,14 @@ func (r *Rule) normalise() {
 			}
 		}
 	}
+	for _, port := range []*string{&r.SourcePortRange, &r.DestinationPortRange} {
+		*port = strings.TrimSpace(*port)
+	}
+	for _, list := range [][]string{r.SourcePortRanges, r.DestinationPortRanges} {
+		for i := range list {
+			list[i] = strings.TrimSpace(list[i])
+		}
+	}
 	spell(&r.Protocol, "*", "Tcp", "Udp", "Icmp", "Esp", "Ah")
 	spell(&r.Access, "Allow", "Deny")
 	spell(&r.Direction, "Inbound", "Outbound")

@@ -2,8 +2,11 @@ package objects
 
 import (
 	"context"
+	"crypto/sha256"
 	"net/http"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"vauban.dev/arm"
@@ -27,6 +30,9 @@ type ContainerGroup struct {
 		ID   string `json:"id"`
 		Name string `json:"name,omitempty"`
 	} `json:"subnetIds,omitempty"`
+	NetworkProfile *struct {
+		ID string `json:"id"`
+	} `json:"networkProfile,omitempty"`
 	Credentials  []map[string]any `json:"imageRegistryCredentials,omitempty"`
 	Volumes      []map[string]any `json:"volumes,omitempty"`
 	Diagnostics  map[string]any   `json:"diagnostics,omitempty"`
@@ -133,15 +139,36 @@ func validateContainer(c map[string]any, group string, seen map[string]bool) err
 	requests, _ := resources["requests"].(map[string]any)
 	limits, _ := resources["limits"].(map[string]any)
 	for _, r := range []struct{ member, shown string }{{"cpu", "Cpu"}, {"memoryInGB", "MemoryInGB"}} {
-		amount, ok := requests[r.member].(float64)
-		if !ok || amount <= 0 {
+		amount := number(requests, r.member)
+		if amount <= 0 {
 			return refuse("ResourceRequestsNotSpecified", "The resource requests are not specified in container '%s' of contain group '%s'. Both memory and CPU requests are required since API version '2017-07-01-preview'.", name, group)
 		}
-		if limit, has := limits[r.member].(float64); has && limit < amount {
+		if limit := number(limits, r.member); limit != 0 && limit < amount {
 			return refuse("ResourceLimitsLessThanRequests", "The resource requirement in container '%s' of contain group '%s' is invalid. The '%s' limit value must be greater than or equal to the request value.", name, group, r.shown)
 		}
 	}
 	return nil
+}
+
+// number is a member that is a number, or a text that is one, which becomes it; 0 for all else.
+func number(m map[string]any, name string) float64 {
+	for have, value := range m {
+		if !strings.EqualFold(have, name) {
+			continue
+		}
+		f, ok := value.(float64)
+		if text, is := value.(string); is {
+			var err error
+			f, err = strconv.ParseFloat(strings.TrimSpace(text), 64)
+			ok = err == nil
+		}
+		if ok {
+			delete(m, have)
+			m[name] = f
+			return f
+		}
+	}
+	return 0
 }
 
 func containerGroupLinks(r *rp.Resource[ContainerGroup]) (links []rp.Link) {
@@ -173,6 +200,9 @@ func admitContainerGroup(_ context.Context, tx *rp.Tx, _ rp.Op, new, _ *rp.Resou
 			return refuse("SubnetMissingRequiredDelegation", "Subnet %s requires any of the following delegation(s) [%s] to reference service association link.", subnet.ID, ContainerGroupType)
 		}
 	}
+	if err := addressed(tx, new); err != nil {
+		return err
+	}
 	if label, _ := v.IPAddress["dnsNameLabel"].(string); label != "" {
 		v.IPAddress["fqdn"] = strings.ToLower(label) + "." + new.Location + ".azurecontainer.io"
 	}
@@ -182,6 +212,62 @@ func admitContainerGroup(_ context.Context, tx *rp.Tx, _ rp.Op, new, _ *rp.Resou
 	}{[]any{}, "Pending"}) // nothing runs
 	forget(v)
 	return nil
+}
+
+// addressed gives a group the address that its service would have given it. Nothing answers there.
+func addressed(tx *rp.Tx, r *rp.Resource[ContainerGroup]) error {
+	v := &r.Properties
+	sum := sha256.Sum256([]byte(r.ID.Key()))
+	subnet, err := groupSubnet(tx, r)
+	if err != nil {
+		return err
+	}
+	switch {
+	case subnet != nil:
+		if v.IPAddress == nil {
+			v.IPAddress = map[string]any{"type": "Private", "ports": []any{}}
+		}
+		prefix := subnet.Properties.AddressPrefix
+		if len(subnet.Properties.AddressPrefixes) > 0 {
+			prefix = subnet.Properties.AddressPrefixes[0]
+		}
+		p, err := netip.ParsePrefix(prefix)
+		if err != nil || !p.Addr().Is4() {
+			return nil
+		}
+		b := p.Masked().Addr().As4()
+		b[3] += 4 // the first that a subnet gives
+		v.IPAddress["ip"] = netip.AddrFrom4(b).String()
+	case v.IPAddress != nil:
+		v.IPAddress["ip"] = netip.AddrFrom4([4]byte{20, 103, sum[0], max(sum[1], 1)}).String()
+	}
+	return nil
+}
+
+// groupSubnet is the subnet of a group, by itself or by its network profile; nil without one.
+func groupSubnet(tx *rp.Tx, r *rp.Resource[ContainerGroup]) (*rp.Resource[network.Subnet], error) {
+	if s := r.Properties.SubnetIDs; len(s) > 0 {
+		return subnetOf(tx, "properties.subnetIds.id", s[0].ID)
+	}
+	if r.Properties.NetworkProfile == nil {
+		return nil, nil
+	}
+	id, err := arm.ParseID(r.Properties.NetworkProfile.ID)
+	if err != nil {
+		return nil, refuse("InvalidNetworkProfile", "The value '%s' of 'properties.networkProfile.id' is not the id of a network profile.", r.Properties.NetworkProfile.ID)
+	}
+	profile, err := live[NetworkProfile](tx, id)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range profile.Properties.Configurations {
+		for _, ip := range c.Properties.IPConfigurations {
+			if ip.Properties.Subnet != nil {
+				return subnetOf(tx, "properties.networkProfile.id", ip.Properties.Subnet.ID)
+			}
+		}
+	}
+	return nil, nil
 }
 
 // subnetOf is the subnet that a member names.

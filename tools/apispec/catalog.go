@@ -118,7 +118,13 @@ func (w *writer) node(n *node) int {
 	}
 	for _, name := range slices.Sorted(maps.Keys(n.members)) {
 		m := n.members[name]
-		x := spec.Member{Name: name, Node: w.node(m.to)}
+		to := m.to.root()
+		if to.Kind == spec.String && secret(name) {
+			c := to.Node
+			c.Secret = true
+			to = &node{Node: c}
+		}
+		x := spec.Member{Name: name, Node: w.node(to)}
 		if m.required == n.seen {
 			x.Flags |= spec.Required
 		}
@@ -135,6 +141,14 @@ func (w *writer) node(n *node) int {
 	}
 	w.out.Nodes[i] = out
 	return i
+}
+
+// secrets are how the names of secrets end of which the specification does not say that they are.
+var secrets = []string{"password", "pwd", "clientsecret", "sharedkey", "accesskey", "accountkey", "primarykey", "secondarykey", "privatekey", "apikey", "secretkey", "sastoken", "connectionstring"}
+
+func secret(name string) bool {
+	name = strings.ToLower(name)
+	return slices.ContainsFunc(secrets, func(end string) bool { return strings.HasSuffix(name, end) })
 }
 
 func (w *writer) add(n spec.Node) int {

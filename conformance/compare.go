@@ -93,6 +93,13 @@ func place(at string) string {
 func counterpart(x any, ours, sent []any, i int, at string) int {
 	m, ok := x.(map[string]any)
 	if name, named := m["name"].(string); ok && named {
+		if kind, typed := m["type"].(string); typed { // record sets of several types have one name
+			for j, o := range ours {
+				if byName([]any{o}, name) == 0 && strings.EqualFold(fmt.Sprint(lookupKey(o, "type")), kind) {
+					return j
+				}
+			}
+		}
 		if j := byName(ours, name); j >= 0 || at == "value" || byName(sent, name) >= 0 {
 			return j
 		}
@@ -101,6 +108,11 @@ func counterpart(x any, ours, sent []any, i int, at string) int {
 		return min(i, len(ours)-1)
 	}
 	return -1
+}
+
+func lookupKey(v any, key string) any {
+	m, _ := v.(map[string]any)
+	return m[key]
 }
 
 // byName finds the element of a name, in which case does not count; -1 for none.

@@ -25,6 +25,7 @@ func TestCompare(t *testing.T) {
 		"ids may be spelled":   {o{"id": "/A/b"}, o{"id": "/a/b"}, nil, nil},
 		"error codes":          {o{"error": o{"code": "A", "message": "x"}}, o{"error": o{"code": "B", "message": "y"}}, nil, []string{"error.code is B, Azure's is A"}},
 		"by name":              {o{"l": []any{o{"name": "b", "k": "x"}}}, o{"l": []any{o{"name": "a"}, o{"name": "b", "k": "y"}}}, nil, nil},
+		"by name and type":     {o{"l": []any{o{"name": "@", "type": "N/SOA", "k": "x"}}}, o{"l": []any{o{"name": "@", "type": "N/NS"}, o{"name": "@", "type": "n/soa", "k": "y"}}}, nil, nil},
 		"too few":              {o{"l": []any{"a", "b"}}, o{"l": []any{"a"}}, nil, []string{"l has 1 elements, Azure's 2"}},
 		"an empty list":        {o{"value": []any{o{"a": "x"}}}, o{"value": []any{}}, nil, []string{"value has 0 elements, Azure's 1"}},
 		"no body":              {o{"a": "x"}, nil, nil, []string{"the body is null, Azure's is an object"}},

@@ -63,6 +63,9 @@ func (p *Provider) publicZoneType() rp.Registration {
 		Reconcile: applied[PublicZone](p),
 		Present: func(_ context.Context, tx *rp.Tx, r *rp.Resource[PublicZone]) (err error) {
 			z := &r.Properties
+			if r.Tags == nil {
+				r.Tags = map[string]string{} // the service always shows them
+			}
 			z.MaxRecordSets, z.NameServers = maxPublicRecordSets, nameServers(r.ID)
 			z.RecordSets, err = countSets(tx, r.ID)
 			return err

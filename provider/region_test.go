@@ -3,6 +3,7 @@ package provider_test
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -152,9 +153,10 @@ func (r *region) PrincipalType(store.Tx, string) (string, bool, error) {
 func (r *region) Container(_ store.Tx, _ arm.ID, name string) (storage.Container, error) {
 	return storage.Container{Name: name}, nil
 }
-func (r *region) PutContainer(store.Tx, arm.ID, storage.Container) (bool, error) { return true, nil }
-func (r *region) DeleteContainer(store.Tx, arm.ID, string) error                 { return nil }
-func (r *region) ListContainers(store.Tx, arm.ID) ([]storage.Container, error)   { return nil, nil }
+func (r *region) PutContainer(store.Tx, arm.ID, storage.Container) (bool, error)       { return true, nil }
+func (r *region) DeleteContainer(store.Tx, arm.ID, string) error                       { return nil }
+func (r *region) ListContainers(store.Tx, arm.ID) ([]storage.Container, error)         { return nil, nil }
+func (r *region) Guard(store.Tx, arm.ID, string, storage.Guard, json.RawMessage) error { return nil }
 func (r *region) SignSAS(string, string, string, []byte, url.Values) (string, error) {
 	return "sig=x", nil
 }

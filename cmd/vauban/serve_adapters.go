@@ -3,11 +3,12 @@ package main
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
@@ -108,7 +109,7 @@ func accountName(id arm.ID) string { return strings.ToLower(id.Name()) }
 
 func armContainer(c blob.Container) storage.Container {
 	access := map[string]string{"blob": "Blob", "container": "Container"}[c.PublicAccess]
-	return storage.Container{Name: c.Name, PublicAccess: access, Metadata: c.Metadata, ETag: c.ETag, LastModified: c.LastModified}
+	return storage.Container{Name: c.Name, PublicAccess: access, Metadata: c.Metadata, ETag: c.ETag, LastModified: c.LastModified, Managed: c.Managed}
 }
 
 // armBlobError gives the blob service's errors to callers of Resource Manager.
@@ -145,6 +146,10 @@ func (c containers) ListContainers(tx store.Tx, account arm.ID) ([]storage.Conta
 		out[i] = armContainer(list[i])
 	}
 	return out, armBlobError(err)
+}
+
+func (c containers) Guard(tx store.Tx, account arm.ID, name string, g storage.Guard, managed json.RawMessage) error {
+	return armBlobError(c.blobs.GuardTx(tx, accountName(account), name, blob.Guard{Hold: g.Hold, Days: g.Days, Appends: g.Appends}, managed))
 }
 
 func (c containers) SignSAS(account, container, name string, key []byte, q url.Values) (string, error) {

@@ -162,6 +162,7 @@ func (s *Service) delete(ctx context.Context, account, container, name string, c
 		if err := t.dropAll(); err != nil {
 			return err
 		}
+		t.gone = true
 		return t.tx.Delete(kindBlob, t.key, store.Any)
 	})
 	return err
@@ -177,6 +178,7 @@ type blobTx struct {
 	new     *blobDoc // what was put
 	etag    int64
 	now     time.Time
+	gone    bool   // the blob was deleted
 	freed   []part // files to remove after the commit
 }
 
@@ -200,7 +202,10 @@ func (s *Service) update(ctx context.Context, account, container, name string, f
 		if err != nil {
 			return err
 		}
-		return f(t)
+		if err := f(t); err != nil {
+			return err
+		}
+		return c.Guard.check(t)
 	})
 	if err != nil {
 		return Blob{}, err

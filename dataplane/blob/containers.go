@@ -167,6 +167,9 @@ func (s *Service) deleteContainer(ctx context.Context, account, name string, con
 		if err := cond.forWrite(true, doc.ETag, doc.Modified); err != nil {
 			return err
 		}
+		if err := deletable(tx, account, doc); err != nil {
+			return err
+		}
 		return trash(tx, account, name, doc)
 	})
 	if err != nil {

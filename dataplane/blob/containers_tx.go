@@ -44,6 +44,9 @@ func (s *Service) DeleteContainerTx(tx store.Tx, account, name string) error {
 	if err != nil {
 		return err
 	}
+	if err := deletable(tx, account, doc); err != nil {
+		return err
+	}
 	return trash(tx, account, name, doc)
 }
 

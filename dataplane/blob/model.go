@@ -35,6 +35,7 @@ type Container struct {
 	LastModified time.Time
 	PublicAccess string // "", "blob" or "container"
 	Metadata     map[string]string
+	Managed      json.RawMessage // what Resource Manager keeps of it (GuardTx)
 }
 
 // ContainerOptions are what a container is made with.
@@ -49,10 +50,12 @@ type containerDoc struct {
 	Modified int64             `json:"m"` // Unix nanoseconds
 	Access   string            `json:"a,omitempty"`
 	Metadata map[string]string `json:"meta,omitempty"`
+	Guard    Guard             `json:"g,omitzero"`
+	Managed  json.RawMessage   `json:"arm,omitempty"` // what Resource Manager keeps of the container
 }
 
 func (d containerDoc) public(name string) Container {
-	return Container{Name: name, ETag: formatETag(d.ETag), LastModified: time.Unix(0, d.Modified).UTC(), PublicAccess: d.Access, Metadata: d.Metadata}
+	return Container{Managed: d.Managed, Name: name, ETag: formatETag(d.ETag), LastModified: time.Unix(0, d.Modified).UTC(), PublicAccess: d.Access, Metadata: d.Metadata}
 }
 
 // Headers are the HTTP properties of a blob, given back as they were set.

@@ -160,6 +160,7 @@ func (p *Provider) Types() []rp.Registration {
 			Admit:      p.admit,
 			Links:      links,
 			Present:    p.present,
+			Release:    p.release,
 			Finalize:   p.finalize,
 			Erase:      erase,
 			Actions: map[string]rp.Action[Account]{
@@ -445,6 +446,24 @@ func (p *Provider) present(_ context.Context, tx *rp.Tx, r *rp.Resource[Account]
 	}
 	r.Properties.Connections, err = privatelink.Present(tx, r.ID)
 	return err
+}
+
+// release refuses the deletion of an account that has a container under a legal hold or a locked policy.
+func (p *Provider) release(_ context.Context, tx *rp.Tx, r *rp.Resource[Account]) error {
+	list, err := p.containers.ListContainers(tx, r.ID)
+	if err != nil {
+		return err
+	}
+	for _, c := range list {
+		m, err := readManaged(c.Managed)
+		if err != nil {
+			return err
+		}
+		if len(m.Hold) > 0 || m.Policy != nil && m.Policy.State == "Locked" {
+			return arm.Errorf(http.StatusConflict, "AccountProtectedFromDeletion", "The storage account '%s' cannot be deleted: its container '%s' has a legal hold or a locked immutability policy.", r.ID.Name(), c.Name)
+		}
+	}
+	return nil
 }
 
 // finalize drops the data.

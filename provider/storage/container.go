@@ -23,6 +23,8 @@ type Containers interface {
 	DeleteContainer(tx store.Tx, account arm.ID, name string) error
 	// ListContainers lists all of the account.
 	ListContainers(tx store.Tx, account arm.ID) ([]Container, error)
+	// Guard has the data plane keep what is in a container; managed is returned by Container as it is.
+	Guard(tx store.Tx, account arm.ID, name string, g Guard, managed json.RawMessage) error
 	// DropAccount removes all data of a deleted account.
 	DropAccount(ctx context.Context, id, name string) error
 }
@@ -34,6 +36,7 @@ type Container struct {
 	Metadata     map[string]string
 	ETag         string
 	LastModified time.Time
+	Managed      json.RawMessage // what Resource Manager keeps of it (Guard)
 }
 
 const containerPath = "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Storage/storageAccounts/{account}/blobServices/default/containers"
@@ -43,13 +46,13 @@ const containerPath = "/subscriptions/{subscription}/resourceGroups/{group}/prov
 func (p *Provider) containerRoutes() rp.Registration {
 	permission := AccountType + "/blobServices/containers/"
 	one := containerPath + "/{container}"
-	return rp.Routes(
+	return rp.Routes(append(p.guardRoutes(),
 		rp.Route{Method: http.MethodGet, Pattern: containerPath, Permission: permission + "read", Versions: versions, Do: p.listContainers},
 		rp.Route{Method: http.MethodGet, Pattern: one, Permission: permission + "read", Versions: versions, Do: p.getContainer},
 		rp.Route{Method: http.MethodPut, Pattern: one, Permission: permission + "write", Versions: versions, Do: p.writeContainer(false)},
 		rp.Route{Method: http.MethodPatch, Pattern: one, Permission: permission + "write", Versions: versions, Do: p.writeContainer(true)},
 		rp.Route{Method: http.MethodDelete, Pattern: one, Permission: permission + "delete", Versions: versions, Do: p.deleteContainer},
-	)
+	)...)
 }
 
 func accountOf(tx *rp.Tx, path map[string]string) (*rp.Resource[Account], error) {
@@ -64,21 +67,26 @@ func accountOf(tx *rp.Tx, path map[string]string) (*rp.Resource[Account], error)
 	return a, err
 }
 
-func body(account arm.ID, c Container) map[string]any {
+func body(account arm.ID, c Container) (map[string]any, error) {
 	access := c.PublicAccess
 	if access == "" {
 		access = "None"
 	}
-	return map[string]any{
-		"id":   account.String() + "/blobServices/default/containers/" + c.Name,
-		"name": c.Name, "type": AccountType + "/blobServices/containers", "etag": c.ETag,
-		"properties": map[string]any{
-			"publicAccess": access, "metadata": c.Metadata, "etag": c.ETag, "lastModifiedTime": c.LastModified,
-			"leaseStatus": "Unlocked", "leaseState": "Available", "deleted": false, "remainingRetentionDays": 0,
-			"hasImmutabilityPolicy": false, "hasLegalHold": false, "defaultEncryptionScope": "$account-encryption-key",
-			"denyEncryptionScopeOverride": false,
-		},
+	properties := map[string]any{
+		"publicAccess": access, "metadata": c.Metadata, "etag": c.ETag, "lastModifiedTime": c.LastModified,
+		"leaseStatus": "Unlocked", "leaseState": "Available", "deleted": false, "remainingRetentionDays": 0,
+		"defaultEncryptionScope": "$account-encryption-key",
 	}
+	m, err := readManaged(c.Managed)
+	if err != nil {
+		return nil, err
+	}
+	m.show(properties)
+	return map[string]any{"id": containerID(account, c.Name), "name": c.Name, "type": AccountType + "/blobServices/containers", "etag": c.ETag, "properties": properties}, nil
+}
+
+func containerID(account arm.ID, name string) string {
+	return account.String() + "/blobServices/default/containers/" + name
 }
 
 func (p *Provider) listContainers(_ context.Context, tx *rp.Tx, path, _ map[string]string, _ []byte) (any, error) {
@@ -92,7 +100,11 @@ func (p *Provider) listContainers(_ context.Context, tx *rp.Tx, path, _ map[stri
 	}
 	value := []any{}
 	for _, c := range cs {
-		value = append(value, body(a.ID, c))
+		b, err := body(a.ID, c)
+		if err != nil {
+			return nil, err
+		}
+		value = append(value, b)
 	}
 	return map[string]any{"value": value}, nil
 }
@@ -106,7 +118,7 @@ func (p *Provider) getContainer(_ context.Context, tx *rp.Tx, path, _ map[string
 	if err != nil {
 		return nil, err
 	}
-	return body(a.ID, c), nil
+	return body(a.ID, c)
 }
 
 // writeContainer is PUT, or PATCH, which changes a container that is there and keeps what it does not say.
@@ -133,15 +145,37 @@ func (p *Provider) writeContainer(patch bool) func(context.Context, *rp.Tx, map[
 		if err != nil {
 			return nil, err
 		}
-		if c, err = p.containers.Container(tx, a.ID, c.Name); err != nil {
+		wanted, err := readManaged(c.Managed)
+		if err != nil {
+			return nil, err
+		}
+		if c, err = p.withScope(tx, a.ID, c.Name, wanted); err != nil {
 			return nil, err
 		}
 		status := http.StatusOK
 		if created {
 			status = http.StatusCreated
 		}
-		return &rp.Response{Status: status, Body: body(a.ID, c)}, nil
+		b, err := body(a.ID, c)
+		return &rp.Response{Status: status, Body: b}, err
 	}
+}
+
+// withScope gives a container the encryption scope that a request wants, if it says any, and reads it.
+func (p *Provider) withScope(tx *rp.Tx, account arm.ID, name string, wanted managed) (Container, error) {
+	c, err := p.containers.Container(tx, account, name)
+	if err != nil || wanted.Scope == "" && !wanted.Deny {
+		return c, err
+	}
+	m, err := readManaged(c.Managed)
+	if err != nil {
+		return c, err
+	}
+	m.Scope, m.Deny = wanted.Scope, wanted.Deny
+	if err := p.keep(tx, account, name, c.Managed, m); err != nil {
+		return c, err
+	}
+	return p.containers.Container(tx, account, name)
 }
 
 // containerBody reads what a request wants a container to be. A PublicAccess of "" was not said.
@@ -150,6 +184,9 @@ func containerBody(a *rp.Resource[Account], name string, in []byte) (Container, 
 		Properties struct {
 			PublicAccess string            `json:"publicAccess"`
 			Metadata     map[string]string `json:"metadata"`
+			Scope        string            `json:"defaultEncryptionScope"`
+			Deny         bool              `json:"denyEncryptionScopeOverride"`
+			Versioned    *Immutable        `json:"immutableStorageWithVersioning"`
 		} `json:"properties"`
 	}
 	if len(in) > 0 {
@@ -166,7 +203,17 @@ func containerBody(a *rp.Resource[Account], name string, in []byte) (Container, 
 			return Container{}, arm.Errorf(http.StatusConflict, "PublicAccessNotPermitted", "Public access is not permitted on this storage account. (allowBlobPublicAccess of '%s' is false.)", a.ID.Name())
 		}
 	}
-	return Container{Name: name, PublicAccess: access, Metadata: req.Properties.Metadata}, nil
+	// What protects is never accepted and left undone.
+	if v := req.Properties.Versioned; v != nil && v.Enabled {
+		return Container{}, arm.NotImplemented("properties.immutableStorageWithVersioning: policies of single versions are not there yet; a container's own policy is.")
+	}
+	c := Container{Name: name, PublicAccess: access, Metadata: req.Properties.Metadata}
+	if req.Properties.Scope == "" && !req.Properties.Deny {
+		return c, nil
+	}
+	var err error
+	c.Managed, err = json.Marshal(managed{Scope: req.Properties.Scope, Deny: req.Properties.Deny})
+	return c, err
 }
 
 func (p *Provider) deleteContainer(_ context.Context, tx *rp.Tx, path, _ map[string]string, _ []byte) (any, error) {

@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"context"
+	"encoding/json"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -43,6 +44,7 @@ type data struct {
 	mu      sync.Mutex
 	made    map[string]storage.Container // account id/name
 	dropped []string
+	guard   storage.Guard // the last one
 	drop    chan struct{} // DropAccount waits for it when it is not nil
 	asked   chan struct{} // and says first that it was called
 }
@@ -63,6 +65,7 @@ func (d *data) PutContainer(_ store.Tx, account arm.ID, c storage.Container) (bo
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	old, there := d.made[key(account, c.Name)]
+	c.Managed = old.Managed
 	if c.Metadata == nil {
 		c.Metadata = old.Metadata
 	}
@@ -90,6 +93,16 @@ func (d *data) ListContainers(_ store.Tx, account arm.ID) (out []storage.Contain
 		}
 	}
 	return out, nil
+}
+
+func (d *data) Guard(_ store.Tx, account arm.ID, name string, g storage.Guard, managed json.RawMessage) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := d.made[key(account, name)]
+	c.Managed = managed
+	d.made[key(account, name)] = c
+	d.guard = g
+	return nil
 }
 
 func (d *data) SignSAS(account, container, blob string, key []byte, q url.Values) (string, error) {

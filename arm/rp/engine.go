@@ -71,14 +71,15 @@ type Engine struct {
 	types      map[string]*definition // by lower-case name
 	namespaces map[string]string      // lower-case name to the registered spelling
 	routes     router
-	operations []Operation // registered as such
+	operations []Operation        // registered as such
+	limiters   map[string]Limiter // by lower-case type
 }
 
 // New makes an engine without types. Register adds them; Run works their reconciles.
 func New(cfg Config) *Engine {
 	e := &Engine{
 		store: cfg.Store, clock: cfg.Clock, log: cfg.Log, identities: cfg.Identities, tenant: cfg.TenantID, activity: cfg.Activity, display: cfg.LocationName,
-		types: map[string]*definition{}, namespaces: map[string]string{},
+		types: map[string]*definition{}, namespaces: map[string]string{}, limiters: map[string]Limiter{},
 	}
 	for _, l := range cfg.Locations {
 		e.locations = append(e.locations, normalLocation(l))

@@ -310,7 +310,17 @@ func (w *mover) rekey(o owned) error {
 	if err := w.Tx.Delete(storeKind(o.d.name), o.rec.id.Key(), o.rec.version); err != nil {
 		return err
 	}
+	if err := w.counted(o.rec, -1); err != nil {
+		return err
+	}
 	to := w.to[o.rec.id.Key()]
+	if limit := w.engine.limiter(o.d.name); limit != nil && !strings.EqualFold(w.Source.Subscription(), w.Target.Subscription()) {
+		e := o.rec.common(o.d)
+		e.ID = to
+		if err := limit(context.Background(), w.Tx, e); err != nil {
+			return err
+		}
+	}
 	moved := *o.rec
 	moved.ID, moved.id, moved.version, moved.ETag = to.String(), to, store.None, newETag()
 	return moved.write(w.Tx)

@@ -58,8 +58,14 @@ func (rec *record) write(tx store.Tx) error {
 	if err != nil {
 		return fmt.Errorf("rp: resource %s: %w", rec.ID, err)
 	}
-	rec.version, err = tx.Put(storeKind(rec.id.Type()), rec.id.Key(), b, rec.version)
-	return err
+	fresh := rec.version == store.None
+	if rec.version, err = tx.Put(storeKind(rec.id.Type()), rec.id.Key(), b, rec.version); err != nil {
+		return err
+	}
+	if own, ok := tx.(*Tx); ok && fresh {
+		return own.counted(rec, 1)
+	}
+	return nil
 }
 
 // newETag is what Microsoft.Network answers: a weak validator around a fresh GUID.

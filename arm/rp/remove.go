@@ -152,6 +152,9 @@ func (tx *Tx) erase(ctx context.Context, d *definition, rec *record) error {
 	if err := tx.Delete(storeKind(rec.id.Type()), rec.id.Key(), rec.version); err != nil {
 		return err
 	}
+	if err := tx.counted(rec, -1); err != nil {
+		return err
+	}
 	if err := tx.event("Microsoft.Resources.ResourceDeleteSuccess", rec); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package rp
 
 import (
+	"encoding/json"
 	"maps"
 	"net/http"
 
@@ -14,12 +15,13 @@ type Envelope struct {
 	Kind     Kind
 	Location string
 	Tags     map[string]string
+	SKU      json.RawMessage
 	State    arm.ProvisioningState
 	ETag     string
 }
 
 func (rec *record) common(d *definition) Envelope {
-	return Envelope{ID: rec.id, Type: d.name.String(), Kind: d.kind, Location: rec.Location, Tags: rec.Tags, State: rec.State, ETag: rec.ETag}
+	return Envelope{ID: rec.id, Type: d.name.String(), Kind: d.kind, Location: rec.Location, Tags: rec.Tags, SKU: rec.SKU, State: rec.State, ETag: rec.ETag}
 }
 
 // Look reads the envelope of any resource; a resource that does not exist is Azure's 404.

@@ -36,7 +36,7 @@ type write struct {
 // run takes the write through its steps. Any error undoes the transaction.
 func (w *write) run(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		w.readOld, w.preconditions, w.locate, w.interpret, w.validate, w.identify, w.inline, w.admit, w.store,
+		w.readOld, w.preconditions, w.locate, w.interpret, w.validate, w.limit, w.identify, w.inline, w.admit, w.store,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -284,6 +284,14 @@ type embeddedKey struct{}
 func Embedded(ctx context.Context) bool {
 	is, _ := ctx.Value(embeddedKey{}).(bool)
 	return is
+}
+
+// limit asks whether there may be one more of a type whose number is limited.
+func (w *write) limit(ctx context.Context) error {
+	if f := w.tx.engine.limiter(w.d.name); f != nil && w.old == nil {
+		return f(ctx, w.tx, w.rec.common(w.d))
+	}
+	return nil
 }
 
 func (w *write) admit(ctx context.Context) error {

@@ -90,6 +90,7 @@ func commands(a *app) []*cobra.Command {
 		newTenantCmd(a),
 		newClockCmd(a),
 		newThrottleCmd(a),
+		newQuotaCmd(a),
 		newTagsCmd(a),
 		newVersionCmd(a),
 		newServeCmd(a),

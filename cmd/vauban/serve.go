@@ -55,6 +55,7 @@ import (
 	"vauban.dev/provider/policyinsights"
 	"vauban.dev/provider/privatedns"
 	"vauban.dev/provider/privatelink"
+	"vauban.dev/provider/quota"
 	"vauban.dev/provider/resourcegraph"
 	"vauban.dev/provider/resources"
 	"vauban.dev/provider/storage"
@@ -311,6 +312,7 @@ func (w *world) openProviders(context.Context) (err error) {
 		return err
 	}
 	groups.Attach(w.engine)
+	quota.Enforce(w.engine, quotas())
 	w.policies.Attach(w.engine)
 	w.insights.Attach(w.engine)
 	queries.Attach(w.engine)

@@ -49,6 +49,7 @@ func (w *world) handle(c *region.Control) {
 	c.Handle(region.MethodPlace, w.place)
 	c.Handle(region.MethodClock, w.moveClock)
 	c.Handle(methodThrottle, w.setThrottle)
+	c.Handle(methodQuota, w.setQuota)
 	w.handleUsers(c)
 	c.Handle(methodExplain, w.explain)
 	c.Handle(methodDoctor, w.doctor)

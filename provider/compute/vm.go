@@ -243,6 +243,11 @@ func links(r *rp.Resource[VM]) []rp.Link {
 // admit takes the interface. The password is kept as its hash.
 func (p *Provider) admit(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource[VM]) error {
 	v := &new.Properties
+	if op == rp.Create || old.Properties.Hardware != v.Hardware {
+		if err := withinQuotas(tx, new); err != nil {
+			return err
+		}
+	}
 	nic, err := v.nic()
 	if err != nil {
 		return err

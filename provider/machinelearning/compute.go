@@ -224,6 +224,9 @@ func (p *Provider) admitCompute(_ context.Context, tx *rp.Tx, op rp.Op, new, old
 		new.Location = w.Location
 		c.ComputeLocation = w.Location
 	}
+	if err := withinQuotas(tx, new); err != nil {
+		return err
+	}
 	if !*a.NodePublicIP {
 		// The specification (training, "no public IP"): such compute speaks to the service by the
 		// workspace's private endpoint.

@@ -162,6 +162,10 @@ func (p *Provider) Types() []rp.Registration {
 	regs := []rp.Registration{p.workspaceType(), p.computeType(), datastoreType(), p.jobType(), p.codeRoutes(), rp.Routes(
 		rp.Route{Method: http.MethodGet, Pattern: "/subscriptions/{subscription}/providers/" + Namespace + "/locations/{location}/vmSizes",
 			Permission: Namespace + "/locations/vmSizes/read", Versions: versions, Do: listSizes},
+		rp.Route{Method: http.MethodGet, Pattern: "/subscriptions/{subscription}/providers/" + Namespace + "/locations/{location}/usages",
+			Permission: Namespace + "/locations/usages/read", Versions: versions, Do: listUsages},
+		rp.Route{Method: http.MethodGet, Pattern: "/subscriptions/{subscription}/providers/" + Namespace + "/locations/{location}/quotas",
+			Permission: Namespace + "/locations/quotas/read", Versions: versions, Do: listQuotas},
 	), rp.Operations(rp.Actions(WorkspaceType + "/PrivateEndpointConnectionsApproval/action")...)}
 	return append(regs, assetTypes()...)
 }

@@ -114,6 +114,9 @@ func (p *Provider) admitPublicIP(_ context.Context, tx *rp.Tx, op rp.Op, new, ol
 	v := &new.Properties
 	if op == rp.Create {
 		v.ResourceGUID = uuid.NewString()
+		if err := withinQuota(tx, new); err != nil {
+			return err
+		}
 	}
 	if err := v.DNS.free(tx, new); err != nil {
 		return err

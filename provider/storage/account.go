@@ -171,7 +171,7 @@ func (p *Provider) Types() []rp.Registration {
 				"privateLinkResources": {Method: http.MethodGet, Permission: AccountType + "/privateLinkResources/read", Do: p.linkResources},
 			},
 		}),
-		p.containerRoutes(), operations(),
+		usageRoutes(), p.containerRoutes(), operations(),
 		rp.Routes(rp.Route{
 			Method: http.MethodPost, Pattern: "/subscriptions/{subscription}/providers/Microsoft.Storage/checkNameAvailability",
 			Permission: "Microsoft.Storage/checknameavailability/read", Versions: versions, Reads: true, Do: checkName,

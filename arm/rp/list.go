@@ -74,6 +74,7 @@ func (e *Engine) list(d *definition) serveFunc {
 		if perCaller(d) {
 			visible = e.readable(ctx, r, permissionName(d.name)+"/read")
 		}
+		readable := visible
 		if d.name.Key() == groupKey {
 			if visible, err = filteredGroups(d, r.Query.Get("$filter"), visible); err != nil {
 				return nil, err
@@ -91,7 +92,9 @@ func (e *Engine) list(d *definition) serveFunc {
 			if err := tx.listable(in); err != nil {
 				return err
 			}
-			body, err = tx.list(ctx, d, t, r, top, after, visible)
+			if body, err = tx.list(ctx, d, t, r, top, after, visible); err == nil && d.name.Key() == groupKey && len(body.Value) == 0 {
+				err = tx.mayList(ctx, d, t.ID, r, readable)
+			}
 			return err
 		})
 		if err != nil {
@@ -99,6 +102,32 @@ func (e *Engine) list(d *definition) serveFunc {
 		}
 		return &Response{Status: http.StatusOK, Body: body}, nil
 	}
+}
+
+// mayList refuses the resource groups of a subscription to who may read neither them all nor one of them; a subscription without
+// groups has nobody's. (Of subscriptions Azure shows such a caller an empty list.)
+func (tx *Tx) mayList(ctx context.Context, d *definition, subscription arm.ID, r *Request, readable func(*record) (bool, error)) error {
+	if r.Check == nil {
+		return nil
+	}
+	action := permissionName(d.name) + "/read"
+	decision, err := r.Check(ctx, action, subscription)
+	if err != nil || decision.Allowed {
+		return err
+	}
+	some := false
+	err = tx.each(d, subscription, "", func(rec *record) (bool, error) {
+		some, err = readable(rec)
+		return !some, err
+	})
+	if err != nil || some {
+		return err
+	}
+	caller, _ := authz.FromContext(ctx)
+	e := arm.Errorf(http.StatusForbidden, "AuthorizationFailed", "The client '%s' with object id '%s' does not have authorization to perform action '%s' over scope '%s' or the scope is invalid. If access was recently granted, please refresh your credentials. %s",
+		caller.Name, caller.ObjectID, action, subscription, decision.By)
+	e.AdditionalInfo = []arm.AdditionalInfo{{Type: "RoleDecision", Info: decision.Info()}}
+	return e
 }
 
 // filteredGroups applies the $filter of a listing of resource groups ("Resource Groups - List").

@@ -167,30 +167,20 @@ func (s *selected) shown() any {
 func (r *run) read(f *field) selected {
 	body := r.resource.Body
 	one := func(v any) selected { return selected{value: v} }
-	orNull := func(s string) selected {
-		if s == "" {
-			return selected{}
-		}
-		return selected{value: s}
-	}
 	switch f.kind {
 	case fieldName:
-		return orNull(r.resource.Name)
+		return one(r.plainValues().name)
 	case fieldFullName:
-		return orNull(r.resource.FullName)
+		return one(orNull(r.resource.FullName))
 	case fieldType:
-		return orNull(r.resource.Type)
+		return one(r.plainValues().typ)
 	case fieldID:
-		return orNull(r.resource.ID)
+		return one(orNull(r.resource.ID))
 	case fieldKindOf:
 		v, _ := member(body, "kind")
 		return one(v)
 	case fieldLocation:
-		v, _ := member(body, "location")
-		if s, ok := v.(string); ok {
-			return one(normalLocation(s))
-		}
-		return one(nil)
+		return one(r.plainValues().location)
 	case fieldTags:
 		v, _ := member(body, "tags")
 		return one(v)

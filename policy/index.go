@@ -114,6 +114,9 @@ func indexed(mode string) bool { return mode == "" || strings.EqualFold(mode, "I
 
 // excluded applies notScopes.
 func excluded(a *Assignment, id string) bool {
+	if len(a.NotScopes) == 0 {
+		return false
+	}
 	key := strings.ToLower(id)
 	for _, s := range a.NotScopes {
 		s = scopeKey(s)
@@ -126,6 +129,9 @@ func excluded(a *Assignment, id string) bool {
 
 // Exempt are the exemptions that free the resource of the definition now.
 func (x *Index) Exempt(b *Bound, scopes []string, res *Resource, now time.Time) []*Exemption {
+	if len(x.exemptions) == 0 {
+		return nil
+	}
 	var found []*Exemption
 	for _, e := range x.exemptions[strings.ToLower(b.Assignment.ID)] {
 		if e.ExpiresOn != nil && !now.Before(*e.ExpiresOn) || !reaches(e.ResourceSelectors, res) {

@@ -21,6 +21,32 @@ type run struct {
 	ctx        context.Context
 	tracing    bool
 	trace      []Expression
+	plain      plainValues
+}
+
+// plainValues are what the fields of most rules read, of one resource: asked by hundreds of rules, made once.
+type plainValues struct {
+	of                  *Resource
+	typ, name, location any
+}
+
+func (r *run) plainValues() *plainValues {
+	if r.plain.of != r.resource {
+		r.plain = plainValues{of: r.resource, typ: orNull(r.resource.Type), name: orNull(r.resource.Name)}
+		v, _ := member(r.resource.Body, "location")
+		if s, ok := v.(string); ok {
+			r.plain.location = normalLocation(s)
+		}
+	}
+	return &r.plain
+}
+
+// orNull is a text, or no value for "".
+func orNull(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
 }
 
 // expressionWork is what the expressions of one rule may cost for one resource, in the steps of package expr.

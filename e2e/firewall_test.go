@@ -168,6 +168,10 @@ func TestAzureFirewall(t *testing.T) {
 	g.put(zone+"/virtualNetworkLinks/l", "2020-06-01", obj{"location": "global", "properties": obj{"virtualNetwork": obj{"id": w.net + "virtualNetworks/guarded"}, "registrationEnabled": false}})
 	g.put(zone+"/A/tundra", "2020-06-01", obj{"properties": obj{"ttl": 60, "aRecords": []obj{{"ipv4Address": echo.host()}}}})
 	w.rules(apps, collection("names", 100, obj{"ruleType": "NetworkRule", "name": "tundra", "ipProtocols": []string{"UDP", "TCP"}, "sourceAddresses": []string{"*"}, "destinationFqdns": []string{"tundra.corp.example"}, "destinationPorts": []string{port}}))
+	// Nobody has asked the DNS proxy yet: who explains with a packet asks it, as a client does.
+	if e := g.explainLive("--from", "guarded/work", "--to", net.JoinHostPort("tundra.corp.example", port), "--proto", "udp"); !e.Allowed || !e.Live.Agrees {
+		t.Errorf("explain of a network rule by name: %+v", e)
+	}
 	if got := g.resolved("guarded/work", "tundra.corp.example"); got != echo.host() {
 		t.Fatalf("tundra.corp.example is %q", got)
 	}

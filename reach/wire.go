@@ -9,6 +9,7 @@ const (
 	HTTP Kind = "http" // a request
 	TCP  Kind = "tcp"  // a connection, and nothing said
 	SSH  Kind = "ssh"  // a connection whose server speaks first
+	Name Kind = "name" // its addresses, and nothing sent
 	UDP  Kind = "udp"  // one datagram (probe.Packet)
 	ICMP Kind = "icmp" // one echo request (probe.Packet)
 )
@@ -18,7 +19,7 @@ type Target struct {
 	Name    string            `json:"name,omitempty"`
 	Kind    Kind              `json:"kind"`
 	URL     string            `json:"url,omitempty"`     // HTTP
-	Address string            `json:"address,omitempty"` // TCP, SSH: HOST:PORT
+	Address string            `json:"address,omitempty"` // TCP, SSH, Name: HOST:PORT
 	Method  string            `json:"method,omitempty"`  // HTTP: GET by default
 	Headers map[string]string `json:"headers,omitempty"` // HTTP; may hold a token, and is never printed
 	// Token is the audience of the bearer token that the request needs, "" for none. It is got elsewhere

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -141,7 +142,13 @@ func compareLive(ctx context.Context, dir string, p explainParams, a *explain.An
 	if err != nil {
 		return err
 	}
-	if !strings.EqualFold(p.Protocol, "tcp") && a.Address == "" {
+	address := a.Address
+	if !strings.EqualFold(p.Protocol, "tcp") && address != "" {
+		if address, err = w.ask(ctx, p, address); err != nil {
+			return err
+		}
+	}
+	if !strings.EqualFold(p.Protocol, "tcp") && address == "" {
 		a.Compare(reach.Result{Connect: reach.ConnectNoName}, nil)
 		return nil
 	}
@@ -154,7 +161,7 @@ func compareLive(ctx context.Context, dir string, p explainParams, a *explain.An
 		if err != nil {
 			return err
 		}
-		result, err := w.liveProbe(ctx, p, a, target)
+		result, err := w.liveProbe(ctx, p, address, target)
 		if err != nil {
 			return err
 		}
@@ -170,7 +177,23 @@ func compareLive(ctx context.Context, dir string, p explainParams, a *explain.An
 	return nil
 }
 
-func (w *reachWorld) liveProbe(ctx context.Context, p explainParams, a *explain.Answer, t reach.Target) (reach.Result, error) {
+// ask has the place ask its own DNS for the name, as whoever calls there would: a firewall's network rules for names
+// know the addresses that its DNS proxy has told. "" is a name without an address there.
+func (w *reachWorld) ask(ctx context.Context, p explainParams, known string) (string, error) {
+	if _, err := netip.ParseAddr(p.Host); err == nil || strings.HasPrefix(p.From.From, audit.TagPlace) {
+		return known, nil
+	}
+	results, err := probeAt(ctx, w.dir, p.From, []reach.Target{{Kind: reach.Name, Address: net.JoinHostPort(p.Host, strconv.Itoa(int(p.Port)))}})
+	switch {
+	case err != nil:
+		return "", err
+	case len(results) != 1 || len(results[0].Addresses) == 0:
+		return "", nil
+	}
+	return results[0].Addresses[0], nil
+}
+
+func (w *reachWorld) liveProbe(ctx context.Context, p explainParams, address string, t reach.Target) (reach.Result, error) {
 	if service := strings.HasPrefix(p.From.From, audit.TagPlace); !service && strings.EqualFold(p.Protocol, "tcp") {
 		results, err := probeAt(ctx, w.dir, p.From, []reach.Target{t})
 		if err == nil && len(results) != 1 {
@@ -182,7 +205,7 @@ func (w *reachWorld) liveProbe(ctx context.Context, p explainParams, a *explain.
 		return results[0], nil
 	}
 	var r reach.Result
-	_, err := region.Call(ctx, w.dir, methodProbe, probeParams{From: p.From, Address: a.Address, Port: p.Port, Protocol: p.Protocol}, &r)
+	_, err := region.Call(ctx, w.dir, methodProbe, probeParams{From: p.From, Address: address, Port: p.Port, Protocol: p.Protocol}, &r)
 	return r, err
 }
 

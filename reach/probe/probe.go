@@ -67,6 +67,9 @@ func (a *attempt) run(ctx context.Context) {
 	}
 	to := netip.AddrPortFrom(addr, port)
 	a.out.Address = to.String()
+	if a.target.Kind == reach.Name {
+		return
+	}
 	conn, sent, how, err := dial(ctx, to, milliseconds(a.target.ConnectMS, defaultConnect))
 	a.out.Connect, a.out.Sent = how, sent
 	if err != nil {
@@ -114,9 +117,9 @@ func (a *attempt) endpoint() (host string, port uint16, err error) {
 		if a.url.Port() == "" {
 			address = net.JoinHostPort(a.url.Hostname(), a.url.Scheme)
 		}
-	case reach.TCP, reach.SSH:
+	case reach.TCP, reach.SSH, reach.Name:
 	default:
-		return "", 0, fmt.Errorf("%q is no kind of target: http, tcp, ssh", a.target.Kind)
+		return "", 0, fmt.Errorf("%q is no kind of target: http, tcp, ssh, name", a.target.Kind)
 	}
 	host, service, err := net.SplitHostPort(address)
 	if err != nil {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -179,6 +180,16 @@ func TestSiteToSiteOfAMachine(t *testing.T) {
 	}
 	office := w.joinVPN(t, profile, "192.168.0.7/32")
 	w.eventually("the office gets through", func() bool { return office.reach(w.echo) == "answered" })
+	// Its DNS forwards to the inbound endpoint of the network's resolver, which knows private names and public ones.
+	const private = "10.0.1.77"
+	inbound := w.privateNames("corp.test", private)
+	w.eventually("the office knows a private name", func() bool { return office.asked(inbound, "x.corp.test") == private })
+	if got := office.asked(inbound, "management.azure.com"); net.ParseIP(got) == nil {
+		t.Errorf("the endpoint says %q of a public name", got)
+	}
+	if got := office.asked(azureDNS, "x.corp.test"); got == private {
+		t.Error("Azure's DNS answers outside of the network")
+	}
 	if got := w.connected(id); got != "Connected" {
 		t.Errorf("the connection is %s", got)
 	}

@@ -64,9 +64,14 @@ func (g *ground) joinVPN(t testing.TB, profile, addr string) *vpnClient {
 }
 
 // reach is what becomes of a TCP connection from the client: answered, refused, dropped.
-func (c *vpnClient) reach(addr string) string {
+func (c *vpnClient) reach(addr string) string { return c.do(addr) }
+
+// asked is what a DNS server says to the client of a name's address.
+func (c *vpnClient) asked(server, name string) string { return c.do("ask " + server + " " + name) }
+
+func (c *vpnClient) do(line string) string {
 	c.t.Helper()
-	if _, err := fmt.Fprintln(c.in, addr); err != nil {
+	if _, err := fmt.Fprintln(c.in, line); err != nil {
 		c.t.Fatal(err)
 	}
 	if !c.out.Scan() {
@@ -100,7 +105,12 @@ func vpnClientProgram(args []string) int {
 		}
 		fmt.Println("ready")
 		for s := bufio.NewScanner(os.Stdin); s.Scan(); {
-			said, err := reach("tcp", s.Text())
+			said, err := "", error(nil)
+			if f := strings.Fields(s.Text()); len(f) == 3 && f[0] == "ask" {
+				said, err = askName(f[1], f[2])
+			} else {
+				said, err = reach("tcp", s.Text())
+			}
 			if err != nil {
 				said = err.Error()
 			}

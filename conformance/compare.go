@@ -93,14 +93,10 @@ func place(at string) string {
 func counterpart(x any, ours, sent []any, i int, at string) int {
 	m, ok := x.(map[string]any)
 	if name, named := m["name"].(string); ok && named {
-		if kind, typed := m["type"].(string); typed { // record sets of several types have one name
-			for j, o := range ours {
-				if byName([]any{o}, name) == 0 && strings.EqualFold(fmt.Sprint(lookupKey(o, "type")), kind) {
-					return j
-				}
-			}
+		if j := byName(ours, name, m["type"]); j >= 0 {
+			return j // two of one name are told apart by their types
 		}
-		if j := byName(ours, name); j >= 0 || at == "value" || byName(sent, name) >= 0 {
+		if j := byName(ours, name, nil); j >= 0 || at == "value" || byName(sent, name, nil) >= 0 {
 			return j
 		}
 	}
@@ -110,17 +106,12 @@ func counterpart(x any, ours, sent []any, i int, at string) int {
 	return -1
 }
 
-func lookupKey(v any, key string) any {
-	m, _ := v.(map[string]any)
-	return m[key]
-}
-
-// byName finds the element of a name, in which case does not count; -1 for none.
-func byName(list []any, name string) int {
+// byName finds the element of a name, and of a type if it is given, in which case does not count; -1 for none.
+func byName(list []any, name string, of any) int {
 	return slices.IndexFunc(list, func(e any) bool {
 		m, _ := e.(map[string]any)
 		n, named := m["name"].(string)
-		return named && strings.EqualFold(n, name)
+		return named && strings.EqualFold(n, name) && (of == nil || strings.EqualFold(fmt.Sprint(of), fmt.Sprint(m["type"])))
 	})
 }
 

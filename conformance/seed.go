@@ -343,8 +343,35 @@ func (s *seeder) candidates(id string) []maker {
 	if is {
 		return append(all, basic)
 	}
-	return []maker{basic}
+	with := slices.DeleteFunc(all, func(m maker) bool { return !s.holds(m.body, id) })
+	if s.holds(basic.body, id) || len(with) == 0 {
+		return []maker{basic}
+	}
+	return append(with, basic)
 }
+
+// holds tells whether a body has the collections from which the case names parts of the resource.
+func (s *seeder) holds(body any, id string) bool {
+	m, _ := body.(map[string]any)
+	properties, _ := m["properties"].(map[string]any)
+	for _, inner := range s.inner[strings.ToLower(s.w.path(id))] {
+		collection, _, _ := strings.Cut(inner, "/")
+		if !parts[strings.ToLower(collection)] {
+			continue
+		}
+		has := false
+		for key, v := range properties {
+			has = has || strings.EqualFold(key, collection) && len(asList(v)) > 0
+		}
+		if !has {
+			return false
+		}
+	}
+	return true
+}
+
+// parts are the collections whose elements are made with the resource that they are of, and cannot be made alone.
+var parts = map[string]bool{"loadbalancingrules": true, "outboundrules": true, "probes": true, "frontendipconfigurations": true, "ipconfigurations": true}
 
 func rank(m maker, id string) int {
 	r := 0
@@ -371,7 +398,7 @@ func (s *seeder) complete(body any, own string) any {
 		collection, name, _ := strings.Cut(inner, "/")
 		for key, v := range properties {
 			list := asList(v)
-			if !strings.EqualFold(key, collection) || len(list) == 0 || byName(list, name) >= 0 {
+			if !strings.EqualFold(key, collection) || len(list) == 0 || byName(list, name, nil) >= 0 {
 				continue
 			}
 			first, ok := list[0].(map[string]any)

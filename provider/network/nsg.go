@@ -3,6 +3,8 @@ package network
 import (
 	"context"
 	"encoding/json"
+	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -76,6 +78,42 @@ var defaultDescriptions = map[string]string{
 	"AllowVnetOutBound":             "Allow outbound traffic from all VMs to all VMs in VNET",
 	"AllowInternetOutBound":         "Allow outbound traffic from all VMs to Internet",
 	"DenyAllOutBound":               "Deny all outbound traffic",
+}
+
+// defaultRuleRoutes are the default rules of a security group, as resources.
+func defaultRuleRoutes() rp.Registration {
+	const at = "/subscriptions/{subscription}/resourceGroups/{group}/providers/" + NSGType + "/{nsg}/defaultSecurityRules"
+	rules := func(tx *rp.Tx, in map[string]string) ([]defaultRule, error) {
+		id, err := arm.ParseID("/subscriptions/" + in["subscription"] + "/resourceGroups/" + in["group"] + "/providers/" + NSGType + "/" + in["nsg"])
+		if err != nil {
+			return nil, err
+		}
+		r, err := rp.Get[NSG](tx, id)
+		if err != nil {
+			return nil, err
+		}
+		err = presentNSG(context.Background(), tx, r)
+		return r.Properties.DefaultRules, err
+	}
+	const permission = NSGType + "/defaultSecurityRules/read"
+	return rp.Routes(rp.Route{Method: http.MethodGet, Pattern: at, Permission: permission, Versions: versions, Reads: true,
+		Do: func(_ context.Context, tx *rp.Tx, in, _ map[string]string, _ []byte) (any, error) {
+			list, err := rules(tx, in)
+			return map[string]any{"value": list}, err
+		},
+	}, rp.Route{Method: http.MethodGet, Pattern: at + "/{rule}", Permission: permission, Versions: versions, Reads: true,
+		Do: func(_ context.Context, tx *rp.Tx, in, _ map[string]string, _ []byte) (any, error) {
+			list, err := rules(tx, in)
+			if err != nil {
+				return nil, err
+			}
+			i := slices.IndexFunc(list, func(r defaultRule) bool { return strings.EqualFold(r.Name, in["rule"]) })
+			if i < 0 {
+				return nil, arm.Errorf(http.StatusNotFound, "NotFound", "The default security rule '%s' was not found.", clip(in["rule"]))
+			}
+			return list[i], nil
+		},
+	})
 }
 
 func presentNSG(_ context.Context, tx *rp.Tx, r *rp.Resource[NSG]) error {

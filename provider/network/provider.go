@@ -84,7 +84,7 @@ func (p *Provider) Types() []rp.Registration {
 		p.endpointType(), p.zoneGroupType(), p.routes(), p.linkRoutes(),
 		p.peeringType(), p.routeTableType(), p.routeType(), p.natGatewayType(), p.publicPrefixType(),
 		p.loadBalancerType(), p.frontendType(), p.poolType(), p.balancingRuleType(), p.probeType(), p.inboundNATRuleType(), p.outboundRuleType(),
-		p.endpointPolicyType(), p.endpointPolicyDefinitionType(), rp.Routes(p.listings()...),
+		p.endpointPolicyType(), p.endpointPolicyDefinitionType(), rp.Routes(p.listings()...), defaultRuleRoutes(),
 		p.linkServiceType(), linked(),
 	}
 }

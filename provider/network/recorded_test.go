@@ -22,7 +22,6 @@ type exchange struct {
 
 // notHere are members that Azure shows and this provider does not.
 var notHere = map[string]string{
-	"properties.enableVmProtection":      "a preview of 2018 that is gone",
 	"properties.virtualMachine":          "virtual machines are not there",
 	"properties.flushConnection":         "shown where it is set",
 	"properties.ipConfiguration":         "the example shows what another request attached",

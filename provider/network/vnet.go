@@ -17,6 +17,7 @@ type VNet struct {
 	DHCPOptions          *DHCPOptions `json:"dhcpOptions,omitempty"`
 	EnableDDoSProtection bool         `json:"enableDdosProtection"`
 	EndpointPolicies     string       `json:"privateEndpointVNetPolicies,omitempty"`
+	EnableVMProtection   *bool        `json:"enableVmProtection,omitempty"` // of no effect; old versions always show it
 }
 
 // AddressSpace is the prefixes of a virtual network.
@@ -40,7 +41,10 @@ func (p *Provider) vnetType() rp.Registration {
 		Name: VNetType, Kind: rp.Tracked, Versions: rp.Versions[VNet](versions...), ShowETag: true,
 		NamePattern: networkName, NameRule: networkNameRule,
 		Inline: map[string]string{"subnets": SubnetType, "virtualNetworkPeerings": PeeringType},
-		Default: func(_ string, r *rp.Resource[VNet]) {
+		Default: func(version string, r *rp.Resource[VNet]) {
+			if r.Properties.EnableVMProtection == nil && version < "2019-06-01" {
+				r.Properties.EnableVMProtection = new(bool)
+			}
 			if d := r.Properties.DHCPOptions; d != nil {
 				d.DNSServers = withoutBlanks(d.DNSServers)
 			}

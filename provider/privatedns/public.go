@@ -29,6 +29,9 @@ type PublicZone struct {
 	NameServers   []string `json:"nameServers" rp:"readonly"`
 	RecordSets    int      `json:"numberOfRecordSets" rp:"readonly"`
 	ZoneType      string   `json:"zoneType,omitempty"`
+	// The networks of a private zone of this type, which Azure has retired: one without any resolves nowhere.
+	Registration []Ref `json:"registrationVirtualNetworks,omitempty"`
+	Resolution   []Ref `json:"resolutionVirtualNetworks,omitempty"`
 }
 
 func (p *Provider) publicZoneType() rp.Registration {
@@ -37,17 +40,24 @@ func (p *Provider) publicZoneType() rp.Registration {
 		Name: PublicZoneType, Kind: rp.Tracked, Versions: rp.Versions[PublicZone](publicVersions...), ShowETag: true, StateProperty: "-",
 		NamePattern: `^[^.].*\.[^.]+$`, NameRule: "The name must have 2 to 34 labels separated by periods.",
 		Default: func(_ string, r *rp.Resource[PublicZone]) {
-			if r.Properties.ZoneType == "" || strings.EqualFold(r.Properties.ZoneType, "Public") {
-				r.Properties.ZoneType = "Public"
+			for _, kind := range []string{"Private", "Public"} {
+				if r.Properties.ZoneType == "" && kind == "Public" || strings.EqualFold(r.Properties.ZoneType, kind) {
+					r.Properties.ZoneType = kind
+				}
 			}
 		},
-		Validate: func(_ rp.Op, new, _ *rp.Resource[PublicZone]) error {
+		Validate: func(_ rp.Op, new, old *rp.Resource[PublicZone]) error {
 			name := new.ID.Name()
 			if n := strings.Count(name, ".") + 1; !labels(name) || strings.HasPrefix(name, "*") || n > 34 {
 				return badRequest("The domain name '%s' is invalid. DNS zone names have 2 to 34 labels of letters, digits, '-' and '_'.", name)
 			}
-			if new.Properties.ZoneType != "Public" {
-				return arm.NotImplemented("The zoneType '%s' of zone '%s' is not implemented: Azure has retired private zones of this type; make a privateDnsZones.", clip(new.Properties.ZoneType), name)
+			switch z := &new.Properties; {
+			case z.ZoneType != "Public" && z.ZoneType != "Private":
+				return badRequest("The zoneType '%s' of zone '%s' is invalid. It is Public or Private.", clip(z.ZoneType), name)
+			case z.ZoneType == "Private" && len(z.Registration)+len(z.Resolution) > 0:
+				return arm.NotImplemented("Virtual networks of zone '%s' are not implemented: Azure has retired private zones of this type; make a privateDnsZones.", name)
+			case old != nil && old.Properties.ZoneType != z.ZoneType:
+				return badRequest("The zoneType of zone '%s' cannot be changed: it is %s.", name, old.Properties.ZoneType)
 			}
 			if !strings.EqualFold(new.Location, "global") {
 				return arm.Errorf(http.StatusBadRequest, "LocationNotAvailableForResourceType", "The provided location '%s' is not available for resource type '%s'. List of available regions for the resource type is 'global'.", new.Location, PublicZoneType)
@@ -58,15 +68,18 @@ func (p *Provider) publicZoneType() rp.Registration {
 			if op == rp.Update {
 				return nil
 			}
-			return publicApex(tx, new.ID)
+			return publicApex(tx, new.ID, new.Properties.ZoneType == "Public")
 		},
 		Reconcile: applied[PublicZone](p),
 		Present: func(_ context.Context, tx *rp.Tx, r *rp.Resource[PublicZone]) (err error) {
 			z := &r.Properties
+			z.MaxRecordSets = maxPublicRecordSets
+			if z.ZoneType != "Private" {
+				z.NameServers = nameServers(r.ID)
+			}
 			if r.Tags == nil {
 				r.Tags = map[string]string{} // the service always shows them
 			}
-			z.MaxRecordSets, z.NameServers = maxPublicRecordSets, nameServers(r.ID)
 			z.RecordSets, err = countSets(tx, r.ID)
 			return err
 		},
@@ -75,14 +88,16 @@ func (p *Provider) publicZoneType() rp.Registration {
 }
 
 // publicApex gives a new zone the record sets that come with it.
-func publicApex(tx *rp.Tx, zone arm.ID) error {
+func publicApex(tx *rp.Tx, zone arm.ID, public bool) error {
 	servers := nameServers(zone)
 	ns := RecordSet{TTL: 172800}
 	for _, s := range servers {
 		ns.NS = append(ns.NS, NSRecord{Name: s})
 	}
-	if err := rp.Save(tx, &rp.Resource[RecordSet]{ID: zone.Child("NS", "@"), Properties: ns}); err != nil {
-		return err
+	if public {
+		if err := rp.Save(tx, &rp.Resource[RecordSet]{ID: zone.Child("NS", "@"), Properties: ns}); err != nil {
+			return err
+		}
 	}
 	return saveSOA(tx, zone, dns.SOA{Host: servers[0], Email: "azuredns-hostmaster.microsoft.com", Serial: 1, Refresh: 3600, Retry: 300, Expire: 2419200, MinimumTTL: 300, TTL: 3600})
 }
@@ -146,7 +161,7 @@ func PublicZones(tx *rp.Tx) ([]dns.Zone, error) {
 	})
 	var zones []dns.Zone
 	for _, z := range stored {
-		if z.State == arm.Deleting {
+		if z.State == arm.Deleting || z.Properties.ZoneType == "Private" {
 			continue
 		}
 		out, err := compiled(tx, z.ID)

@@ -82,7 +82,8 @@ func TestPublicZone(t *testing.T) {
 		"SOA":             {"DELETE", "/SOA/@", "", 405, "MethodNotAllowed"},
 		"alias records":   {"PUT", "/A/x", `{"properties":{"TTL":60,"targetResource":{"id":"/subscriptions/s"}}}`, 501, "NotImplemented"},
 		"CAA tag":         {"PUT", "/CAA/x", `{"properties":{"TTL":60,"caaRecords":[{"flags":0,"tag":"all","value":"x"}]}}`, 400, "BadRequest"},
-		"private":         {"PUT", "", `{"location":"global","properties":{"zoneType":"Private"}}`, 501, "NotImplemented"},
+		"made private":    {"PUT", "", `{"location":"global","properties":{"zoneType":"Private"}}`, 400, "BadRequest"},
+		"private in one":  {"PUT", "x", `{"location":"global","properties":{"zoneType":"Private","resolutionVirtualNetworks":[{"id":"/subscriptions/s"}]}}`, 501, "NotImplemented"},
 		"elsewhere":       {"PUT", "x", `{"location":"westeurope"}`, 400, "LocationNotAvailableForResourceType"},
 	} {
 		if a := r.Request(c.method, publicZone+c.path+publicAPI, c.body); a.Status != c.status || a.Code() != c.code {
@@ -93,5 +94,25 @@ func TestPublicZone(t *testing.T) {
 	r.Must(http.MethodDelete, publicZone+publicAPI, "")
 	if a := r.Request(http.MethodGet, publicZone+"/NS/@"+publicAPI, ""); a.Status != http.StatusNotFound {
 		t.Errorf("the zone's NS set outlived it: %d", a.Status)
+	}
+}
+
+// TestPrivateOfPublicType: a private zone of the public type has no name servers, and no public name.
+func TestPrivateOfPublicType(t *testing.T) {
+	r := newRig(t)
+	inner := strings.Replace(publicZone, "shop.example", "inner.example", 1)
+	a := r.Must(http.MethodPut, inner+publicAPI, `{"location":"global","properties":{"zoneType":"private"}}`)
+	if a.String("properties", "zoneType") != "Private" || a.At("properties", "nameServers") != nil || a.At("tags") == nil {
+		t.Errorf("zone: %s", a.Text)
+	}
+	r.Must(http.MethodPut, inner+"/A/www"+publicAPI, `{"properties":{"TTL":60,"ARecords":[{"ipv4Address":"10.1.2.3"}]}}`)
+	if err := r.Engine.View(t.Context(), func(tx *rp.Tx) error {
+		zones, err := privatedns.PublicZones(tx)
+		if len(zones) != 0 {
+			t.Errorf("it is public: %v", zones)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
 	}
 }

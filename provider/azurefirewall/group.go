@@ -2,6 +2,8 @@ package azurefirewall
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -48,8 +50,18 @@ func (p *Provider) groupType() rp.Registration {
 		Admit:     admitGroup,
 		Links:     groupLinks,
 		Reconcile: applied[Group](p),
-		Finalize:  applied[Group](p),
+		Present: func(_ context.Context, _ *rp.Tx, r *rp.Resource[Group]) (err error) {
+			r.Properties.Size, err = megabytes(r.Properties)
+			return err
+		},
+		Finalize: applied[Group](p),
 	})
+}
+
+// megabytes is the size of properties as the service says it.
+func megabytes(properties any) (string, error) {
+	b, err := json.Marshal(properties)
+	return fmt.Sprintf("%.4fMB", float64(len(b))/(1<<20)), err
 }
 
 func defaultGroup(_ string, r *rp.Resource[Group]) {

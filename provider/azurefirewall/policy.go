@@ -311,7 +311,8 @@ func presentPolicy(_ context.Context, tx *rp.Tx, r *rp.Resource[Policy]) (err er
 			v.Groups = append(v.Groups, network.Ref{ID: g.ID.String()})
 		}
 	}
-	return nil
+	v.Size, err = megabytes(v)
+	return err
 }
 
 func policyUsers(tx *rp.Tx, id arm.ID) (children, firewalls []network.Ref, err error) {

@@ -108,7 +108,8 @@ func Markdown(w io.Writer, scores []Score, beyond int, objectOnly []string) {
 	good, of := Total(scores)
 	fmt.Fprintf(w, "# Conformance\n\nWritten by `make conformance`: recordings of the tests of Azure's SDKs and examples of Azure's REST specifications,\n"+
 		"replayed against a new region. A case counts when status, headers, every key and type, the request's values, error codes\n"+
-		"and the spelling of words are Azure's. `make conformance CASES=DIR` replays others of the same form.\n\n"+
+		"and the spelling of words are Azure's. `make conformance CASES=DIR` replays others of the same form.\n"+
+		"What came of templates is in [templates.md](templates.md).\n\n"+
 		"**%d of %d cases.** %d more are of types that are not in scope (conformance/scope.txt). %d of the cases repeat a GET with which\n"+
 		"a client waited until Azure was ready: they are held against the answer that ended its waiting.\n\n| type | as Azure | of | what differs first |\n|---|---|---|---|\n", good, of, beyond, waits(scores))
 	for _, s := range scores {

@@ -252,8 +252,8 @@ func resourceID(value string) (arm.ID, bool) {
 		return arm.ID{}, false
 	}
 	id, err := arm.ParseID(value)
-	if err != nil || id.ResourceGroup() == "" || strings.EqualFold(id.Namespace(), "Microsoft.Authorization") {
-		return arm.ID{}, false
+	if err != nil || id.ResourceGroup() == "" || strings.EqualFold(id.Namespace(), "Microsoft.Authorization") || id.Type().Key() == "microsoft.resources/resourcegroups" {
+		return arm.ID{}, false // a service makes the group that it manages
 	}
 	return id, true
 }

@@ -34,9 +34,16 @@ func TestSpecified(t *testing.T) {
 	r := ofSpecification(t)
 	web := group + "/providers/Microsoft.Web/"
 	const v = "?api-version=2022-03-01"
+	inGroup := strings.TrimSuffix(group, "/") + "/resources?api-version=2021-04-01"
+	if a := r.Must("GET", inGroup, ""); strings.Contains(a.Text, "plan") {
+		t.Errorf("an empty group has %s", a.Text)
+	}
 	plan := r.Must("PUT", web+"serverfarms/plan"+v, `{"location":"westeurope","sku":{"name":"S1","capacity":"2"},"properties":{}}`)
 	if plan.String("properties", "provisioningState") != "Succeeded" || plan.String("properties", "status") != "Ready" {
 		t.Errorf("plan: %s", plan.Text)
+	}
+	if a := r.Must("GET", inGroup, ""); !strings.Contains(a.Text, "serverfarms/plan") { // of a type that had no resource before
+		t.Errorf("the group has %s", a.Text)
 	}
 	site := `{"location":"westeurope","kind":"app","properties":{"httpsOnly":"true","defaultHostName":"mine.example","serverFarmId":"` + web + `serverfarms/plan"}}`
 	refused(t, r.Request("PUT", web+"sites/App"+v, strings.Replace(site, "farms/plan", "farms/none", 1)), 404, "ResourceNotFound", "serverfarms/none")
@@ -79,6 +86,12 @@ func TestSpecifiedSecrets(t *testing.T) {
 	}
 }
 
+// TestManagedGroup: the group that a service makes for itself need not be there.
+func TestManagedGroup(t *testing.T) {
+	r := ofSpecification(t)
+	r.Must("PUT", group+"/providers/Microsoft.Databricks/workspaces/w?api-version=2018-04-01", `{"location":"westeurope","sku":{"name":"premium"},"properties":{"managedResourceGroupId":"`+group+`-managed"}}`)
+}
+
 // TestSpecifiedParts: what lies in a resource of Microsoft.Network has the ids by which its other parts name it.
 func TestSpecifiedParts(t *testing.T) {
 	r := ofSpecification(t)
@@ -94,4 +107,18 @@ func TestSpecifiedParts(t *testing.T) {
 	missing := strings.Replace(body, gateway+"/frontendPorts/p", gateway+"2/frontendPorts/p", 1)
 	r.Must("PUT", gateway+"?api-version=2023-05-01", missing) // a part of something is no resource
 	refused(t, r.Request("PUT", gateway+"?api-version=2023-05-01", strings.Replace(body, gateway+"/frontendPorts/p", group+"/providers/Microsoft.Network/virtualWans/none", 1)), 400, "InvalidResourceReference", "virtualWans/none")
+}
+
+// TestContainerGroupAddress: a group has the address that its service would have given it.
+func TestContainerGroupAddress(t *testing.T) {
+	r := inNetwork(t)
+	const container = `"osType":"Linux","containers":[{"name":"a","properties":{"image":"nginx","resources":{"requests":{"cpu":"1.0","memoryInGb":1}}}}]`
+	a := r.Must("PUT", containers+"public"+aciV, `{"location":"westeurope","properties":{`+container+`,"ipAddress":{"type":"Public","ports":[{"port":80}],"dnsNameLabel":"me"}}}`)
+	if !strings.HasPrefix(a.String("properties", "ipAddress", "ip"), "20.103.") || a.String("properties", "ipAddress", "fqdn") != "me.westeurope.azurecontainer.io" {
+		t.Errorf("public: %s", a.Text)
+	}
+	a = r.Must("PUT", containers+"private"+aciV, `{"location":"westeurope","properties":{`+container+`,"subnetIds":[{"id":"`+subnet+`mine"}]}}`)
+	if a.String("properties", "ipAddress", "ip") != "10.0.1.4" || a.String("properties", "ipAddress", "type") != "Private" {
+		t.Errorf("private: %s", a.Text)
+	}
 }

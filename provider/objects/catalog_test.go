@@ -89,7 +89,7 @@ func TestSpecifiedSecrets(t *testing.T) {
 // TestManagedGroup: the group that a service makes for itself need not be there.
 func TestManagedGroup(t *testing.T) {
 	r := ofSpecification(t)
-	r.Must("PUT", group+"/providers/Microsoft.Databricks/workspaces/w?api-version=2018-04-01", `{"location":"westeurope","sku":{"name":"premium"},"properties":{"managedResourceGroupId":"`+group+`-managed"}}`)
+	r.Must("PUT", group+"/providers/Microsoft.Databricks/workspaces/wks?api-version=2018-04-01", `{"location":"westeurope","sku":{"name":"premium"},"properties":{"managedResourceGroupId":"`+group+`-managed"}}`)
 }
 
 // TestSpecifiedParts: what lies in a resource of Microsoft.Network has the ids by which its other parts name it.

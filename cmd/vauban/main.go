@@ -86,6 +86,7 @@ func commands(a *app) []*cobra.Command {
 		newImportCmd(a),
 		newDestroyCmd(a),
 		newEnvCmd(a),
+		newTrustCmd(a),
 		newUserCmd(a),
 		newTenantCmd(a),
 		newClockCmd(a),

@@ -100,6 +100,7 @@ func TestPrintEnv(t *testing.T) {
 	for shell, want := range map[string]string{
 		"sh":   "export A='1'\nexport B='it'\\''s \\ here'\n",
 		"fish": "set -gx A '1'\nset -gx B 'it\\'s \\\\ here'\n",
+		"pwsh": "$env:A = '1'\n$env:B = 'it''s \\ here'\n",
 		"json": `{"A":"1","B":"it's \\ here"}` + "\n",
 	} {
 		var out bytes.Buffer

@@ -313,6 +313,7 @@ func (w *world) environment() map[string]string {
 	for _, k := range []string{"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"} {
 		env[k] = bundle
 	}
+	env["ARM_METADATA_HOSTNAME"] = "management.azure.com" // azurerm's metadata_host
 	maps.Copy(env, w.first.env())
 	maps.Copy(env, w.azEnv())
 	return env

@@ -1,0 +1,52 @@
+//go:build clients
+
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestTemplatesClients asks Resource Graph, exports a group, deploys it again and compares, with az unmodified; then the
+// commands for templates work on what it left.
+func TestTemplatesClients(t *testing.T) {
+	g := newGround(t, nil)
+	g.up()
+	bin, err := filepath.Abs(filepath.Join("..", ".cache", "az", "bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(bin); err != nil {
+		t.Fatalf("the clients are not there, run sh demo/setup.sh: %v", err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	script, err := filepath.Abs(filepath.Join("testdata", "clients", "templates.sh"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out := g.vauban("exec", "--", "bash", script); !strings.HasSuffix(strings.TrimSpace(out), "templated") {
+		t.Fatal(out)
+	}
+	file := filepath.Join(t.TempDir(), "one.json")
+	g.vauban("export", "one", "--out", file)
+	if out := g.vauban("import", file, "--group", "one"); !strings.Contains(out, "Nothing is refused") {
+		t.Error(out)
+	}
+	out, err := exec.Command(g.exe, "import", file, "--group", "three", "--json", "--data", g.dir).Output()
+	var report struct {
+		Problems []struct{ Rule, Code string }
+	}
+	if err == nil || json.Unmarshal(out, &report) != nil || len(report.Problems) == 0 || report.Problems[0].Rule != "name" {
+		t.Errorf("names that are taken: %s, %v", out, err)
+	}
+	if out := g.vauban("destroy", "two", "--dry-run"); !strings.Contains(out, "All can go") || !strings.Contains(out, "kvtemplates2: in Azure taken") {
+		t.Error(out)
+	}
+	if out := g.vauban("destroy", "two", "--yes"); !strings.Contains(out, "is gone") {
+		t.Error(out)
+	}
+}

@@ -412,13 +412,3 @@ resource "azurerm_management_lock" "this" {
   notes      = "kept by Terraform"
   depends_on = [azurerm_virtual_network_peering.there, azurerm_virtual_network_peering.back]
 }
-
-resource "azurerm_monitor_diagnostic_setting" "this" {
-  name               = "to-storage"
-  target_resource_id = azurerm_key_vault.this.id
-  storage_account_id = azurerm_storage_account.this.id
-
-  enabled_log {
-    category = "AuditEvent"
-  }
-}

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 GO    ?= go
 
-.PHONY: demo test build bench bench-net bench-authz conformance soak test-clients test-cases lint
+.PHONY: demo test build bench bench-net bench-authz conformance soak soak-kills test-clients test-cases lint
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/vauban ./cmd/vauban
@@ -51,6 +51,11 @@ test-clients:
 	@$(MAKE) --no-print-directory build
 	VAUBAN_PYTHONS=$(CURDIR)/.cache/sdk/bin/python VAUBAN_PYTHON=$(CURDIR)/.cache/sdk/bin/python $(GO) test -tags clients ./dataplane/...
 	VAUBAN_BIN=$(CURDIR)/bin/vauban $(GO) test -timeout 30m -tags clients ./e2e -run 'TestAz|Clients'
+
+# Kills the server KILLS times under concurrent writers. SOAK_DIR keeps the region and the progress: the next run goes on there.
+KILLS ?= 1000
+soak-kills: build
+	VAUBAN_BIN=$(CURDIR)/bin/vauban $(GO) test -tags soak -count 1 -timeout 8h ./e2e -run 'TestSoakKills$$' -v -args -kills $(KILLS) $(if $(SOAK_DIR),-soak-dir $(SOAK_DIR)) $(if $(SEED),-seed $(SEED))
 
 # Deploys all templates under CASES, says what came of each, and writes the table to WRITE (docs/templates.md).
 test-cases: build

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes this machine ready for the demo: the programs that a region needs, and two Python environments with
 # real clients below .cache. It may be run again at any time: what is there already stays. `setup.sh tests` adds what
-# the tests alone need, `setup.sh clients` what the tests with more clients do.
+# the tests alone need, `setup.sh clients` what the tests with more clients do (terraform must be there), `setup.sh azurerm`
+# besides that the Terraform provider of this name.
 set -eu
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -96,3 +97,31 @@ environment() {
 
 environment sdk
 environment az --prerelease=allow
+
+# provider NAME MODULE VERSION builds a Terraform provider of its Go module into .cache/terraform.
+provider() {
+	to=$PWD/.cache/terraform/terraform-provider-$1
+	stamp=.cache/terraform/$1.stamp
+	if [ -x "$to" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$3" ]; then
+		return
+	fi
+	echo "Terraform provider $1 $3 (once)"
+	mkdir -p .cache/terraform
+	work=$(mktemp -d)
+	from=$(cd "$work" && go mod init download >/dev/null 2>&1 && go mod download -json "$2@$3" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+	cp -r "$from" "$work/src"
+	chmod -R u+w "$work/src"
+	rm -rf "$work/src/vendor"
+	(cd "$work/src" && CGO_ENABLED=0 GOFLAGS="-mod=mod -buildvcs=false" go build -trimpath -ldflags "-s -w" -o "$to" .)
+	rm -rf "$work"
+	echo "$3" >"$stamp"
+}
+
+if [ "$use" = clients ] || [ "$use" = azurerm ]; then
+	environment management
+	provider azapi github.com/Azure/terraform-provider-azapi v1.15.0
+fi
+# Ten minutes of two processors.
+if [ "$use" = azurerm ]; then
+	provider azurerm github.com/hashicorp/terraform-provider-azurerm v1.44.1-0.20260824201233-fae580791926
+fi

@@ -147,6 +147,8 @@ const (
 func (p *Provider) deletedRoutes() rp.Registration {
 	return rp.Routes(
 		rp.Route{Method: http.MethodGet, Pattern: subscriptionVaults + "/deletedVaults", Permission: "Microsoft.KeyVault/deletedVaults/read", Versions: versions, Reads: true, Do: listDeleted},
+		// az keyvault list-deleted asks for both kinds.
+		rp.Route{Method: http.MethodGet, Pattern: subscriptionVaults + "/deletedManagedHSMs", Permission: "Microsoft.KeyVault/deletedManagedHsms/read", Versions: versions, Reads: true, Do: noHSMs},
 		rp.Route{Method: http.MethodGet, Pattern: oneDeleted, Permission: "Microsoft.KeyVault/locations/deletedVaults/read", Versions: versions, Reads: true, Do: showDeleted},
 		rp.Route{Method: http.MethodPost, Pattern: oneDeleted + "/purge", Permission: "Microsoft.KeyVault/locations/deletedVaults/purge/action", Versions: versions, Serve: p.purge},
 		rp.Route{Method: http.MethodGet, Pattern: subscriptionVaults + "/locations/{location}/operationResults/{operation}", Permission: "Microsoft.KeyVault/locations/operationResults/read", Versions: versions, Reads: true, Do: purged},
@@ -174,6 +176,10 @@ func listDeleted(_ context.Context, tx *rp.Tx, path, _ map[string]string, _ []by
 		return nil, err
 	}
 	return map[string]any{"value": value}, nil
+}
+
+func noHSMs(context.Context, *rp.Tx, map[string]string, map[string]string, []byte) (any, error) {
+	return map[string]any{"value": []any{}}, nil
 }
 
 // deletedAt is the deleted vault of a path, or 404 DeletedVaultNotFound.

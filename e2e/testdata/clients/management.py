@@ -77,7 +77,7 @@ def groups():
     same(resources.tags.begin_create_or_update_at_scope(nsg, {"properties": {"tags": {"x": "y"}}}).result().properties.tags, {"x": "y"})
     resources.resources.begin_delete_by_id(nsg, api_version="2023-09-01").result()
     refused("ResourceNotFound", lambda: resources.resources.get_by_id(nsg, api_version="2023-09-01"), ResourceNotFoundError, 404)
-    refused("InvalidApiVersionParameter", lambda: resources.resources.get_by_id(nsg, api_version="1999-01-01"), HttpResponseError, 400)
+    refused("NoRegisteredProviderFound", lambda: resources.resources.get_by_id(nsg, api_version="1999-01-01"), HttpResponseError, 400)
 
 
 @part
@@ -170,11 +170,11 @@ def governance():
     assert "py" in [a.name for a in policies.policy_assignments.list_for_resource_group(group)]
     policies.policy_assignments.delete(scope, "py")
     policies.policy_definitions.delete("py-deny")
-    at = f"{scope}/providers/Microsoft.Storage/storageAccounts/pysdkaccount"
-    locks.management_locks.create_or_update_by_scope(at, "keep", {"properties": {"level": "CanNotDelete"}})
+    at = (group, "Microsoft.Storage", "", "storageAccounts", "pysdkaccount")
+    locks.management_locks.create_or_update_at_resource_level(*at, "keep", {"properties": {"level": "CanNotDelete"}})
     refused("ScopeLocked", lambda: storage.storage_accounts.delete(group, "pysdkaccount"), ResourceExistsError, 409)
-    same([x.name for x in locks.management_locks.list_by_scope(at)], ["keep"])
-    locks.management_locks.delete_by_scope(at, "keep")
+    same([x.name for x in locks.management_locks.list_at_resource_level(*at)], ["keep"])
+    locks.management_locks.delete_at_resource_level(*at, "keep")
 
 
 @part
@@ -234,6 +234,7 @@ def templates():
 @part
 def end():
     resources.resource_groups.begin_delete(group).result()
+    vaults.vaults.begin_purge_deleted("pysdkvault", location).result()
     refused("ResourceGroupNotFound", lambda: resources.resource_groups.begin_delete(group), ResourceNotFoundError, 404)
 
 

@@ -104,18 +104,17 @@ func (a *account) locks(ctx context.Context) {
 	if !a.ok("locks", err) {
 		return
 	}
-	at := a.id("Microsoft.Storage/storageAccounts/" + accountName)
-	_, err = c.CreateOrUpdateByScope(ctx, at, "keep", armlocks.ManagementLockObject{Properties: &armlocks.ManagementLockProperties{Level: to.Ptr(armlocks.LockLevelCanNotDelete)}}, nil)
+	_, err = c.CreateOrUpdateAtResourceLevel(ctx, group, "Microsoft.Storage", "", "storageAccounts", accountName, "keep", armlocks.ManagementLockObject{Properties: &armlocks.ManagementLockProperties{Level: to.Ptr(armlocks.LockLevelCanNotDelete)}}, nil)
 	a.ok("lock", err)
 	s, err := armstorage.NewAccountsClient(a.subscription, a.cred, nil)
 	if a.ok("storage", err) {
 		_, err = s.Delete(ctx, group, accountName, nil)
 		a.refused("delete what is locked", err, http.StatusConflict, "ScopeLocked")
 	}
-	list := all(ctx, a, "locks", c.NewListByScopePager(at, nil), func(p armlocks.ManagementLocksClientListByScopeResponse) []*armlocks.ManagementLockObject {
+	list := all(ctx, a, "locks", c.NewListAtResourceLevelPager(group, "Microsoft.Storage", "", "storageAccounts", accountName, nil), func(p armlocks.ManagementLocksClientListAtResourceLevelResponse) []*armlocks.ManagementLockObject {
 		return p.Value
 	})
 	is(a, "locks", len(list), 1)
-	_, err = c.DeleteByScope(ctx, at, "keep", nil)
+	_, err = c.DeleteAtResourceLevel(ctx, group, "Microsoft.Storage", "", "storageAccounts", accountName, "keep", nil)
 	a.ok("unlock", err)
 }

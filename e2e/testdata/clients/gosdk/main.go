@@ -148,7 +148,7 @@ func (a *account) groups(ctx context.Context) {
 	_, err = c.CreateOrUpdate(ctx, group, armresources.ResourceGroup{Location: to.Ptr("northeurope")}, nil)
 	a.refused("move a group", err, http.StatusConflict, "InvalidResourceGroupLocation")
 	_, err = c.CreateOrUpdate(ctx, "bad name!", armresources.ResourceGroup{Location: to.Ptr(location)}, nil)
-	a.refused("a bad name", err, http.StatusBadRequest, "InvalidResourceGroupName")
+	a.refused("a bad name", err, http.StatusBadRequest, "InvalidResourceGroup")
 	list := all(ctx, a, "list groups", c.NewListPager(&armresources.ResourceGroupsClientListOptions{Filter: to.Ptr("tagName eq 'by' and tagValue eq 'go'")}),
 		func(p armresources.ResourceGroupsClientListResponse) []*armresources.ResourceGroup { return p.Value })
 	is(a, "groups by tag", len(list), 1)
@@ -244,6 +244,7 @@ func (a *account) end(ctx context.Context) {
 	wait(ctx, a, "delete the group", p, err)
 	_, err = c.Get(ctx, group, nil)
 	a.refused("the group is gone", err, http.StatusNotFound, "ResourceGroupNotFound")
+	a.purgeVault(ctx)
 	_, err = c.BeginDelete(ctx, group, nil)
 	a.refused("delete it again", err, http.StatusNotFound, "ResourceGroupNotFound")
 }

@@ -107,6 +107,15 @@ func (a *account) vaults(ctx context.Context) {
 	wait(ctx, a, "create it again", p, err)
 }
 
+// purgeVault removes what the end of the group left.
+func (a *account) purgeVault(ctx context.Context) {
+	c, err := armkeyvault.NewVaultsClient(a.subscription, a.cred, nil)
+	if a.ok("vaults", err) {
+		p, err := c.BeginPurgeDeleted(ctx, vaultName, location, nil)
+		wait(ctx, a, "purge what the group had", p, err)
+	}
+}
+
 func (a *account) machineLearning(ctx context.Context) {
 	f, err := armmachinelearning.NewClientFactory(a.subscription, a.cred, nil)
 	if !a.ok("machine learning", err) {
@@ -146,7 +155,7 @@ func (a *account) machineLearning(ctx context.Context) {
 	is(a, "datastores", len(stores) >= 2, true)
 	_, err = computes.BeginCreateOrUpdate(ctx, group, workspace, "bad", armmachinelearning.ComputeResource{Location: to.Ptr(location), Properties: &armmachinelearning.AmlCompute{
 		ComputeType: to.Ptr(armmachinelearning.ComputeTypeAmlCompute), Properties: &armmachinelearning.AmlComputeProperties{VMSize: to.Ptr("STANDARD_NONE")}}}, nil)
-	a.refused("a bad VM size", err, http.StatusBadRequest, "BadArgument")
+	a.refused("a bad VM size", err, http.StatusBadRequest, "ValidationError")
 	_, err = c.Get(ctx, group, "none", nil)
 	a.refused("a workspace that is not there", err, http.StatusNotFound, "ResourceNotFound")
 	dp, err := computes.BeginDelete(ctx, group, workspace, "cpu", armmachinelearning.UnderlyingResourceActionDelete, nil)

@@ -149,7 +149,12 @@ func TestDeleteGroup(t *testing.T) {
 			t.Errorf("%s still resolves: %s", name, out)
 		}
 	}
-	// The names are free, and what stood under them has gone.
+	// The names are free once the vault's soft deletion is over, and what stood under them has gone.
+	deleted := "/subscriptions/" + g.sub + "/providers/Microsoft.KeyVault/locations/" + location + "/deletedVaults/" + vaultName
+	if a := g.send(request{Method: "POST", URL: deleted + "/purge?api-version=" + vVault}); a.Status != 202 {
+		t.Fatalf("purge of the vault: %s", a)
+	}
+	g.eventually("the vault is purged", func() bool { return g.send(request{Method: "GET", URL: deleted + "?api-version=" + vVault}).Status == 404 })
 	again := g.network()
 	again.services("Enabled")
 	for _, url := range []string{"https://" + blobHost + "/data/old.txt", "https://" + vaultName + ".vault.azure.net/secrets/old?api-version=7.4"} {

@@ -31,7 +31,7 @@ func TestManagementClients(t *testing.T) {
 }
 
 // TestTerraformClients applies a configuration by an unmodified provider: the plan after an apply is empty, a change is
-// applied and the plan after it is empty again, a resource that is imported is what it was, and all of it goes.
+// applied and the plan after it is empty again, a refresh finds nothing else, and all of it goes.
 // azurerm is built by `sh demo/setup.sh azurerm`, which takes ten minutes: without it azapi alone is tested.
 func TestTerraformClients(t *testing.T) {
 	providers, err := filepath.Abs(filepath.Join("..", ".cache", "terraform"))

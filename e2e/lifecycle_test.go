@@ -154,7 +154,9 @@ func TestDeleteGroup(t *testing.T) {
 	if a := g.send(request{Method: "POST", URL: deleted + "/purge?api-version=" + vVault}); a.Status != 202 {
 		t.Fatalf("purge of the vault: %s", a)
 	}
-	g.eventually("the vault is purged", func() bool { return g.send(request{Method: "GET", URL: deleted + "?api-version=" + vVault}).Status == 404 })
+	g.eventually("the vault is purged", func() bool {
+		return g.send(request{Method: "GET", URL: deleted + "?api-version=" + vVault}).Status == 404
+	})
 	again := g.network()
 	again.services("Enabled")
 	for _, url := range []string{"https://" + blobHost + "/data/old.txt", "https://" + vaultName + ".vault.azure.net/secrets/old?api-version=7.4"} {

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"encoding/json"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -16,21 +15,7 @@ import (
 func TestTemplatesClients(t *testing.T) {
 	g := newGround(t, nil)
 	g.up()
-	bin, err := filepath.Abs(filepath.Join("..", ".cache", "az", "bin"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(bin); err != nil {
-		t.Fatalf("the clients are not there, run sh demo/setup.sh: %v", err)
-	}
-	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
-	script, err := filepath.Abs(filepath.Join("testdata", "clients", "templates.sh"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if out := g.vauban("exec", "--", "bash", script); !strings.HasSuffix(strings.TrimSpace(out), "templated") {
-		t.Fatal(out)
-	}
+	g.clientScript("az", "templates.sh", "templated")
 	file := filepath.Join(t.TempDir(), "one.json")
 	g.vauban("export", "one", "--out", file)
 	if out := g.vauban("import", file, "--group", "one"); !strings.Contains(out, "Nothing is refused") {

@@ -19,7 +19,8 @@ const (
 	netAPI  = "2023-09-01"
 )
 
-// mappings are those that are sure.
+// mappings are those that are sure, by the provider's name of the type. They are made by init, since bodies look up what
+// they refer to in them.
 var mappings map[string]*mapping
 
 func init() {

@@ -16,7 +16,7 @@ type function struct {
 	check       func(s *scope, c *call, args []*compiled) error // nil: nothing to check
 }
 
-// functions by lower-case name.
+// functions by lower-case name. They are made by init, since compiling arguments looks functions up.
 var functions map[string]*function
 
 func init() {

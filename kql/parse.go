@@ -209,7 +209,8 @@ func (p *parser) operator() operator {
 	return parse(p)
 }
 
-// operators by name. Kusto has more: InvalidQueryLanguage.
+// operators by name. Kusto has more: InvalidQueryLanguage. They are made by init, since those of a join's query are
+// operators again.
 var operators map[string]func(*parser) operator
 
 func init() {

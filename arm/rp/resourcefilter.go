@@ -30,12 +30,8 @@ func parseResourceFilter(s string) (*resourceFilter, error) {
 		r.byTag = r.byTag || strings.HasPrefix(strings.ToLower(m), "tag")
 	}
 	// "resourceType eq 'X' [and …]" is most of what clients ask: no other type is read for it.
-	if conditions, err := parseFilter(s); err == nil {
-		for _, c := range conditions {
-			if c.member == "resourcetype" && c.op == "eq" {
-				r.types = append(r.types, strings.ToLower(c.value))
-			}
-		}
+	for _, t := range odata.Required(f, "resourceType") {
+		r.types = append(r.types, strings.ToLower(t))
 	}
 	return r, nil
 }

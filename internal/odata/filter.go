@@ -78,6 +78,31 @@ func Members(f Filter) []string {
 	return nil
 }
 
+// Required are the texts that a member is to equal in every row that the filter matches: what stands in comparisons that
+// only "and" joins. More than one that differ match no row.
+func Required(f Filter, member string) []string {
+	if m, ok := f.(match); ok {
+		return required(m.e, member)
+	}
+	return nil
+}
+
+func required(e expression, member string) []string {
+	switch e := e.(type) {
+	case logical:
+		if !e.or {
+			return append(required(e.left, member), required(e.right, member)...)
+		}
+	case comparison:
+		n, isName := e.left.(name)
+		l, isLiteral := e.right.(literal)
+		if text, isText := l.v.(string); isName && isLiteral && isText && e.op == "eq" && strings.EqualFold(string(n), member) {
+			return []string{text}
+		}
+	}
+	return nil
+}
+
 func members(e expression, all []string) []string {
 	switch e := e.(type) {
 	case name:

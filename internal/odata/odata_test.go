@@ -2,6 +2,7 @@ package odata
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +44,28 @@ func TestFilters(t *testing.T) {
 		strings.Repeat("(", 100) + "open" + strings.Repeat(")", 100), strings.Repeat("not ", 100) + "open", strings.Repeat("tolower(", 100), strings.Repeat("x", maxLength+1)} {
 		if _, err := ParseFilter(text, nil); err == nil {
 			t.Errorf("%.40s: no error", text)
+		}
+	}
+}
+
+func TestRequired(t *testing.T) {
+	for filter, want := range map[string][]string{
+		"resourceType eq 'A.B/c'":                               {"A.B/c"},
+		"ResourceType EQ 'A.B/c' and substringof('x', name)":    {"A.B/c"},
+		"name eq 'x' and (resourceType eq 'a' and kind eq 'b')": {"a"},
+		"resourceType eq 'a' and resourceType eq 'b'":           {"a", "b"},
+		"resourceType eq 'a' or resourceType eq 'b'":            nil,
+		"not (resourceType eq 'a')":                             nil,
+		"resourceType ne 'a'":                                   nil,
+		"name eq 'x' and (resourceType eq 'a' or name eq 'y')":  nil,
+		"": nil,
+	} {
+		f, err := ParseFilter(filter, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", filter, err)
+		}
+		if got := Required(f, "resourceType"); !slices.Equal(got, want) {
+			t.Errorf("%s requires %q, want %q", filter, got, want)
 		}
 	}
 }

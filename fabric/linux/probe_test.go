@@ -283,7 +283,7 @@ func (p *prober) attribute(t testing.TB, probes []probe, index map[uint16]int, o
 				t.Errorf("%+v: %s, and %+v", probes[i], out[i], drop)
 			}
 			out[i].by = drop.Rule
-		case <-time.After(3 * time.Second):
+		case <-time.After(20 * time.Second):
 			t.Errorf("counters rose by %v, logged were %v", rose, logged)
 			return
 		}

@@ -258,7 +258,7 @@ func TestLogHasNoSecrets(t *testing.T) {
 }
 
 func TestSlowloris(t *testing.T) {
-	r := newRig(t, Limits{Header: 400 * time.Millisecond, BodyIdle: 400 * time.Millisecond, Idle: 400 * time.Millisecond}, map[string]http.HandlerFunc{
+	r := newRig(t, Limits{Header: time.Second, BodyIdle: time.Second, Idle: time.Second}, map[string]http.HandlerFunc{
 		"a.test": func(w http.ResponseWriter, r *http.Request) {
 			if _, err := io.ReadAll(r.Body); err != nil {
 				http.Error(w, "stalled", http.StatusRequestTimeout)
@@ -300,7 +300,7 @@ func TestSlowloris(t *testing.T) {
 
 // A handler that works long after it read the body keeps its connection: the body's deadline is gone.
 func TestBodyDeadlineEnds(t *testing.T) {
-	r := newRig(t, Limits{BodyIdle: 250 * time.Millisecond}, map[string]http.HandlerFunc{
+	r := newRig(t, Limits{BodyIdle: time.Second}, map[string]http.HandlerFunc{
 		"a.test": func(w http.ResponseWriter, r *http.Request) {
 			if _, err := io.ReadAll(r.Body); err != nil {
 				t.Error(err)
@@ -308,7 +308,7 @@ func TestBodyDeadlineEnds(t *testing.T) {
 			select { // as long as a handler would work
 			case <-r.Context().Done():
 				t.Error("the request was cancelled")
-			case <-time.After(500 * time.Millisecond):
+			case <-time.After(1500 * time.Millisecond):
 			}
 			io.WriteString(w, "done")
 		},

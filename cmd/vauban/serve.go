@@ -91,7 +91,7 @@ type world struct {
 	// objectOnly are the types without their service, in alphabetical order.
 	objectOnly []string
 	links      *privatelink.Links
-	accounts   *blobAccounts
+	accounts   *storageAccounts
 	blobs      *blob.Service
 	secrets    *keyvault.Service
 	runs       *ml.Store
@@ -200,7 +200,7 @@ func (w *world) openDirectory(ctx context.Context) (err error) {
 
 func (w *world) openServices(context.Context) (err error) {
 	tokens := verifier{w.entra}
-	w.accounts = newBlobAccounts(w.engine, w.entra.Tenant().ID)
+	w.accounts = newStorageAccounts(w.engine, w.entra.Tenant().ID)
 	w.blobs, err = blob.Open(blob.Config{
 		Store: w.db, Keys: w.keys, Dir: w.path("blobs"), Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access,
 		Accounts: w.accounts,

@@ -21,6 +21,7 @@ import (
 	"vauban.dev/entra/directory"
 	"vauban.dev/fabric"
 	"vauban.dev/firewall"
+	"vauban.dev/internal/storagehttp"
 	"vauban.dev/provider/authorization"
 	kvprovider "vauban.dev/provider/keyvault"
 	"vauban.dev/provider/machinelearning"
@@ -34,16 +35,16 @@ import (
 // What follows lets packages that do not know each other meet: each type implements one package's
 // interface by another.
 
-// blobAccounts answers dataplane/blob from provider/storage.
-type blobAccounts struct {
+// storageAccounts answers the storage services from provider/storage.
+type storageAccounts struct {
 	tenant string
-	byName *rp.Memo[blob.Account] // by lower-case name: every request asks
+	byName *rp.Memo[storagehttp.Account] // by lower-case name: every request asks
 	// policies are the service endpoint policies of a subnet.
 	policies func(subnet string) ([]firewall.EndpointPolicy, error)
 }
 
-func newBlobAccounts(engine *rp.Engine, tenant string) *blobAccounts {
-	a := &blobAccounts{tenant: tenant}
+func newStorageAccounts(engine *rp.Engine, tenant string) *storageAccounts {
+	a := &storageAccounts{tenant: tenant}
 	a.byName = rp.NewMemo(engine, a.find)
 	a.policies = endpointPolicies(engine)
 	return a
@@ -63,24 +64,24 @@ func endpointPolicies(engine *rp.Engine) func(subnet string) ([]firewall.Endpoin
 	}
 }
 
-func (a *blobAccounts) Lookup(ctx context.Context, name string) (blob.Account, error) {
+func (a *storageAccounts) Lookup(ctx context.Context, name string) (storagehttp.Account, error) {
 	return a.byName.Get(ctx, strings.ToLower(name))
 }
 
-func (a *blobAccounts) find(tx *rp.Tx, name string) (blob.Account, error) {
+func (a *storageAccounts) find(tx *rp.Tx, name string) (storagehttp.Account, error) {
 	r, err := storage.ByName(tx, name)
 	if errors.Is(err, store.ErrNotFound) || isStatus(err, http.StatusNotFound) {
-		return blob.Account{}, blob.ErrNoAccount
+		return storagehttp.Account{}, storagehttp.ErrNoAccount
 	}
 	if err != nil {
-		return blob.Account{}, err
+		return storagehttp.Account{}, err
 	}
 	return a.account(r)
 }
 
-func (a *blobAccounts) account(r *rp.Resource[storage.Account]) (blob.Account, error) {
+func (a *storageAccounts) account(r *rp.Resource[storage.Account]) (storagehttp.Account, error) {
 	p := &r.Properties
-	out := blob.Account{
+	out := storagehttp.Account{
 		ID: r.ID.String(), Name: strings.ToLower(r.ID.Name()), TenantID: a.tenant, Kind: r.Kind, SKU: "Standard_LRS",
 		Firewall: storage.Firewall(r, "blob"), AllowSharedKeyAccess: *p.AllowSharedKey, AllowBlobPublicAccess: *p.AllowBlobPublic, HTTPSOnly: *p.HTTPSOnly,
 	}
@@ -92,7 +93,7 @@ func (a *blobAccounts) account(r *rp.Resource[storage.Account]) (blob.Account, e
 		}
 		out.Keys[i] = b
 	}
-	tls, err := blob.ParseTLSVersion(p.MinimumTLSVersion)
+	tls, err := storagehttp.ParseTLSVersion(p.MinimumTLSVersion)
 	out.MinimumTLS = tls
 	return out, err
 }
@@ -301,7 +302,7 @@ func (r runTokens) IssueRun(ctx context.Context, run machinelearning.RunScope) (
 
 // containerSAS answers provider/machinelearning: the URL is signed with the account's own key, which the
 // transaction sees even when the account is younger than it.
-type containerSAS struct{ accounts *blobAccounts }
+type containerSAS struct{ accounts *storageAccounts }
 
 func (c containerSAS) ContainerSAS(tx *rp.Tx, account, container, permissions string, expiry time.Time) (string, error) {
 	r, err := storage.ByName(tx, account)
@@ -320,7 +321,7 @@ func (c containerSAS) ContainerSAS(tx *rp.Tx, account, container, permissions st
 }
 
 func (c containerSAS) KeySAS(account, container string, key []byte, permissions string, expiry time.Time) (string, error) {
-	a := blob.Account{Name: account, Keys: [2][]byte{key}, AllowSharedKeyAccess: true}
+	a := storagehttp.Account{Name: account, Keys: [2][]byte{key}, AllowSharedKeyAccess: true}
 	url, err := blob.SignSAS(a, blob.SASRequest{Account: account, Container: container, Permissions: permissions, Expiry: expiry})
 	return url, armBlobError(err)
 }

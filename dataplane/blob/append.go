@@ -132,7 +132,7 @@ func (a appender) begin(t *blobTx, n int64) (*blobDoc, int64, error) {
 		return nil, 0, err
 	}
 	if a.ac.position >= 0 && a.ac.position != t.old.Size {
-		return nil, 0, newError(http.StatusPreconditionFailed, "AppendPositionConditionNotMet", "The append position condition specified was not met.").because("the blob has %d bytes", t.old.Size)
+		return nil, 0, newError(http.StatusPreconditionFailed, "AppendPositionConditionNotMet", "The append position condition specified was not met.").Because("the blob has %d bytes", t.old.Size)
 	}
 	if a.ac.maxSize >= 0 && t.old.Size+n > a.ac.maxSize {
 		return nil, 0, newError(http.StatusPreconditionFailed, "MaxBlobSizeConditionNotMet", "The max blob size condition specified was not met.")

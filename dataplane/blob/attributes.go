@@ -16,7 +16,7 @@ func (q *request) subOperations(op *operation) []string {
 	switch {
 	case op.sub != "":
 		return []string{op.sub}
-	case op.tags && q.r.Header.Get("X-Ms-Tags") != "":
+	case op.tags && q.R.Header.Get("X-Ms-Tags") != "":
 		return []string{"Blob.Write.WithTagHeaders"}
 	}
 	return nil
@@ -58,11 +58,11 @@ func (q *request) environment(name string) ([]string, bool, error) {
 	case "utcnow":
 		return one(q.s.clock.Now().UTC().Format(time.RFC3339Nano))
 	case "isprivatelink":
-		return one(map[bool]string{true: "true", false: "false"}[q.origin.Kind == origin.PrivateEndpoint])
+		return one(map[bool]string{true: "true", false: "false"}[q.Origin.Kind == origin.PrivateEndpoint])
 	case "microsoft.network/privateendpoints":
-		return one(q.origin.Endpoint)
+		return one(q.Origin.Endpoint)
 	case "microsoft.network/virtualnetworks/subnets":
-		return one(q.origin.Subnet)
+		return one(q.Origin.Subnet)
 	}
 	return nil, false, nil
 }
@@ -71,12 +71,12 @@ func (q *request) requestAttribute(op *operation, written, name string) ([]strin
 	switch name {
 	case attrBlob + ":prefix":
 		if op.sub == "Blob.List" {
-			return one(q.query.Get("prefix"))
+			return one(q.Query.Get("prefix"))
 		}
 	case attrBlob + ":snapshot":
-		return one(q.query.Get("snapshot"))
+		return one(q.Query.Get("snapshot"))
 	case attrBlob + ":versionid":
-		return one(q.query.Get("versionid"))
+		return one(q.Query.Get("versionid"))
 	}
 	if !op.tags || !strings.HasPrefix(name, attrTag) {
 		return nil, false, nil
@@ -91,7 +91,7 @@ func (q *request) requestAttribute(op *operation, written, name string) ([]strin
 func (q *request) resourceAttribute(op *operation, written, name string) ([]string, bool, error) {
 	switch name {
 	case attrAccount + ":name":
-		return one(q.account.Name)
+		return one(q.Account.Name)
 	case attrAccount + ":ishnsenabled":
 		return one("false")
 	}
@@ -102,7 +102,7 @@ func (q *request) resourceAttribute(op *operation, written, name string) ([]stri
 	case name == attrContainer+":name":
 		return one(q.container)
 	case strings.HasPrefix(name, attrContainer+"/metadata:"):
-		c, err := q.s.container(q.ctx, q.account.Name, q.container)
+		c, err := q.s.container(q.Ctx, q.Account.Name, q.container)
 		if err != nil {
 			return missing(err)
 		}
@@ -114,7 +114,7 @@ func (q *request) resourceAttribute(op *operation, written, name string) ([]stri
 	case name == attrBlob+":iscurrentversion":
 		return one("true") // snapshots and versions are not kept
 	case strings.HasPrefix(name, attrTag):
-		doc, err := q.s.stat(q.ctx, q.account.Name, q.container, q.blob)
+		doc, err := q.s.stat(q.Ctx, q.Account.Name, q.container, q.blob)
 		if err != nil {
 			return missing(err)
 		}

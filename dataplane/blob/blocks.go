@@ -47,7 +47,7 @@ func checkBlockID(id string) error {
 		return errInvalidQuery("blockid", id)
 	}
 	if len(raw) > maxBlockID {
-		return newError(http.StatusBadRequest, "OutOfRangeInput", "One of the request inputs is out of range.").because("a block id has at most %d bytes", maxBlockID)
+		return newError(http.StatusBadRequest, "OutOfRangeInput", "One of the request inputs is out of range.").Because("a block id has at most %d bytes", maxBlockID)
 	}
 	return nil
 }
@@ -88,7 +88,7 @@ func (t *blobTx) stage(id string, p payload) error {
 	}
 	if other != "" && len(other) != len(id) {
 		return newError(http.StatusBadRequest, "InvalidBlobOrBlock", "The specified blob or block content is invalid.").
-			because("all block ids of a blob have the same length")
+			Because("all block ids of a blob have the same length")
 	}
 	if d, err := t.tx.Get(kindStaged, prefix+id); err == nil {
 		var old stagedDoc
@@ -170,7 +170,7 @@ func (t *blobTx) commit(list []BlockRef, o PutOptions) error {
 			p, ok = committed[b.ID]
 		}
 		if !ok {
-			return newError(http.StatusBadRequest, "InvalidBlockList", "The specified block list is invalid.").because("block '%s' is not among the %s blocks", b.ID, b.From)
+			return newError(http.StatusBadRequest, "InvalidBlockList", "The specified block list is invalid.").Because("block '%s' is not among the %s blocks", b.ID, b.From)
 		}
 		kept[p.Ref] = true
 		doc.Size += p.Size

@@ -48,7 +48,7 @@ func (c conditions) forWrite(exists bool, etag, modified int64) error {
 	}
 	if c.noOverwrite {
 		return newError(http.StatusForbidden, "UnauthorizedBlobOverwrite", "This request is not authorized to perform blob overwrites.").
-			because("the permission is to create blobs, and this one exists")
+			Because("the permission is to create blobs, and this one exists")
 	}
 	if c.ifNoneMatch == "*" {
 		return errBlobExists()

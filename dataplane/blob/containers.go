@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 
+	"vauban.dev/internal/storagehttp"
 	"vauban.dev/store"
 )
 
@@ -53,7 +54,7 @@ func (s *Service) updateContainer(ctx context.Context, account, name string, con
 }
 
 func checkContainer(account, name string, o ContainerOptions) error {
-	if !accountName.MatchString(account) {
+	if !storagehttp.IsAccountName(account) {
 		return errInvalidInput("The account name '%s' is not valid.", account)
 	}
 	switch o.PublicAccess {

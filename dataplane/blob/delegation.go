@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vauban.dev/authz"
+	"vauban.dev/internal/storagehttp"
 	"vauban.dev/store"
 )
 
@@ -24,11 +25,11 @@ type delegationDoc struct {
 
 // delegate gives p a user delegation key, valid until expiry, at most seven days. The key is derived from the
 // account's data key and from what names it, so that only its holder is remembered.
-func (s *Service) delegate(ctx context.Context, account string, p authz.Principal, start, expiry time.Time) (k delegationKey, secret []byte, err error) {
+func (s *Service) delegate(ctx context.Context, account string, p authz.Principal, start, expiry time.Time) (k storagehttp.DelegationKey, secret []byte, err error) {
 	if expiry.Sub(s.clock.Now()) > maxDelegation || !expiry.After(start) {
 		return k, nil, errInvalidInput("a user delegation key lives at most seven days, and ends after it starts")
 	}
-	k = delegationKey{
+	k = storagehttp.DelegationKey{
 		ObjectID: p.ObjectID, TenantID: p.TenantID, Service: "b", SignedVersion: sasVersion,
 		Start: start.UTC().Format(time.RFC3339), Expiry: expiry.UTC().Format(time.RFC3339),
 	}
@@ -42,17 +43,17 @@ func (s *Service) delegate(ctx context.Context, account string, p authz.Principa
 	return k, secret, err
 }
 
-func delegationID(account string, k delegationKey) string {
-	sum := sha256.Sum256([]byte(k.text()))
+func delegationID(account string, k storagehttp.DelegationKey) string {
+	sum := sha256.Sum256([]byte(k.Text()))
 	return account + "/" + hex.EncodeToString(sum[:16])
 }
 
-func (s *Service) delegationSecret(ctx context.Context, account string, k delegationKey) ([]byte, error) {
+func (s *Service) delegationSecret(ctx context.Context, account string, k storagehttp.DelegationKey) ([]byte, error) {
 	key, err := s.key(ctx, account)
 	if err != nil {
 		return nil, err
 	}
-	return key.Derive("user delegation\x00"+k.text(), 32)
+	return key.Derive("user delegation\x00"+k.Text(), 32)
 }
 
 // RevokeDelegationKeys makes every user delegation key of an account worthless, and every SAS made with one:
@@ -77,31 +78,31 @@ func (s *Service) RevokeDelegationKeys(ctx context.Context, account string) erro
 }
 
 // verifyDelegationSAS returns whom the key of a user delegation SAS was given to.
-func (q *request) verifyDelegationSAS(s *sas) (authz.Principal, error) {
-	secret, err := q.s.delegationSecret(q.ctx, q.account.Name, *s.key)
+func (q *request) verifyDelegationSAS(s *storagehttp.SAS) (authz.Principal, error) {
+	secret, err := q.s.delegationSecret(q.Ctx, q.Account.Name, *s.Key)
 	if err != nil {
 		return authz.Principal{}, err
 	}
-	text := s.serviceText(q.account.Name, q.container, q.blob)
-	if !hmac.Equal(mac(secret, text), s.signature) {
+	text := serviceText(s, q.Account.Name, q.container, q.blob)
+	if !hmac.Equal(storagehttp.MAC(secret, text), s.Signature) {
 		return authz.Principal{}, errAuthentication("Signature did not match. String to sign used was %s", text)
 	}
-	from, err1 := parseSASTime(s.key.Start)
-	to, err2 := parseSASTime(s.key.Expiry)
+	from, err1 := storagehttp.ParseTime(s.Key.Start)
+	to, err2 := storagehttp.ParseTime(s.Key.Expiry)
 	now := q.s.clock.Now()
-	if err1 != nil || err2 != nil || now.Before(from.Add(-maxSkew)) || !now.Before(to) || s.expiry.After(to) {
-		return authz.Principal{}, errAuthentication("The user delegation key is valid from %s to %s, and the signature until %s.", s.key.Start, s.key.Expiry, s.expiryText)
+	if err1 != nil || err2 != nil || now.Before(from.Add(-storagehttp.MaxSkew)) || !now.Before(to) || s.Expiry.After(to) {
+		return authz.Principal{}, errAuthentication("The user delegation key is valid from %s to %s, and the signature until %s.", s.Key.Start, s.Key.Expiry, s.ExpiryText)
 	}
 	var doc delegationDoc
-	err = q.s.store.View(q.ctx, func(tx store.Tx) error {
-		d, err := tx.Get(kindDelegation, delegationID(q.account.Name, *s.key))
+	err = q.s.store.View(q.Ctx, func(tx store.Tx) error {
+		d, err := tx.Get(kindDelegation, delegationID(q.Account.Name, *s.Key))
 		if err != nil {
 			return err
 		}
 		return decode(d.Value, &doc)
 	})
 	if errors.Is(err, store.ErrNotFound) {
-		return authz.Principal{}, newError(http.StatusForbidden, "AuthenticationFailed", "Server failed to authenticate the request.").because("the user delegation key was revoked")
+		return authz.Principal{}, newError(http.StatusForbidden, "AuthenticationFailed", "Server failed to authenticate the request.").Because("the user delegation key was revoked")
 	}
 	return doc.Principal, err
 }

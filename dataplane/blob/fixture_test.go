@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"vauban.dev/authz"
+	"vauban.dev/internal/storagehttp"
 	"vauban.dev/origin"
 	"vauban.dev/seal"
 	"vauban.dev/store"
@@ -53,16 +54,16 @@ type fixture struct {
 	dir     string
 	st      store.Store
 	clock   *testClock
-	account Account
+	account storagehttp.Account
 	tokens  map[string]authz.Principal
 	grants  map[string]bool  // object id + " " + action
 	roles   authz.Authorizer // nil: grants
 	origin  origin.Origin
 }
 
-func (f *fixture) Lookup(_ context.Context, name string) (Account, error) {
+func (f *fixture) Lookup(_ context.Context, name string) (storagehttp.Account, error) {
 	if name != f.account.Name {
-		return Account{}, ErrNoAccount
+		return storagehttp.Account{}, storagehttp.ErrNoAccount
 	}
 	return f.account, nil
 }
@@ -92,7 +93,7 @@ func (f *fixture) Check(_ context.Context, p authz.Principal, r authz.Request) (
 func newFixture(t testing.TB) *fixture {
 	f := &fixture{
 		TB: t, dir: t.TempDir(), clock: &testClock{now: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)},
-		account: Account{
+		account: storagehttp.Account{
 			ID: acctID, Name: acct, TenantID: "tenant", Keys: [2][]byte{bytes.Repeat([]byte{1}, 64), bytes.Repeat([]byte{2}, 64)},
 			AllowSharedKeyAccess: true, AllowBlobPublicAccess: true,
 		},
@@ -172,8 +173,8 @@ func (f *fixture) do(c call) *httptest.ResponseRecorder {
 // sign signs a request with the account's second key.
 func (f *fixture) sign(r *http.Request) {
 	r.Header.Set("x-ms-date", f.clock.Now().Format(http.TimeFormat))
-	text := stringToSign(r, acct, strings.Compare)
-	r.Header.Set("Authorization", "SharedKey "+acct+":"+base64.StdEncoding.EncodeToString(mac(f.account.Keys[1], text)))
+	text := storagehttp.StringToSign(r, acct, strings.Compare)
+	r.Header.Set("Authorization", "SharedKey "+acct+":"+base64.StdEncoding.EncodeToString(storagehttp.MAC(f.account.Keys[1], text)))
 }
 
 // want does a call and checks its status and, for errors, code.

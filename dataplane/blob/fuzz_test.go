@@ -2,47 +2,21 @@ package blob
 
 import (
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
+
+	"vauban.dev/internal/storagehttp"
 )
 
-func FuzzParseSAS(f *testing.F) {
-	for _, s := range []string{
-		"sv=2023-11-03&sp=r&se=2026-11-22T11:00:00Z&sr=b&sig=AAAA", "sv=2015-04-05&ss=b&srt=sco&sp=rw&st=2026-11-22&se=2026-11-22T11:00Z&sip=1.2.3.4-1.2.3.5&spr=https&sig=AA%3D%3D",
-		"sv=2025-07-05&sr=c&sp=l&se=2026-11-22&skoid=o&sktid=t&skt=a&ske=b&sks=b&skv=2023-11-03&sduoid=x&rscc=no-store&sig=AAAA", "sig=%zz&sv=x", "se=9999-99-99",
-	} {
-		f.Add(s)
-	}
+// FuzzServiceText: two different containers never share a string to sign.
+func FuzzServiceText(f *testing.F) {
+	f.Add("sv=2023-11-03&sp=r&se=2026-11-22T11:00:00Z&sr=b&sig=AAAA")
+	f.Add("sv=2025-07-05&sr=c&sp=l&se=2026-11-22&skoid=o&sktid=t&skt=a&ske=b&sks=b&skv=2023-11-03&sduoid=x&rscc=no-store&sig=AAAA")
 	f.Fuzz(func(t *testing.T, raw string) {
-		s, err := parseSAS(parseQuery(raw))
-		if err != nil {
-			return
-		}
-		if s.expiry.IsZero() && s.expiryText == "" || len(s.signature) == 0 || s.permissions == "" {
-			t.Errorf("accepted %+v", s)
-		}
-		// Two different scopes never share a string to sign.
-		if s.serviceText("acct", "a", "b") == s.serviceText("acct", "c", "b") {
+		s, err := storagehttp.ParseSAS(storagehttp.ParseQuery(raw))
+		if err == nil && serviceText(s, "acct", "a", "b") == serviceText(s, "acct", "c", "b") {
 			t.Error("the container is not signed")
 		}
-	})
-}
-
-func FuzzStringToSign(f *testing.F) {
-	f.Add("GET", "/c/b%20x?comp=list&restype=container", "x-ms-date", "now")
-	f.Add("PUT", "/%zz?&&=&a", "X-MS-meta-é", " a\tb ")
-	f.Fuzz(func(t *testing.T, method, target, name, value string) {
-		u, err := url.ParseRequestURI(target)
-		if err != nil {
-			return
-		}
-		r := &http.Request{Method: method, URL: u, RequestURI: target, Header: http.Header{http.CanonicalHeaderKey(name): {value}}}
-		text := stringToSign(r, "acct", compareCulture)
-		if !strings.HasPrefix(text, method+"\n") || !strings.Contains(text, "\n/acct") {
-			t.Errorf("%q", text)
-		}
-		_ = stringToSignLite(r, "acct", strings.Compare)
 	})
 }
 

@@ -32,10 +32,10 @@ func (g Guard) check(t *blobTx) error {
 	}
 	switch {
 	case t.gone && g.Hold:
-		return errImmutable().because("the container is under a legal hold")
+		return errImmutable().Because("the container is under a legal hold")
 	case t.gone:
 		if until := time.Unix(0, t.old.Created).UTC().AddDate(0, 0, g.Days); t.now.Before(until) {
-			return errImmutable().because("the container's immutability period keeps it until %s", until.Format(time.RFC3339))
+			return errImmutable().Because("the container's immutability period keeps it until %s", until.Format(time.RFC3339))
 		}
 		return nil
 	case t.new == nil || !changed(t.old, t.new):
@@ -43,7 +43,7 @@ func (g Guard) check(t *blobTx) error {
 	case g.Appends && !g.Hold && appended(t.old, t.new):
 		return nil
 	}
-	return errImmutable().because("the container has a legal hold or an immutability policy")
+	return errImmutable().Because("the container has a legal hold or an immutability policy")
 }
 
 // changed reports whether a write has changed what a policy keeps: content, metadata, properties.

@@ -11,10 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"vauban.dev/authz"
 	"vauban.dev/firewall"
+	"vauban.dev/internal/storagehttp"
 	"vauban.dev/origin"
 )
 
@@ -73,11 +72,11 @@ func TestTransport(t *testing.T) {
 		t.Errorf("TLS 1.1: %d %s", w.Code, w.Body)
 	}
 	for v, want := range map[string]uint16{"": 0, "TLS1_2": tls.VersionTLS12, "tls1_0": tls.VersionTLS10} {
-		if got, err := ParseTLSVersion(v); got != want || err != nil {
+		if got, err := storagehttp.ParseTLSVersion(v); got != want || err != nil {
 			t.Errorf("ParseTLSVersion(%q) = %x, %v", v, got, err)
 		}
 	}
-	if _, err := ParseTLSVersion("SSL3"); err == nil {
+	if _, err := storagehttp.ParseTLSVersion("SSL3"); err == nil {
 		t.Error("SSL3 was read")
 	}
 }
@@ -96,7 +95,7 @@ func TestSharedKey(t *testing.T) {
 	}
 	lite.Header.Set("x-ms-version", "2021-04-10")
 	lite.Header.Set("x-ms-date", f.clock.Now().Format(http.TimeFormat))
-	lite.Header.Set("Authorization", "SharedKeyLite labstore:"+base64.StdEncoding.EncodeToString(mac(f.account.Keys[0], stringToSignLite(lite, acct, strings.Compare))))
+	lite.Header.Set("Authorization", "SharedKeyLite labstore:"+base64.StdEncoding.EncodeToString(storagehttp.MAC(f.account.Keys[0], storagehttp.StringToSignLite(lite, acct, strings.Compare))))
 	if w := newRecorder(f, lite); w.Code != 200 {
 		t.Errorf("SharedKeyLite: %d %s", w.Code, w.Body)
 	}
@@ -113,7 +112,7 @@ func TestSharedKey(t *testing.T) {
 	bad("no colon", "SharedKey labstore", 400, "InvalidAuthenticationInfo")
 	bad("unknown scheme", "Digest x", 400, "InvalidAuthenticationInfo")
 	f.account.Keys = [2][]byte{}
-	bad("account without keys", "SharedKey labstore:"+base64.StdEncoding.EncodeToString(mac(nil, "x")), 403, "AuthenticationFailed")
+	bad("account without keys", "SharedKey labstore:"+base64.StdEncoding.EncodeToString(storagehttp.MAC(nil, "x")), 403, "AuthenticationFailed")
 	f.TB = t
 	f.account.Keys[1] = []byte("key")
 	f.want(call{method: "GET", path: "/con1/none"}, 404, CodeBlobNotFound)
@@ -130,51 +129,22 @@ func TestSharedKeyDate(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Header.Set("x-ms-date", f.clock.Now().Add(d).Format(http.TimeFormat))
-		r.Header.Set("Authorization", "SharedKey labstore:"+base64.StdEncoding.EncodeToString(mac(f.account.Keys[0], stringToSign(r, acct, strings.Compare))))
+		r.Header.Set("Authorization", "SharedKey labstore:"+base64.StdEncoding.EncodeToString(storagehttp.MAC(f.account.Keys[0], storagehttp.StringToSign(r, acct, strings.Compare))))
 		if w := newRecorder(f, r); w.Code != want {
 			t.Errorf("a date %v away: %d, want %d", d, w.Code, want)
 		}
 	}
 }
 
-func TestStringToSign(t *testing.T) {
-	r, err := http.NewRequest("PUT", "http://myaccount.blob.core.windows.net/mycontainer/a%20b?comp=metadata&Timeout=20&restype=x%2Cy&restype=a", strings.NewReader("12345"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for k, v := range map[string]string{"x-ms-version": "2015-02-21", "x-ms-date": "Fri, 26 Jun 2015 23:39:12 GMT", "Date": "ignored", "x-ms-meta-m1": " v 1 ", "Content-Type": "text/plain; charset=UTF-8", "If-Match": "*"} {
-		r.Header.Set(k, v)
-	}
-	want := "PUT\n\n\n5\n\ntext/plain; charset=UTF-8\n\n\n*\n\n\n\n" +
-		"x-ms-date:Fri, 26 Jun 2015 23:39:12 GMT\nx-ms-meta-m1:v 1\nx-ms-version:2015-02-21\n" +
-		"/myaccount/mycontainer/a%20b\ncomp:metadata\nrestype:a,x,y\ntimeout:20"
-	if d := cmp.Diff(want, stringToSign(r, "myaccount", strings.Compare)); d != "" {
-		t.Errorf("(-want +got):\n%s", d)
-	}
-	want = "PUT\n\ntext/plain; charset=UTF-8\n\n" +
-		"x-ms-date:Fri, 26 Jun 2015 23:39:12 GMT\nx-ms-meta-m1:v 1\nx-ms-version:2015-02-21\n/myaccount/mycontainer/a%20b?comp=metadata"
-	if d := cmp.Diff(want, stringToSignLite(r, "myaccount", strings.Compare)); d != "" {
-		t.Errorf("lite (-want +got):\n%s", d)
-	}
-}
-
-func TestCompareCulture(t *testing.T) {
-	for _, pair := range [][2]string{{"x-ms-meta-a_b", "x-ms-meta-a1"}, {"x-ms-meta-a1", "x-ms-meta-ab"}, {"x-ms-a", "x-ms-aa"}, {"x-ms-ab-c", "x-ms-a-bc"}, {"x-ms-date", "x-ms-meta-1"}} {
-		if compareCulture(pair[0], pair[1]) >= 0 || compareCulture(pair[1], pair[0]) <= 0 || compareCulture(pair[0], pair[0]) != 0 {
-			t.Errorf("%s does not come before %s", pair[0], pair[1])
-		}
-	}
-}
-
 // signedSAS returns the query of a signature made by hand.
-func (f *fixture) signedSAS(v url.Values, text func(*sas) string, key []byte) string {
+func (f *fixture) signedSAS(v url.Values, text func(*storagehttp.SAS) string, key []byte) string {
 	f.Helper()
 	v.Set("sig", "AAAA")
-	s, err := parseSAS(v)
+	s, err := storagehttp.ParseSAS(v)
 	if err != nil {
 		f.Fatal(err)
 	}
-	v.Set("sig", base64.StdEncoding.EncodeToString(mac(key, text(s))))
+	v.Set("sig", base64.StdEncoding.EncodeToString(storagehttp.MAC(key, text(s))))
 	return v.Encode()
 }
 
@@ -192,9 +162,9 @@ func TestSAS(t *testing.T) {
 			v.Set(kv[i], kv[i+1])
 		}
 		if v.Get("ss") != "" {
-			return f.signedSAS(v, func(s *sas) string { return s.accountText(acct) }, f.account.Keys[0])
+			return f.signedSAS(v, func(s *storagehttp.SAS) string { return s.AccountText(acct) }, f.account.Keys[0])
 		}
-		return f.signedSAS(v, func(s *sas) string { return s.serviceText(acct, container, blob) }, f.account.Keys[0])
+		return f.signedSAS(v, func(s *storagehttp.SAS) string { return serviceText(s, acct, container, blob) }, f.account.Keys[0])
 	}
 	get := func(sas string) call { return call{method: "GET", path: "/con1/b", auth: sas} }
 	list := func(sas string) call {

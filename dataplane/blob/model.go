@@ -164,7 +164,7 @@ func checkContainerName(name string) error {
 		return nil
 	}
 	if len(name) < 3 || len(name) > 63 {
-		return newError(400, "OutOfRangeInput", "The specified resource name length is not within the permissible limits.").because("container name '%s'", name)
+		return newError(400, "OutOfRangeInput", "The specified resource name length is not within the permissible limits.").Because("container name '%s'", name)
 	}
 	if !containerName.MatchString(name) {
 		return errInvalidName("container", name)
@@ -178,7 +178,7 @@ func checkBlobName(name string) error {
 	case !utf8.ValidString(name) || strings.ContainsRune(name, 0):
 		return errInvalidName("blob", name)
 	case n == 0 || n > 1024:
-		return newError(400, "OutOfRangeInput", "The specified resource name length is not within the permissible limits.").because("blob name of %d characters", n)
+		return newError(400, "OutOfRangeInput", "The specified resource name length is not within the permissible limits.").Because("blob name of %d characters", n)
 	}
 	return nil
 }

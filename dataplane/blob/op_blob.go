@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"vauban.dev/internal/storagehttp"
 )
 
 const (
@@ -36,14 +38,14 @@ type upload struct {
 // body returns the request's body, refused before it is read when it is too large. An MD5 of it is made
 // when wanted or sent; a CRC-64 when sent, or when wantCRC and no MD5 was sent.
 func (q *request) body(limit int64, wantMD5, wantCRC bool) (*upload, error) {
-	n := q.r.ContentLength
+	n := q.R.ContentLength
 	switch {
 	case n < 0:
 		return nil, newError(http.StatusLengthRequired, "MissingContentLengthHeader", "The Content-Length header was not specified.")
 	case n > limit:
 		return nil, errTooLarge(limit)
 	}
-	u := &upload{Reader: &exactReader{r: q.r.Body, left: n}}
+	u := &upload{Reader: &exactReader{r: q.R.Body, left: n}}
 	var err error
 	if u.wantMD5, err = q.decodeHash("Content-MD5", md5.Size, "InvalidMd5"); err != nil {
 		return nil, err
@@ -111,7 +113,7 @@ func (e *exactReader) Read(p []byte) (int, error) {
 // putOptions reads the headers that a blob is written with. Those of Put Block List and Put Blob are alike,
 // but that Put Blob takes the plain HTTP headers too.
 func (q *request) putOptions(plain bool) (o PutOptions, err error) {
-	h := q.r.Header
+	h := q.R.Header
 	pick := func(name string) string {
 		if v := h.Get("X-Ms-Blob-" + name); v != "" || !plain {
 			return v
@@ -129,7 +131,7 @@ func (q *request) putOptions(plain bool) (o PutOptions, err error) {
 	if o.Tags, err = q.sentTags(); err != nil {
 		return o, err
 	}
-	o.Metadata, err = q.metadata()
+	o.Metadata, err = q.Metadata()
 	return o, err
 }
 
@@ -144,7 +146,7 @@ func tier(v string) (string, error) {
 }
 
 func (q *request) writeConditions() (conditions, error) {
-	c, err := parseConditions(q.r.Header)
+	c, err := parseConditions(q.R.Header)
 	c.noOverwrite = q.createOnly
 	return c, err
 }
@@ -159,27 +161,27 @@ func (q *request) putBlob() error {
 		return err
 	}
 	var b Blob
-	switch kind := q.r.Header.Get("X-Ms-Blob-Type"); kind {
+	switch kind := q.R.Header.Get("X-Ms-Blob-Type"); kind {
 	case BlockBlob:
 		b, err = q.putBlockBlob(o, cond)
 	case AppendBlob:
-		if q.r.ContentLength > 0 {
-			return errInvalidHeader("Content-Length", strconv.FormatInt(q.r.ContentLength, 10)).because("an append blob is made empty")
+		if q.R.ContentLength > 0 {
+			return errInvalidHeader("Content-Length", strconv.FormatInt(q.R.ContentLength, 10)).Because("an append blob is made empty")
 		}
-		b, err = q.s.createAppend(q.ctx, q.account.Name, q.container, q.blob, o, cond)
+		b, err = q.s.createAppend(q.Ctx, q.Account.Name, q.container, q.blob, o, cond)
 	case "PageBlob":
 		return errNotImplemented("page blobs")
 	case "":
-		return newError(http.StatusBadRequest, "MissingRequiredHeader", "An HTTP header that's mandatory for this request is not specified.").because("x-ms-blob-type")
+		return newError(http.StatusBadRequest, "MissingRequiredHeader", "An HTTP header that's mandatory for this request is not specified.").Because("x-ms-blob-type")
 	default:
 		return errInvalidHeader("x-ms-blob-type", kind)
 	}
 	if err != nil {
 		return err
 	}
-	q.setStamp(b.ETag, b.LastModified)
-	q.w.Header().Set("x-ms-request-server-encrypted", "true")
-	return q.send(http.StatusCreated)
+	q.SetStamp(b.ETag, b.LastModified)
+	q.W.Header().Set("x-ms-request-server-encrypted", "true")
+	return q.Send(http.StatusCreated)
 }
 
 func (q *request) putBlockBlob(o PutOptions, cond conditions) (Blob, error) {
@@ -187,38 +189,38 @@ func (q *request) putBlockBlob(o PutOptions, cond conditions) (Blob, error) {
 	if err != nil {
 		return Blob{}, err
 	}
-	b, err := q.s.put(q.ctx, q.account.Name, q.container, q.blob, u, o, cond, u.check)
+	b, err := q.s.put(q.Ctx, q.Account.Name, q.container, q.blob, u, o, cond, u.check)
 	if err != nil {
 		return b, err
 	}
-	if u.setHashes(q.w.Header()); len(o.ContentMD5) == 0 {
-		q.w.Header().Set("Content-MD5", base64.StdEncoding.EncodeToString(b.ContentMD5))
+	if u.setHashes(q.W.Header()); len(o.ContentMD5) == 0 {
+		q.W.Header().Set("Content-MD5", base64.StdEncoding.EncodeToString(b.ContentMD5))
 	}
 	return b, nil
 }
 
 func (q *request) putBlock() error {
-	if q.r.Header.Get("X-Ms-Copy-Source") != "" {
+	if q.R.Header.Get("X-Ms-Copy-Source") != "" {
 		return errNotImplemented("Put Block From URL")
 	}
 	u, err := q.body(maxPutBlock, false, true)
 	if err != nil {
 		return err
 	}
-	if q.r.ContentLength == 0 {
-		return errInvalidHeader("Content-Length", "0").because("a block has at least one byte")
+	if q.R.ContentLength == 0 {
+		return errInvalidHeader("Content-Length", "0").Because("a block has at least one byte")
 	}
 	if q.createOnly {
-		if err := q.s.precheck(q.ctx, q.account.Name, q.container, q.blob, conditions{noOverwrite: true}); err != nil {
+		if err := q.s.precheck(q.Ctx, q.Account.Name, q.container, q.blob, conditions{noOverwrite: true}); err != nil {
 			return err
 		}
 	}
-	if err := q.s.stage(q.ctx, q.account.Name, q.container, q.blob, q.query.Get("blockid"), u, u.check); err != nil {
+	if err := q.s.stage(q.Ctx, q.Account.Name, q.container, q.blob, q.Query.Get("blockid"), u, u.check); err != nil {
 		return err
 	}
-	u.setHashes(q.w.Header())
-	q.w.Header().Set("x-ms-request-server-encrypted", "true")
-	return q.send(http.StatusCreated)
+	u.setHashes(q.W.Header())
+	q.W.Header().Set("x-ms-request-server-encrypted", "true")
+	return q.Send(http.StatusCreated)
 }
 
 func (q *request) putBlockList() error {
@@ -244,18 +246,18 @@ func (q *request) putBlockList() error {
 	if err := u.check(); err != nil {
 		return err
 	}
-	b, err := q.s.commitBlocks(q.ctx, q.account.Name, q.container, q.blob, list, o, cond)
+	b, err := q.s.commitBlocks(q.Ctx, q.Account.Name, q.container, q.blob, list, o, cond)
 	if err != nil {
 		return err
 	}
-	u.setHashes(q.w.Header())
-	q.setStamp(b.ETag, b.LastModified)
-	q.w.Header().Set("x-ms-request-server-encrypted", "true")
-	return q.send(http.StatusCreated)
+	u.setHashes(q.W.Header())
+	q.SetStamp(b.ETag, b.LastModified)
+	q.W.Header().Set("x-ms-request-server-encrypted", "true")
+	return q.Send(http.StatusCreated)
 }
 
 func (q *request) getBlockList() error {
-	doc, committed, uncommitted, err := q.s.blockList(q.ctx, q.account.Name, q.container, q.blob)
+	doc, committed, uncommitted, err := q.s.blockList(q.Ctx, q.Account.Name, q.container, q.blob)
 	if err != nil {
 		return err
 	}
@@ -264,41 +266,41 @@ func (q *request) getBlockList() error {
 			return errInvalidBlobType()
 		}
 		b := doc.public(q.blob)
-		q.setStamp(b.ETag, b.LastModified)
-		q.w.Header().Set("x-ms-blob-content-length", strconv.FormatInt(b.Size, 10))
+		q.SetStamp(b.ETag, b.LastModified)
+		q.W.Header().Set("x-ms-blob-content-length", strconv.FormatInt(b.Size, 10))
 	}
-	which := orElse(strings.ToLower(q.query.Get("blocklisttype")), "committed")
+	which := orElse(strings.ToLower(q.Query.Get("blocklisttype")), "committed")
 	if which != "committed" && which != "uncommitted" && which != "all" {
 		return errInvalidQuery("blocklisttype", which)
 	}
-	x := newXML()
+	x := storagehttp.NewXML()
 	x.WriteString("<BlockList>")
 	if which != "uncommitted" {
-		x.blocks("CommittedBlocks", committed)
+		writeBlocks(x, "CommittedBlocks", committed)
 	}
 	if which != "committed" {
-		x.blocks("UncommittedBlocks", uncommitted)
+		writeBlocks(x, "UncommittedBlocks", uncommitted)
 	}
 	x.WriteString("</BlockList>")
-	return q.sendXML(x)
+	return q.SendXML(x)
 }
 
-func (x *xmlWriter) blocks(name string, blocks []Block) {
+func writeBlocks(x *storagehttp.XML, name string, blocks []Block) {
 	x.WriteString("<" + name + ">")
 	for _, b := range blocks {
 		x.WriteString("<Block>")
-		x.text("Name", b.ID)
-		x.text("Size", strconv.FormatInt(b.Size, 10))
+		x.Text("Name", b.ID)
+		x.Text("Size", strconv.FormatInt(b.Size, 10))
 		x.WriteString("</Block>")
 	}
 	x.WriteString("</" + name + ">")
 }
 
 func (q *request) appendBlock() error {
-	if q.r.Header.Get("X-Ms-Copy-Source") != "" {
+	if q.R.Header.Get("X-Ms-Copy-Source") != "" {
 		return errNotImplemented("Append Block From URL")
 	}
-	cond, err := parseConditions(q.r.Header)
+	cond, err := parseConditions(q.R.Header)
 	if err != nil {
 		return err
 	}
@@ -310,29 +312,29 @@ func (q *request) appendBlock() error {
 		return err
 	}
 	limit := int64(maxAppend)
-	if q.version < "2022-11-02" {
+	if q.Version < "2022-11-02" {
 		limit = 4 * mib
 	}
 	u, err := q.body(limit, false, true)
 	if err != nil {
 		return err
 	}
-	b, offset, err := q.s.append(q.ctx, q.account.Name, q.container, q.blob, u, cond, ac, false, u.check)
+	b, offset, err := q.s.append(q.Ctx, q.Account.Name, q.container, q.blob, u, cond, ac, false, u.check)
 	if err != nil {
 		return err
 	}
-	h := q.w.Header()
+	h := q.W.Header()
 	u.setHashes(h)
-	q.setStamp(b.ETag, b.LastModified)
+	q.SetStamp(b.ETag, b.LastModified)
 	h.Set("x-ms-blob-append-offset", strconv.FormatInt(offset, 10))
 	h.Set("x-ms-blob-committed-block-count", strconv.Itoa(b.Blocks))
 	h.Set("x-ms-request-server-encrypted", "true")
-	return q.send(http.StatusCreated)
+	return q.Send(http.StatusCreated)
 }
 
 // int64Header reads a number; -1 when the header is not there.
 func (q *request) int64Header(name string) (int64, error) {
-	v := q.r.Header.Get(name)
+	v := q.R.Header.Get(name)
 	if v == "" {
 		return -1, nil
 	}
@@ -344,23 +346,23 @@ func (q *request) int64Header(name string) (int64, error) {
 }
 
 func (q *request) deleteBlob() error {
-	cond, err := parseConditions(q.r.Header)
+	cond, err := parseConditions(q.R.Header)
 	if err != nil {
 		return err
 	}
-	switch v := q.r.Header.Get("X-Ms-Delete-Snapshots"); v {
+	switch v := q.R.Header.Get("X-Ms-Delete-Snapshots"); v {
 	case "", "include":
 	case "only": // there are no snapshots: nothing to delete, but the blob must be there
-		if _, err := q.s.stat(q.ctx, q.account.Name, q.container, q.blob); err != nil {
+		if _, err := q.s.stat(q.Ctx, q.Account.Name, q.container, q.blob); err != nil {
 			return err
 		}
-		return q.send(http.StatusAccepted)
+		return q.Send(http.StatusAccepted)
 	default:
 		return errInvalidHeader("x-ms-delete-snapshots", v)
 	}
-	if err := q.s.delete(q.ctx, q.account.Name, q.container, q.blob, cond); err != nil {
+	if err := q.s.delete(q.Ctx, q.Account.Name, q.container, q.blob, cond); err != nil {
 		return err
 	}
-	q.w.Header().Set("x-ms-delete-type-permanent", "true")
-	return q.send(http.StatusAccepted)
+	q.W.Header().Set("x-ms-delete-type-permanent", "true")
+	return q.Send(http.StatusAccepted)
 }

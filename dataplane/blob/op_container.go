@@ -8,18 +8,20 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"vauban.dev/internal/storagehttp"
 )
 
 // publicAccess reads x-ms-blob-public-access, which the account must permit.
 func (q *request) publicAccess() (string, error) {
-	v := q.r.Header.Get("X-Ms-Blob-Public-Access")
+	v := q.R.Header.Get("X-Ms-Blob-Public-Access")
 	switch v {
 	case "", "blob", "container":
 	default:
 		return "", errInvalidHeader("x-ms-blob-public-access", v)
 	}
-	if v != "" && !q.account.AllowBlobPublicAccess {
-		return "", newError(http.StatusConflict, "PublicAccessNotPermitted", "Public access is not permitted on this storage account.").because("allowBlobPublicAccess is false")
+	if v != "" && !q.Account.AllowBlobPublicAccess {
+		return "", newError(http.StatusConflict, "PublicAccessNotPermitted", "Public access is not permitted on this storage account.").Because("allowBlobPublicAccess is false")
 	}
 	return v, nil
 }
@@ -29,26 +31,26 @@ func (q *request) createContainer() error {
 	if err != nil {
 		return err
 	}
-	m, err := q.metadata()
+	m, err := q.Metadata()
 	if err != nil {
 		return err
 	}
-	c, err := q.s.CreateContainer(q.ctx, q.account.Name, q.container, ContainerOptions{PublicAccess: access, Metadata: m})
+	c, err := q.s.CreateContainer(q.Ctx, q.Account.Name, q.container, ContainerOptions{PublicAccess: access, Metadata: m})
 	if err != nil {
 		return err
 	}
-	q.setStamp(c.ETag, c.LastModified)
-	return q.send(http.StatusCreated)
+	q.SetStamp(c.ETag, c.LastModified)
+	return q.Send(http.StatusCreated)
 }
 
 func (q *request) getContainer() error {
-	c, err := q.s.GetContainer(q.ctx, q.account.Name, q.container)
+	c, err := q.s.GetContainer(q.Ctx, q.Account.Name, q.container)
 	if err != nil {
 		return err
 	}
-	q.setStamp(c.ETag, c.LastModified)
-	q.setMetadata(c.Metadata)
-	h := q.w.Header()
+	q.SetStamp(c.ETag, c.LastModified)
+	q.SetMetadata(c.Metadata)
+	h := q.W.Header()
 	h.Set("x-ms-lease-status", "unlocked")
 	h.Set("x-ms-lease-state", "available")
 	h.Set("x-ms-has-immutability-policy", "false")
@@ -59,11 +61,11 @@ func (q *request) getContainer() error {
 	if c.PublicAccess != "" {
 		h.Set("x-ms-blob-public-access", c.PublicAccess)
 	}
-	return q.send(http.StatusOK)
+	return q.Send(http.StatusOK)
 }
 
 func (q *request) setContainerMetadata() error {
-	m, err := q.metadata()
+	m, err := q.Metadata()
 	if err != nil {
 		return err
 	}
@@ -71,30 +73,30 @@ func (q *request) setContainerMetadata() error {
 }
 
 func (q *request) changeContainer(f func(*ContainerOptions)) error {
-	cond, err := parseConditions(q.r.Header)
+	cond, err := parseConditions(q.R.Header)
 	if err != nil {
 		return err
 	}
-	c, err := q.s.updateContainer(q.ctx, q.account.Name, q.container, cond, f)
+	c, err := q.s.updateContainer(q.Ctx, q.Account.Name, q.container, cond, f)
 	if err != nil {
 		return err
 	}
-	q.setStamp(c.ETag, c.LastModified)
-	return q.send(http.StatusOK)
+	q.SetStamp(c.ETag, c.LastModified)
+	return q.Send(http.StatusOK)
 }
 
 func (q *request) getContainerACL() error {
-	c, err := q.s.GetContainer(q.ctx, q.account.Name, q.container)
+	c, err := q.s.GetContainer(q.Ctx, q.Account.Name, q.container)
 	if err != nil {
 		return err
 	}
-	q.setStamp(c.ETag, c.LastModified)
+	q.SetStamp(c.ETag, c.LastModified)
 	if c.PublicAccess != "" {
-		q.w.Header().Set("x-ms-blob-public-access", c.PublicAccess)
+		q.W.Header().Set("x-ms-blob-public-access", c.PublicAccess)
 	}
-	x := newXML()
+	x := storagehttp.NewXML()
 	x.WriteString("<SignedIdentifiers />")
-	return q.sendXML(x)
+	return q.SendXML(x)
 }
 
 func (q *request) setContainerACL() error {
@@ -106,8 +108,8 @@ func (q *request) setContainerACL() error {
 		XMLName     xml.Name   `xml:"SignedIdentifiers"`
 		Identifiers []struct{} `xml:"SignedIdentifier"`
 	}
-	if q.r.ContentLength != 0 {
-		if err := decodeXML(q.r.Body, &body); err != nil {
+	if q.R.ContentLength != 0 {
+		if err := storagehttp.DecodeXML(q.R.Body, &body); err != nil {
 			return err
 		}
 	}
@@ -118,14 +120,14 @@ func (q *request) setContainerACL() error {
 }
 
 func (q *request) deleteContainer() error {
-	cond, err := parseConditions(q.r.Header)
+	cond, err := parseConditions(q.R.Header)
 	if err != nil {
 		return err
 	}
-	if err := q.s.deleteContainer(q.ctx, q.account.Name, q.container, cond); err != nil {
+	if err := q.s.deleteContainer(q.Ctx, q.Account.Name, q.container, cond); err != nil {
 		return err
 	}
-	return q.send(http.StatusAccepted)
+	return q.Send(http.StatusAccepted)
 }
 
 // includes reports whether the comma-separated list has the item.
@@ -143,67 +145,67 @@ func (q *request) listBlobs() error {
 	if err != nil {
 		return err
 	}
-	o := ListOptions{Prefix: q.query.Get("prefix"), Delimiter: q.query.Get("delimiter"), Marker: q.query.Get("marker"), MaxResults: limit}
-	page, err := q.s.List(q.ctx, q.account.Name, q.container, o)
+	o := ListOptions{Prefix: q.Query.Get("prefix"), Delimiter: q.Query.Get("delimiter"), Marker: q.Query.Get("marker"), MaxResults: limit}
+	page, err := q.s.List(q.Ctx, q.Account.Name, q.container, o)
 	if err != nil {
 		return err
 	}
-	x := newXML()
-	x.WriteString(`<EnumerationResults ServiceEndpoint="` + q.serviceEndpoint() + `" ContainerName="` + q.container + `">`)
-	x.option("Prefix", o.Prefix)
-	x.option("Marker", o.Marker)
-	x.option("MaxResults", q.query.Get("maxresults"))
-	x.option("Delimiter", o.Delimiter)
+	x := storagehttp.NewXML()
+	x.WriteString(`<EnumerationResults ServiceEndpoint="` + q.Endpoint() + `" ContainerName="` + q.container + `">`)
+	x.Option("Prefix", o.Prefix)
+	x.Option("Marker", o.Marker)
+	x.Option("MaxResults", q.Query.Get("maxresults"))
+	x.Option("Delimiter", o.Delimiter)
 	x.WriteString("<Blobs>")
-	metadata := includes(q.query.Get("include"), "metadata")
+	metadata := includes(q.Query.Get("include"), "metadata")
 	prefixes := page.Prefixes
 	for i := range page.Blobs {
 		for len(prefixes) > 0 && prefixes[0] < page.Blobs[i].Name {
-			x.blobPrefix(prefixes[0])
+			writeBlobPrefix(x, prefixes[0])
 			prefixes = prefixes[1:]
 		}
-		x.blob(&page.Blobs[i], metadata)
+		writeBlob(x, &page.Blobs[i], metadata)
 	}
 	for _, p := range prefixes {
-		x.blobPrefix(p)
+		writeBlobPrefix(x, p)
 	}
 	x.WriteString("</Blobs>")
-	x.text("NextMarker", page.Next)
+	x.Text("NextMarker", page.Next)
 	x.WriteString("</EnumerationResults>")
-	return q.sendXML(x)
+	return q.SendXML(x)
 }
 
-func (x *xmlWriter) blobPrefix(p string) {
+func writeBlobPrefix(x *storagehttp.XML, p string) {
 	x.WriteString("<BlobPrefix>")
-	x.name(p)
+	x.Name(p)
 	x.WriteString("</BlobPrefix>")
 }
 
-func (x *xmlWriter) blob(b *Blob, metadata bool) {
+func writeBlob(x *storagehttp.XML, b *Blob, metadata bool) {
 	x.WriteString("<Blob>")
-	x.name(b.Name)
+	x.Name(b.Name)
 	x.WriteString("<Properties>")
-	x.text("Creation-Time", httpTime(b.Created))
-	x.text("Last-Modified", httpTime(b.LastModified))
-	x.text("Etag", strings.Trim(b.ETag, `"`))
-	x.text("Content-Length", strconv.FormatInt(b.Size, 10))
-	x.text("Content-Type", b.ContentType)
-	x.text("Content-Encoding", b.ContentEncoding)
-	x.text("Content-Language", b.ContentLanguage)
+	x.Text("Creation-Time", storagehttp.HTTPTime(b.Created))
+	x.Text("Last-Modified", storagehttp.HTTPTime(b.LastModified))
+	x.Text("Etag", strings.Trim(b.ETag, `"`))
+	x.Text("Content-Length", strconv.FormatInt(b.Size, 10))
+	x.Text("Content-Type", b.ContentType)
+	x.Text("Content-Encoding", b.ContentEncoding)
+	x.Text("Content-Language", b.ContentLanguage)
 	x.WriteString("<Content-CRC64 />")
-	x.text("Content-MD5", base64.StdEncoding.EncodeToString(b.ContentMD5))
-	x.text("Cache-Control", b.CacheControl)
-	x.text("Content-Disposition", b.ContentDisposition)
-	x.text("BlobType", b.Type)
+	x.Text("Content-MD5", base64.StdEncoding.EncodeToString(b.ContentMD5))
+	x.Text("Cache-Control", b.CacheControl)
+	x.Text("Content-Disposition", b.ContentDisposition)
+	x.Text("BlobType", b.Type)
 	if b.Type == BlockBlob {
-		x.text("AccessTier", orElse(b.Tier, "Hot"))
+		x.Text("AccessTier", orElse(b.Tier, "Hot"))
 		if b.Tier == "" {
 			x.WriteString("<AccessTierInferred>true</AccessTierInferred>")
 		}
 	}
 	x.WriteString("<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState><ServerEncrypted>true</ServerEncrypted></Properties>")
 	if metadata {
-		x.metadata(b.Metadata)
+		x.Metadata(b.Metadata)
 	}
 	x.WriteString("<OrMetadata /></Blob>")
 }

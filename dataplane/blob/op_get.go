@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"vauban.dev/internal/storagehttp"
 )
 
 func (q *request) headBlob() error {
@@ -19,7 +21,7 @@ func (q *request) headBlob() error {
 	}
 	b := doc.public(q.blob)
 	q.setBlobHeaders(&b)
-	h := q.w.Header()
+	h := q.W.Header()
 	h.Set("Content-Length", strconv.FormatInt(b.Size, 10))
 	if len(b.ContentMD5) > 0 {
 		h.Set("Content-MD5", base64.StdEncoding.EncodeToString(b.ContentMD5))
@@ -29,20 +31,20 @@ func (q *request) headBlob() error {
 		if b.Tier == "" {
 			h.Set("x-ms-access-tier-inferred", "true")
 		} else {
-			h.Set("x-ms-access-tier-change-time", httpTime(time.Unix(0, doc.TierAt)))
+			h.Set("x-ms-access-tier-change-time", storagehttp.HTTPTime(time.Unix(0, doc.TierAt)))
 		}
 	}
-	q.w.WriteHeader(http.StatusOK)
+	q.W.WriteHeader(http.StatusOK)
 	return nil
 }
 
 // readable returns the blob's document if the request's conditions let it be read.
 func (q *request) readable() (*blobDoc, error) {
-	cond, err := parseConditions(q.r.Header)
+	cond, err := parseConditions(q.R.Header)
 	if err != nil {
 		return nil, err
 	}
-	doc, err := q.s.stat(q.ctx, q.account.Name, q.container, q.blob)
+	doc, err := q.s.stat(q.Ctx, q.Account.Name, q.container, q.blob)
 	if err != nil {
 		return nil, err
 	}
@@ -54,16 +56,16 @@ func (q *request) judgeRead(cond conditions, doc *blobDoc) error {
 	var e *Error
 	if errors.As(err, &e) && e.Status == http.StatusNotModified {
 		b := doc.public(q.blob)
-		e.header("ETag", b.ETag).header("Last-Modified", httpTime(b.LastModified))
+		e.WithHeader("ETag", b.ETag).WithHeader("Last-Modified", storagehttp.HTTPTime(b.LastModified))
 	}
 	return err
 }
 
 // setBlobHeaders sets what Get Blob and Get Blob Properties have in common. A SAS may override some.
 func (q *request) setBlobHeaders(b *Blob) {
-	q.setStamp(b.ETag, b.LastModified)
-	q.setMetadata(b.Metadata)
-	h := q.w.Header()
+	q.SetStamp(b.ETag, b.LastModified)
+	q.SetMetadata(b.Metadata)
+	h := q.W.Header()
 	if n := len(b.Tags); n > 0 {
 		h.Set("x-ms-tag-count", strconv.Itoa(n))
 	}
@@ -77,14 +79,14 @@ func (q *request) setBlobHeaders(b *Blob) {
 	set("Content-Language", b.ContentLanguage)
 	set("Content-Disposition", b.ContentDisposition)
 	set("Cache-Control", b.CacheControl)
-	if s := q.caller.sas; s != nil {
-		for i, o := range overrides {
-			set(o[1], s.headers[i])
+	if s := q.Caller.SAS; s != nil {
+		for i, o := range storagehttp.Overrides {
+			set(o[1], s.Headers[i])
 		}
 	}
 	h.Set("Accept-Ranges", "bytes")
 	h.Set("x-ms-blob-type", b.Type)
-	h.Set("x-ms-creation-time", httpTime(b.Created))
+	h.Set("x-ms-creation-time", storagehttp.HTTPTime(b.Created))
 	h.Set("x-ms-lease-status", "unlocked")
 	h.Set("x-ms-lease-state", "available")
 	h.Set("x-ms-server-encrypted", "true")
@@ -94,11 +96,11 @@ func (q *request) setBlobHeaders(b *Blob) {
 }
 
 func (q *request) getBlob() error {
-	cond, err := parseConditions(q.r.Header)
+	cond, err := parseConditions(q.R.Header)
 	if err != nil {
 		return err
 	}
-	o, err := q.s.Get(q.ctx, q.account.Name, q.container, q.blob)
+	o, err := q.s.Get(q.Ctx, q.Account.Name, q.container, q.blob)
 	if err != nil {
 		return err
 	}
@@ -106,22 +108,22 @@ func (q *request) getBlob() error {
 	if err := q.judgeRead(cond, o.doc); err != nil {
 		return err
 	}
-	header := orElse(q.r.Header.Get("X-Ms-Range"), q.r.Header.Get("Range"))
+	header := orElse(q.R.Header.Get("X-Ms-Range"), q.R.Header.Get("Range"))
 	if rng, ok := parseRange(header); ok {
 		return q.sendRange(o, rng)
 	}
 	if q.wantsRangeHash() {
-		return errInvalidHeader("x-ms-range-get-content-md5", "true").because("a hash is given for a range only")
+		return errInvalidHeader("x-ms-range-get-content-md5", "true").Because("a hash is given for a range only")
 	}
 	q.setBlobHeaders(&o.Blob)
 	if len(o.ContentMD5) > 0 {
-		q.w.Header().Set("Content-MD5", base64.StdEncoding.EncodeToString(o.ContentMD5))
+		q.W.Header().Set("Content-MD5", base64.StdEncoding.EncodeToString(o.ContentMD5))
 	}
 	return q.sendContent(o, 0, o.Size, http.StatusOK)
 }
 
 func (q *request) wantsRangeHash() bool {
-	return q.r.Header.Get("X-Ms-Range-Get-Content-Md5") == "true" || q.r.Header.Get("X-Ms-Range-Get-Content-Crc64") == "true"
+	return q.R.Header.Get("X-Ms-Range-Get-Content-Md5") == "true" || q.R.Header.Get("X-Ms-Range-Get-Content-Crc64") == "true"
 }
 
 func (q *request) sendRange(o *Object, rng byteRange) error {
@@ -131,22 +133,22 @@ func (q *request) sendRange(o *Object, rng byteRange) error {
 	}
 	n := rng.End - rng.Start + 1
 	q.setBlobHeaders(&o.Blob)
-	h := q.w.Header()
+	h := q.W.Header()
 	h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", rng.Start, rng.End, o.Size))
 	if len(o.ContentMD5) > 0 {
 		h.Set("x-ms-blob-content-md5", base64.StdEncoding.EncodeToString(o.ContentMD5))
 	}
 	if q.wantsRangeHash() {
 		if n > maxRangeHash {
-			return newError(http.StatusBadRequest, "OutOfRangeInput", "One of the request inputs is out of range.").because("the hash of a range of more than 4 MiB")
+			return newError(http.StatusBadRequest, "OutOfRangeInput", "One of the request inputs is out of range.").Because("the hash of a range of more than 4 MiB")
 		}
 		u := upload{}
 		var w []io.Writer
-		if q.r.Header.Get("X-Ms-Range-Get-Content-Md5") == "true" {
+		if q.R.Header.Get("X-Ms-Range-Get-Content-Md5") == "true" {
 			u.md5 = md5.New()
 			w = append(w, u.md5)
 		}
-		if q.r.Header.Get("X-Ms-Range-Get-Content-Crc64") == "true" {
+		if q.R.Header.Get("X-Ms-Range-Get-Content-Crc64") == "true" {
 			u.crc = crc64.New(crcTable())
 			w = append(w, u.crc)
 		}
@@ -161,12 +163,12 @@ func (q *request) sendRange(o *Object, rng byteRange) error {
 // sendContent answers with n bytes of the blob from off. Should the first of them not open, the answer is an
 // error; later, the connection ends short of its Content-Length, which every client takes for what it is.
 func (q *request) sendContent(o *Object, off, n int64, status int) error {
-	q.w.Header().Set("Content-Length", strconv.FormatInt(n, 10))
-	if q.r.Method == http.MethodHead || n == 0 {
-		q.w.WriteHeader(status)
+	q.W.Header().Set("Content-Length", strconv.FormatInt(n, 10))
+	if q.R.Method == http.MethodHead || n == 0 {
+		q.W.WriteHeader(status)
 		return nil
 	}
-	w := &lateWriter{w: q.w, status: status}
+	w := &lateWriter{w: q.W, status: status}
 	wrote, err := o.WriteRange(w, off, n)
 	if err == nil && wrote < n {
 		err = io.ErrUnexpectedEOF
@@ -174,8 +176,8 @@ func (q *request) sendContent(o *Object, off, n int64, status int) error {
 	if err == nil || !w.begun {
 		return err
 	}
-	if q.ctx.Err() == nil && w.err == nil {
-		q.s.log.Error("blob: content broke off", "request", q.id, "account", q.account.Name, "container", q.container, "blob", q.blob, "err", err)
+	if q.Ctx.Err() == nil && w.err == nil {
+		q.s.log.Error("blob: content broke off", "request", q.ID, "account", q.Account.Name, "container", q.container, "blob", q.blob, "err", err)
 	}
 	return nil
 }
@@ -204,7 +206,7 @@ func (q *request) getBlobMetadata() error {
 		return err
 	}
 	b := doc.public(q.blob)
-	q.setStamp(b.ETag, b.LastModified)
-	q.setMetadata(b.Metadata)
-	return q.send(http.StatusOK)
+	q.SetStamp(b.ETag, b.LastModified)
+	q.SetMetadata(b.Metadata)
+	return q.Send(http.StatusOK)
 }

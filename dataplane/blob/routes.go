@@ -100,10 +100,10 @@ func findOperation(q *request) *operation {
 	case q.container != "":
 		level = "c"
 	}
-	restype, comp := q.query.Get("restype"), q.query.Get("comp")
-	method := q.r.Method
+	restype, comp := q.Query.Get("restype"), q.Query.Get("comp")
+	method := q.R.Method
 	if level == "o" && method == http.MethodPut && restype == "" && comp == "" {
-		if q.r.Header.Get("X-Ms-Copy-Source") != "" {
+		if q.R.Header.Get("X-Ms-Copy-Source") != "" {
 			return operations["o copy"]
 		}
 		return operations["o put"]
@@ -120,23 +120,23 @@ func findOperation(q *request) *operation {
 // refuseUnsupported refuses what would change the meaning of a request if it were ignored.
 func (q *request) refuseUnsupported() error {
 	for _, p := range []string{"snapshot", "versionid"} {
-		if q.query.Get(p) != "" {
+		if q.Query.Get(p) != "" {
 			return errNotImplemented("%s: snapshots and versions are not kept", p)
 		}
 	}
-	for name, values := range q.r.Header {
+	for name, values := range q.R.Header {
 		if lower := strings.ToLower(name); strings.HasPrefix(lower, "x-ms-") && len(values) > 0 && values[0] != "" {
 			if what := q.unbuiltHeader(lower); what != "" {
 				return errNotImplemented("header %s: %s", lower, what)
 			}
 		}
 	}
-	if q.r.Header.Get("X-Ms-Lease-Id") != "" {
+	if q.R.Header.Get("X-Ms-Lease-Id") != "" {
 		code := "LeaseNotPresentWithBlobOperation"
 		if q.blob == "" {
 			code = "LeaseNotPresentWithContainerOperation"
 		}
-		return newError(http.StatusPreconditionFailed, code, "There is currently no lease on the resource.").because("leases are not there yet")
+		return newError(http.StatusPreconditionFailed, code, "There is currently no lease on the resource.").Because("leases are not there yet")
 	}
 	return nil
 }

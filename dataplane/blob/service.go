@@ -5,56 +5,21 @@ package blob
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"vauban.dev/authz"
-	"vauban.dev/firewall"
 	"vauban.dev/internal/clock"
+	"vauban.dev/internal/storagehttp"
 	"vauban.dev/seal"
 	"vauban.dev/store"
 )
-
-// ErrNoAccount is what Accounts.Lookup returns for a name that no storage account has.
-var ErrNoAccount = errors.New("blob: no such storage account")
-
-// Account is what the blob service needs to know of a storage account.
-type Account struct {
-	ID       string    // ARM id
-	Name     string    // lower case, the first label of the host name
-	TenantID string    // the tenant of the subscription, for the 401 challenge
-	SKU      string    // Standard_LRS …, for Get Account Information
-	Kind     string    // StorageV2 …
-	Keys     [2][]byte // decoded from base64; an empty key matches nothing
-
-	// Firewall are the account's network rules; GroupIDs is set by this service.
-	Firewall firewall.Rules
-
-	AllowSharedKeyAccess  bool
-	AllowBlobPublicAccess bool
-	HTTPSOnly             bool   // supportsHttpsTrafficOnly
-	MinimumTLS            uint16 // tls.VersionTLS12 …; 0: any
-}
-
-// Accounts finds storage accounts by name. The provider of Microsoft.Storage implements it.
-type Accounts interface {
-	// Lookup returns the account or ErrNoAccount. It is asked on every request: it must be quick.
-	Lookup(ctx context.Context, name string) (Account, error)
-}
-
-// Tokens verifies bearer tokens in full: signature, issuer, times and audience (one of audiences). The
-// error's text goes to the client as the reason.
-type Tokens interface {
-	Verify(ctx context.Context, token string, audiences ...string) (authz.Principal, error)
-}
 
 // Config is what a Service is made of. All fields but Log and HostSuffix are needed; Accounts, Tokens and
 // Authorizer only by Handler and SAS.
@@ -63,8 +28,8 @@ type Config struct {
 	Keys       *seal.Keyring
 	Dir        string // payload files; made if missing
 	Clock      clock.Clock
-	Accounts   Accounts
-	Tokens     Tokens
+	Accounts   storagehttp.Accounts
+	Tokens     storagehttp.Tokens
 	Authorizer authz.Authorizer
 	Log        *slog.Logger
 	HostSuffix string // "" = ".blob.core.windows.net"
@@ -74,15 +39,12 @@ type Config struct {
 // region's own services and for Handler, which does both. Accounts are named by their lower-case name.
 // Errors are *Error with Azure's code, or unexpected. Safe for use by many goroutines.
 type Service struct {
-	store    store.Store
-	keys     *seal.Keyring
-	files    *files
-	clock    clock.Clock
-	accounts Accounts
-	tokens   Tokens
-	authz    authz.Authorizer
-	log      *slog.Logger
-	suffix   string
+	front storagehttp.Front
+	store store.Store
+	keys  *seal.Keyring
+	files *files
+	clock clock.Clock
+	log   *slog.Logger
 
 	lastTick atomic.Int64
 	kick     chan struct{} // wakes Run when there is something to sweep
@@ -103,8 +65,11 @@ func Open(cfg Config) (*Service, error) {
 		return nil, fmt.Errorf("blob: %w", err)
 	}
 	return &Service{
-		store: cfg.Store, keys: cfg.Keys, files: newFiles(cfg.Dir), clock: cfg.Clock,
-		accounts: cfg.Accounts, tokens: cfg.Tokens, authz: cfg.Authorizer, log: cfg.Log, suffix: cfg.HostSuffix,
+		front: storagehttp.Front{
+			Service: "blob", Suffix: cfg.HostSuffix, GroupIDs: []string{"blob", "blob_secondary"},
+			Accounts: cfg.Accounts, Tokens: cfg.Tokens, Authorizer: cfg.Authorizer, Clock: cfg.Clock, Log: cfg.Log,
+		},
+		store: cfg.Store, keys: cfg.Keys, files: newFiles(cfg.Dir), clock: cfg.Clock, log: cfg.Log,
 		kick: make(chan struct{}, 1), containers: map[string]containerDoc{},
 	}, nil
 }
@@ -134,11 +99,9 @@ const dotNetEpoch = 621355968000000000
 
 func formatETag(tick int64) string { return fmt.Sprintf(`"0x%X"`, tick) }
 
-var accountName = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
-
 // key returns the account's data key; the name is checked, as it becomes a directory's name.
 func (s *Service) key(ctx context.Context, account string) (*seal.Key, error) {
-	if !accountName.MatchString(account) {
+	if !storagehttp.IsAccountName(account) {
 		return nil, errInvalidInput("The account name '%s' is not valid.", account)
 	}
 	return s.keys.Key(ctx, "blob/"+account)
@@ -146,7 +109,7 @@ func (s *Service) key(ctx context.Context, account string) (*seal.Key, error) {
 
 // DeleteAccount makes all data of an account unreadable at once, by destroying its key, and then removes it.
 func (s *Service) DeleteAccount(ctx context.Context, account string) error {
-	if !accountName.MatchString(account) {
+	if !storagehttp.IsAccountName(account) {
 		return errInvalidInput("The account name '%s' is not valid.", account)
 	}
 	if err := s.keys.Destroy(ctx, "blob/"+account); err != nil {

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"vauban.dev/internal/storagehttp"
 )
 
 // Limits of blob index tags ("Set Blob Tags").
@@ -19,7 +21,7 @@ const (
 
 // sentTags reads x-ms-tags, which is encoded as a query; nil without the header.
 func (q *request) sentTags() (map[string]string, error) {
-	header := q.r.Header.Get("X-Ms-Tags")
+	header := q.R.Header.Get("X-Ms-Tags")
 	if header == "" {
 		return nil, nil
 	}
@@ -37,7 +39,7 @@ func (q *request) sentTags() (map[string]string, error) {
 }
 
 func errTags(why string) *Error {
-	return newError(http.StatusBadRequest, "InvalidTag", "The tags specified are invalid. It contains characters that are not permitted.").because("%s", why)
+	return newError(http.StatusBadRequest, "InvalidTag", "The tags specified are invalid. It contains characters that are not permitted.").Because("%s", why)
 }
 
 func checkTags(tags map[string]string) error {
@@ -87,20 +89,20 @@ func parseTags(r io.Reader) (map[string]string, error) {
 }
 
 func (q *request) getBlobTags() error {
-	doc, err := q.s.stat(q.ctx, q.account.Name, q.container, q.blob)
+	doc, err := q.s.stat(q.Ctx, q.Account.Name, q.container, q.blob)
 	if err != nil {
 		return err
 	}
-	x := newXML()
+	x := storagehttp.NewXML()
 	x.WriteString("<Tags><TagSet>")
 	for _, k := range sortedKeys(doc.Tags) {
 		x.WriteString("<Tag>")
-		x.text("Key", k)
-		x.text("Value", doc.Tags[k])
+		x.Text("Key", k)
+		x.Text("Value", doc.Tags[k])
 		x.WriteString("</Tag>")
 	}
 	x.WriteString("</TagSet></Tags>")
-	return q.sendXML(x)
+	return q.SendXML(x)
 }
 
 // setBlobTags replaces a blob's tags; it changes neither ETag nor Last-Modified.
@@ -119,7 +121,7 @@ func (q *request) setBlobTags() error {
 	if err := u.check(); err != nil {
 		return err
 	}
-	_, err = q.s.update(q.ctx, q.account.Name, q.container, q.blob, func(t *blobTx) error {
+	_, err = q.s.update(q.Ctx, q.Account.Name, q.container, q.blob, func(t *blobTx) error {
 		if t.old == nil {
 			return errBlobNotFound()
 		}
@@ -130,5 +132,5 @@ func (q *request) setBlobTags() error {
 	if err != nil {
 		return err
 	}
-	return q.send(http.StatusNoContent)
+	return q.Send(http.StatusNoContent)
 }

@@ -1,72 +1,16 @@
 package blob
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
-	"unicode/utf8"
 )
-
-const xmlHeader = "\ufeff" + `<?xml version="1.0" encoding="utf-8"?>`
-
-// xmlWriter writes Azure's XML documents: elements without attributes but for a few.
-type xmlWriter struct{ bytes.Buffer }
-
-func newXML() *xmlWriter {
-	x := new(xmlWriter)
-	x.WriteString(xmlHeader)
-	return x
-}
-
-// text writes <name>value</name>, escaped; what XML cannot carry becomes U+FFFD.
-func (x *xmlWriter) text(name, value string) {
-	if value == "" {
-		x.WriteString("<" + name + " />")
-		return
-	}
-	x.WriteString("<" + name + ">")
-	_ = xml.EscapeText(x, []byte(value)) // a Buffer does not fail
-	x.WriteString("</" + name + ">")
-}
-
-// option writes an element only when it has a value.
-func (x *xmlWriter) option(name, value string) {
-	if value != "" {
-		x.text(name, value)
-	}
-}
-
-// name writes a blob's name; one that XML cannot carry is percent-encoded and says so, since version 2021-02-12.
-func (x *xmlWriter) name(name string) {
-	if strings.ContainsFunc(name, func(r rune) bool {
-		return r < 0x20 && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF || r == utf8.RuneError
-	}) {
-		x.WriteString(`<Name Encoded="true">` + url.PathEscape(name) + "</Name>")
-		return
-	}
-	x.text("Name", name)
-}
-
-func (x *xmlWriter) metadata(m map[string]string) {
-	if len(m) == 0 {
-		x.WriteString("<Metadata />")
-		return
-	}
-	x.WriteString("<Metadata>")
-	for _, k := range sortedKeys(m) {
-		x.text(k, m[k])
-	}
-	x.WriteString("</Metadata>")
-}
 
 func sortedKeys(m map[string]string) []string {
 	keys := make([]string, 0, len(m))
@@ -75,100 +19,6 @@ func sortedKeys(m map[string]string) []string {
 	}
 	slices.Sort(keys)
 	return keys
-}
-
-// errorXML is the body of an error. Azure's message comes first, then our reason on a line of its own.
-func errorXML(e *Error, id string, now time.Time) []byte {
-	x := newXML()
-	message := e.Message
-	if e.Vauban != "" {
-		message += "\nVauban: " + e.Vauban
-	}
-	x.WriteString("<Error>")
-	x.text("Code", e.Code)
-	x.text("Message", message+"\nRequestId:"+id+"\nTime:"+now.UTC().Format("2006-01-02T15:04:05.0000000Z"))
-	x.option("AuthenticationErrorDetail", e.Detail)
-	x.WriteString("</Error>")
-	return x.Bytes()
-}
-
-// sendXML answers 200 with a document.
-func (q *request) sendXML(x *xmlWriter) error {
-	h := q.w.Header()
-	h.Set("Content-Type", "application/xml")
-	h.Set("Content-Length", strconv.Itoa(x.Len()))
-	q.w.WriteHeader(http.StatusOK)
-	if q.r.Method == http.MethodHead {
-		return nil
-	}
-	_, err := q.w.Write(x.Bytes())
-	return q.gone(err)
-}
-
-// gone logs that the answer could not be delivered; nothing more can be said to the client.
-func (q *request) gone(err error) error {
-	if err != nil && q.ctx.Err() == nil {
-		q.s.log.Debug("blob: answer not delivered", "request", q.id, "err", err)
-	}
-	return nil
-}
-
-// send answers a status without a body.
-func (q *request) send(status int) error {
-	q.w.Header().Set("Content-Length", "0")
-	q.w.WriteHeader(status)
-	return nil
-}
-
-func httpTime(t time.Time) string { return t.UTC().Format(http.TimeFormat) }
-
-// setStamp sets the two headers that say which state of a resource was answered or made.
-func (q *request) setStamp(etag string, modified time.Time) {
-	q.w.Header().Set("ETag", etag)
-	q.w.Header().Set("Last-Modified", httpTime(modified))
-}
-
-// setMetadata sets the x-ms-meta- headers, in lower case as clients compare them so.
-func (q *request) setMetadata(m map[string]string) {
-	for k, v := range m {
-		q.w.Header()["x-ms-meta-"+k] = []string{v}
-	}
-}
-
-const maxMetadata = 8 << 10
-
-// metadata reads the x-ms-meta- headers. Their names arrive without their case: they are kept in lower case.
-func (q *request) metadata() (map[string]string, error) {
-	var m map[string]string
-	size := 0
-	for name, values := range q.r.Header {
-		k, ok := strings.CutPrefix(strings.ToLower(name), "x-ms-meta-")
-		if !ok {
-			continue
-		}
-		v := strings.Join(values, ",")
-		if size += len(k) + len(v); size > maxMetadata {
-			return nil, newError(http.StatusBadRequest, "MetadataTooLarge", "The size of the specified metadata exceeds the maximum size permitted.")
-		}
-		if !isIdentifier(k) {
-			return nil, newError(http.StatusBadRequest, "InvalidMetadata", "The specified metadata is invalid. It includes characters that are not permitted.").because("name '%s'", k)
-		}
-		if m == nil {
-			m = map[string]string{}
-		}
-		m[k] = v
-	}
-	return m, nil
-}
-
-// isIdentifier: metadata names are C# identifiers; headers leave only ASCII of them.
-func isIdentifier(s string) bool {
-	for i, r := range s {
-		if r != '_' && (r < 'a' || r > 'z') && (i == 0 || r < '0' || r > '9') {
-			return false
-		}
-	}
-	return s != ""
 }
 
 // byteRange is a range of a blob; End is inclusive, -1 for "to the end".
@@ -204,7 +54,7 @@ func parseRange(v string) (r byteRange, ok bool) {
 func (r byteRange) clip(size int64) (byteRange, error) {
 	if r.Start >= size {
 		return r, newError(http.StatusRequestedRangeNotSatisfiable, "InvalidRange", "The range specified is invalid for the current size of the resource.").
-			header("Content-Range", fmt.Sprintf("bytes */%d", size))
+			WithHeader("Content-Range", fmt.Sprintf("bytes */%d", size))
 	}
 	if r.End < 0 || r.End >= size {
 		r.End = size - 1
@@ -252,7 +102,7 @@ func parseBlockList(r io.Reader) ([]BlockRef, error) {
 			if depth == 2 {
 				id = strings.TrimSpace(id)
 				if err := checkBlockID(id); err != nil {
-					return nil, newError(http.StatusBadRequest, "InvalidBlockList", "The specified block list is invalid.").because("block id '%s'", id)
+					return nil, newError(http.StatusBadRequest, "InvalidBlockList", "The specified block list is invalid.").Because("block id '%s'", id)
 				}
 				if len(list) > maxBlocks {
 					return nil, newError(http.StatusBadRequest, "BlockListTooLong", "The block list may not contain more than 50,000 blocks.")
@@ -271,23 +121,15 @@ type keyInfo struct {
 	Expiry  string   `xml:"Expiry"`
 }
 
-// decodeXML reads a short document.
-func decodeXML(r io.Reader, v any) error {
-	if err := xml.NewDecoder(io.LimitReader(r, 64<<10)).Decode(v); err != nil {
-		return errInvalidXML(err)
-	}
-	return nil
-}
-
 // decodeBase64 reads a hash of n bytes from a header; nil when the header is not there.
 func (q *request) decodeHash(name string, n int, code string) ([]byte, error) {
-	v := q.r.Header.Get(name)
+	v := q.R.Header.Get(name)
 	if v == "" {
 		return nil, nil
 	}
 	b, err := base64.StdEncoding.DecodeString(v)
 	if err != nil || len(b) != n {
-		return nil, newError(http.StatusBadRequest, code, "The value specified in the request header is not a valid hash.").because("header %s: '%s'", name, v)
+		return nil, newError(http.StatusBadRequest, code, "The value specified in the request header is not a valid hash.").Because("header %s: '%s'", name, v)
 	}
 	return b, nil
 }

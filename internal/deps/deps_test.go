@@ -20,7 +20,7 @@ var layers = [][]string{
 	{"arm", "origin", "internal"},
 	{"store", "reconcile"},
 	{"authz", "activity", "locks", "firewall", "seal", "azurefirewall", "explain", "audit", "check", "flowlog", "capture", "rulegen", "policy", "kql", "imports"},
-	{"arm/rp", "entra", "ml"},
+	{"arm/rp", "entra", "ml", "internal/storagehttp"},
 	{"arm/door", "provider", "dataplane"},
 	{"arm/rp/rptest", "region", "demo", "cmd", "e2e"},
 }

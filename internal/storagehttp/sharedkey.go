@@ -1,4 +1,4 @@
-package blob
+package storagehttp
 
 import (
 	"crypto/hmac"
@@ -12,57 +12,64 @@ import (
 	"time"
 )
 
-// maxSkew is how far a Shared Key request's date may be from the clock.
-const maxSkew = 15 * time.Minute
+// MaxSkew is how far a Shared Key request's date may be from the clock.
+const MaxSkew = 15 * time.Minute
 
 // sharedKey verifies an Authorization header of scheme SharedKey or SharedKeyLite ("Authorize with Shared Key").
-func (q *request) sharedKey(scheme, value string) (caller, error) {
-	if !q.account.AllowSharedKeyAccess {
-		return caller{}, errKeyNotPermitted()
+func (q *Request) sharedKey(scheme, value string, table bool) (Caller, error) {
+	if !q.Account.AllowSharedKeyAccess {
+		return Caller{}, KeyNotPermitted()
 	}
 	name, sig, ok := strings.Cut(value, ":")
 	given, err := base64.StdEncoding.DecodeString(strings.TrimSpace(sig))
 	if !ok || err != nil {
-		return caller{}, newError(http.StatusBadRequest, "InvalidAuthenticationInfo", "The authentication information was not provided in the correct format. Verify the value of Authorization header.")
+		return Caller{}, invalidAuthentication()
 	}
-	if name != q.account.Name {
-		return caller{}, errAuthentication("The account named in the Authorization header is not %s.", q.account.Name)
+	if name != q.Account.Name {
+		return Caller{}, AuthenticationFailed("The account named in the Authorization header is not %s.", q.Account.Name)
 	}
 	if err := q.checkDate(); err != nil {
-		return caller{}, err
+		return Caller{}, err
 	}
-	sign := stringToSign
-	if scheme == "SharedKeyLite" {
-		sign = stringToSignLite
+	sign := StringToSign
+	switch {
+	case table && scheme == "SharedKeyLite":
+		sign = tableStringToSignLite
+	case table:
+		sign = TableStringToSign
+	case scheme == "SharedKeyLite":
+		sign = StringToSignLite
 	}
-	text := sign(q.r, q.account.Name, strings.Compare)
+	text := sign(q.R, q.Account.Name, strings.Compare)
 	if q.signed(text, given) {
-		return caller{kind: byKey}, nil
+		return Caller{Kind: ByKey}, nil
 	}
 	// Some clients sort the x-ms headers as the service does, by a culture's rules, others byte by byte.
-	if q.signed(sign(q.r, q.account.Name, compareCulture), given) {
-		return caller{kind: byKey}, nil
+	if q.signed(sign(q.R, q.Account.Name, compareCulture), given) {
+		return Caller{Kind: ByKey}, nil
 	}
-	return caller{}, errAuthentication("The MAC signature found in the HTTP request '%s' is not the same as any computed signature. Server used following string to sign: '%s'.", sig, text)
+	return Caller{}, AuthenticationFailed("The MAC signature found in the HTTP request '%s' is not the same as any computed signature. Server used following string to sign: '%s'.", sig, text)
 }
 
-func errKeyNotPermitted() *Error {
-	return newError(http.StatusForbidden, "KeyBasedAuthenticationNotPermitted", "Key based authentication is not permitted on this storage account.").
-		because("allowSharedKeyAccess is false: use a token of Microsoft Entra")
+// KeyNotPermitted refuses what the account's key signed.
+func KeyNotPermitted() *Error {
+	return NewError(http.StatusForbidden, "KeyBasedAuthenticationNotPermitted", "Key based authentication is not permitted on this storage account.").
+		Because("allowSharedKeyAccess is false: use a token of Microsoft Entra")
 }
 
 // signed reports whether one of the account's keys made the signature of text.
-func (q *request) signed(text string, sig []byte) bool {
+func (q *Request) signed(text string, sig []byte) bool {
 	found := false
-	for _, key := range q.account.Keys {
-		if len(key) > 0 && hmac.Equal(mac(key, text), sig) {
+	for _, key := range q.Account.Keys {
+		if len(key) > 0 && hmac.Equal(MAC(key, text), sig) {
 			found = true
 		}
 	}
 	return found
 }
 
-func mac(key []byte, text string) []byte {
+// MAC is the signature of text.
+func MAC(key []byte, text string) []byte {
 	h := hmac.New(sha256.New, key)
 	h.Write([]byte(text))
 	return h.Sum(nil)
@@ -70,27 +77,27 @@ func mac(key []byte, text string) []byte {
 
 // checkDate refuses requests signed too long ago. Clients know the wall clock only: how far the user moved
 // the region's clock does not count.
-func (q *request) checkDate() error {
-	v := q.r.Header.Get("X-Ms-Date")
+func (q *Request) checkDate() error {
+	v := q.R.Header.Get("X-Ms-Date")
 	if v == "" {
-		v = q.r.Header.Get("Date")
+		v = q.R.Header.Get("Date")
 	}
 	t, err := http.ParseTime(v)
 	if err != nil {
-		return errAuthentication("The Date header '%s' in the request is incorrect.", v)
+		return AuthenticationFailed("The Date header '%s' in the request is incorrect.", v)
 	}
-	now := q.s.clock.Now()
-	if c, ok := q.s.clock.(interface{ Offset() time.Duration }); ok {
+	now := q.Front.Clock.Now()
+	if c, ok := q.Front.Clock.(interface{ Offset() time.Duration }); ok {
 		now = now.Add(-c.Offset())
 	}
-	if d := now.Sub(t); d > maxSkew || d < -maxSkew {
-		return errAuthentication("Request date header too old: '%s'", v)
+	if d := now.Sub(t); d > MaxSkew || d < -MaxSkew {
+		return AuthenticationFailed("Request date header too old: '%s'", v)
 	}
 	return nil
 }
 
-// stringToSign of Shared Key for Blob, Queue and File services, version 2015-02-21 and later.
-func stringToSign(r *http.Request, account string, order func(a, b string) int) string {
+// StringToSign of Shared Key for Blob, Queue and File services, version 2015-02-21 and later.
+func StringToSign(r *http.Request, account string, order func(a, b string) int) string {
 	length := ""
 	if r.ContentLength > 0 {
 		length = strconv.FormatInt(r.ContentLength, 10)
@@ -107,8 +114,8 @@ func stringToSign(r *http.Request, account string, order func(a, b string) int) 
 	return strings.Join(lines, "\n") + "\n" + canonicalHeaders(r.Header, order) + canonicalResource(r, account)
 }
 
-// stringToSignLite of Shared Key Lite for Blob, Queue and File services.
-func stringToSignLite(r *http.Request, account string, order func(a, b string) int) string {
+// StringToSignLite of Shared Key Lite for Blob, Queue and File services.
+func StringToSignLite(r *http.Request, account string, order func(a, b string) int) string {
 	date := r.Header.Get("Date")
 	if r.Header.Get("X-Ms-Date") != "" {
 		date = ""
@@ -119,6 +126,33 @@ func stringToSignLite(r *http.Request, account string, order func(a, b string) i
 	}
 	return strings.Join([]string{r.Method, r.Header.Get("Content-MD5"), r.Header.Get("Content-Type"), date}, "\n") + "\n" +
 		canonicalHeaders(r.Header, order) + resource
+}
+
+// TableStringToSign of Shared Key for the Table service: no x-ms headers, and of the query only comp.
+func TableStringToSign(r *http.Request, account string, _ func(a, b string) int) string {
+	h := r.Header.Get
+	return strings.Join([]string{r.Method, h("Content-MD5"), h("Content-Type"), tableDate(r), tableResource(r, account)}, "\n")
+}
+
+// tableStringToSignLite of Shared Key Lite for the Table service.
+func tableStringToSignLite(r *http.Request, account string, _ func(a, b string) int) string {
+	return tableDate(r) + "\n" + tableResource(r, account)
+}
+
+// tableDate is x-ms-date, which is signed in the place of Date.
+func tableDate(r *http.Request) string {
+	if v := r.Header.Get("X-Ms-Date"); v != "" {
+		return v
+	}
+	return r.Header.Get("Date")
+}
+
+func tableResource(r *http.Request, account string) string {
+	resource := "/" + account + rawPath(r)
+	if comp := ParseQuery(r.URL.RawQuery).Get("comp"); comp != "" {
+		resource += "?comp=" + comp
+	}
+	return resource
 }
 
 func canonicalHeaders(h http.Header, order func(a, b string) int) string {

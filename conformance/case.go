@@ -34,6 +34,7 @@ type Case struct {
 	Request  any
 	Status   int // of a recording
 	Headers  []string
+	Location string // the header of a recording: where Azure told the client to ask for the outcome
 	Response any
 	Waits    bool // a client asked again until Azure was done; what is expected is the answer that ended its waiting
 }
@@ -147,7 +148,10 @@ func (l line) read() (Case, error) {
 		return c, err
 	}
 	c.Scenario, c.Recorded, c.Status, c.Host, c.Path = l.Src, true, l.Status, u.Host, u.RequestURI()
-	for name := range l.Headers {
+	for name, value := range l.Headers {
+		if strings.EqualFold(name, "location") {
+			c.Location = value
+		}
 		if name = strings.ToLower(name); name != "content-type" || l.Response != nil {
 			c.Headers = append(c.Headers, name)
 		}

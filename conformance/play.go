@@ -147,6 +147,7 @@ func (r *Region) play(ctx context.Context, w *world, c Case) (diffs []string, er
 	}
 	if c.Recorded {
 		w.learn(c.Response, a.body)
+		w.learn(c.Location, a.header.Get("Location"))
 	}
 	switch {
 	case !c.Recorded && !a.ok():

@@ -85,7 +85,8 @@ type Type[T any] struct {
 	ImplicitParent bool
 	// NoPut, NoDelete: clients get 405; only the system writes it.
 	NoPut, NoDelete bool
-	// CreateStatus is the answer of a PUT that creates; 0 = 201 Created. Some services answer 200.
+	// CreateStatus is the answer of a PUT that creates; 0 = 201 Created. Some services answer 200. With 202 a type without
+	// Reconcile answers no body, and what was made is at Location, as of storage accounts.
 	CreateStatus int
 	// UpdateStatus is the answer of a PUT of what exists; 0 = 200 OK. Some services answer 201 whatever they did.
 	UpdateStatus int

@@ -197,7 +197,13 @@ func (e *Engine) write(ctx context.Context, t *Target, r *Request, d *definition
 	if err != nil {
 		return nil, err
 	}
-	if w.op != nil {
+	switch {
+	case w.op == nil:
+	case w.op.Status.Terminal():
+		res.Body = nil
+		res.set("Location", e.operationURL(r, t, w.rec, "operationResults", w.op.ID))
+		res.set("Retry-After", "1")
+	default:
 		e.poll(res, r, t, w.rec, w.op.ID)
 	}
 	return res, nil
@@ -281,7 +287,7 @@ func (e *Engine) delete(d *definition) serveFunc {
 				entry.Status = activity.Succeeded
 				if d.syncDelete {
 					entry.HTTPStatus = http.StatusOK
-				} else if op, err = tx.begun(cur, t.Version, entry); err != nil {
+				} else if op, err = tx.begun(cur, "delete", t.Version, entry); err != nil {
 					return err
 				}
 			}
@@ -318,12 +324,12 @@ func (e *Engine) delete(d *definition) serveFunc {
 
 // begun writes an operation that has ended with the request, so that clients of an asynchronous verb have
 // something to poll.
-func (tx *Tx) begun(rec *record, version string, entry activity.Entry) (*operation, error) {
-	o, err := tx.begin(rec, "delete", version, arm.Succeeded, entry)
+func (tx *Tx) begun(rec *record, verb, version string, entry activity.Entry) (*operation, error) {
+	o, err := tx.begin(rec, verb, version, arm.Succeeded, entry)
 	if err != nil {
 		return nil, err
 	}
-	o.End = tx.Now
+	rec.Operation, o.End = "", tx.Now
 	return o, o.write(tx)
 }
 

@@ -336,11 +336,15 @@ func (w *write) store(context.Context) error {
 		if err := w.tx.logged(*w.entry); err != nil {
 			return err
 		}
-		if status == activity.Accepted {
-			var err error
-			if w.op, err = w.tx.begin(w.rec, "write", w.version, w.rec.State, *w.entry); err != nil {
-				return err
-			}
+		var err error
+		switch {
+		case status == activity.Accepted:
+			w.op, err = w.tx.begin(w.rec, "write", w.version, w.rec.State, *w.entry)
+		case w.old == nil && w.d.createStatus == http.StatusAccepted:
+			w.op, err = w.tx.begun(w.rec, "write", w.version, *w.entry)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	if status == activity.Succeeded {

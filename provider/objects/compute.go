@@ -70,7 +70,7 @@ func (p *Provider) machines() []object {
 	return []object{
 		of(rp.Type[Disk]{
 			Move: rp.Moved[Disk],
-			Name: DiskType, Versions: rp.Versions[Disk](diskVersions...), CreateStatus: http.StatusAccepted,
+			Name: DiskType, Versions: rp.Versions[Disk](diskVersions...), CreateStatus: http.StatusAccepted, UpdateStatus: http.StatusAccepted,
 			NamePattern: `^[a-zA-Z0-9_](?:[a-zA-Z0-9_.-]{0,78}[a-zA-Z0-9_])?$`, NameRule: "Disk names have up to 80 letters, digits, underscores, periods and hyphens.",
 			Default: diskDefaults, Validate: validateDisk, Admit: admitDisk, Reconcile: done[Disk],
 			Actions: unserved[Disk](nil, "beginGetAccess", "endGetAccess"),
@@ -150,6 +150,14 @@ func validateDisk(_ rp.Op, new, old *rp.Resource[Disk]) error {
 func admitDisk(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[Disk]) error {
 	v := &new.Properties
 	created(&v.Created, op, tx.Now)
+	if id, err := arm.ParseID(v.CreationData.SourceResourceID); err == nil && v.SizeGB == 0 && id.Type().Key() == strings.ToLower(DiskType) {
+		source, err := live[Disk](tx, id)
+		if err != nil {
+			return err
+		}
+		v.SizeGB = source.Properties.SizeGB
+		otherwise(&v.OSType, source.Properties.OSType)
+	}
 	v.State, v.ARM, v.SizeBytes = "Unattached", true, int64(v.SizeGB)<<30
 	if op == rp.Create {
 		v.UniqueID = uuid.NewString()

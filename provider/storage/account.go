@@ -149,7 +149,7 @@ func (p *Provider) Types() []rp.Registration {
 			Name:         AccountType,
 			Kind:         rp.Tracked,
 			Versions:     rp.Versions[Account](versions...),
-			CreateStatus: http.StatusOK, // clients of Microsoft.Storage take 200 or 202, not 201
+			CreateStatus: http.StatusAccepted,
 			NamePattern:  namePattern.String(),
 			NameError: func(name string) *arm.Error {
 				return arm.Errorf(http.StatusBadRequest, "AccountNameInvalid", "%s is not a valid storage account name. %s", name, nameRule)

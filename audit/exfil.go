@@ -230,11 +230,18 @@ func (e *exfil) gateways(ctx context.Context) error {
 		if i < 0 {
 			continue
 		}
-		open := openPorts(e.w.Topology, e.p.At, g.Prefix.Masked().Addr().Next(), fabric.TCP)
+		somebody := g.Prefix.Masked().Addr().Next()
+		if g.Prefix.Bits() == 0 { // nobody has 0.0.0.1
+			var err error
+			if somebody, err = netip.ParseAddr(e.w.Stranger); err != nil {
+				return fmt.Errorf("audit: %w", err)
+			}
+		}
+		open := openPorts(e.w.Topology, e.p.At, somebody, fabric.TCP)
 		if len(open) == 0 {
 			continue
 		}
-		a, err := e.w.ask(ctx, e.p, g.Prefix.Masked().Addr().Next().String(), fabric.TCP, favourite(open, 443))
+		a, err := e.w.ask(ctx, e.p, somebody.String(), fabric.TCP, favourite(open, 443))
 		if err != nil {
 			return err
 		}

@@ -26,7 +26,8 @@ const (
 )
 
 // officeProgram is a router with a machine in a network of their own. It reads lines: "router LOCAL REMOTE" speaks BGP
-// from one address to the other, HOST:PORT says what becomes of a connection, "hush" ends BGP.
+// from one address to the other, "be HOST:PORT" has somebody of the world listen there, HOST:PORT says what becomes of a
+// connection, "hush" ends BGP.
 func officeProgram([]string) int {
 	fmt.Println("ready")
 	var server *corebgp.Server
@@ -37,6 +38,8 @@ func officeProgram([]string) int {
 		switch words[0] {
 		case "router":
 			server, err = routeOffice(netip.MustParseAddr(words[1]), netip.MustParseAddr(words[2]))
+		case "be":
+			err = listenAs(netip.MustParseAddrPort(words[1]))
 		case "hush":
 			server.Close()
 		default:
@@ -55,11 +58,7 @@ func routeOffice(local, remote netip.Addr) (*corebgp.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	addr, err := netlink.ParseAddr(officeAddr + "/32")
-	if err == nil {
-		err = netlink.AddrAdd(l, addr)
-	}
-	if err != nil {
+	if err := haveAddress(netip.MustParseAddr(officeAddr)); err != nil {
 		return nil, err
 	}
 	s, err := corebgp.NewServer(local)
@@ -71,7 +70,28 @@ func routeOffice(local, remote netip.Addr) (*corebgp.Server, error) {
 	return s, err
 }
 
-// office is corebgp.Plugin: it announces its prefix, and routes what it hears into the circuit.
+func haveAddress(a netip.Addr) error {
+	l, err := netlink.LinkByName(officeDevice)
+	if err != nil {
+		return err
+	}
+	addr, err := netlink.ParseAddr(a.String() + "/32")
+	if err != nil {
+		return err
+	}
+	return netlink.AddrAdd(l, addr)
+}
+
+// listenAs listens at an address that others have elsewhere, for as long as the program lives: the kernel answers.
+func listenAs(at netip.AddrPort) error {
+	if err := haveAddress(at.Addr()); err != nil {
+		return err
+	}
+	_, err := net.Listen("tcp4", at.String())
+	return err
+}
+
+// office is corebgp.Plugin: it announces its prefix and a default route, and routes what it hears into the circuit.
 type office struct {
 	device int
 	local  netip.Addr
@@ -86,7 +106,7 @@ func (office) OnOpenMessage(corebgp.PeerConfig, netip.Addr, []corebgp.Capability
 func (o office) OnEstablished(_ corebgp.PeerConfig, w corebgp.UpdateMessageWriter) corebgp.UpdateMessageHandler {
 	a := o.local.As4()
 	attrs := append([]byte{0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, officeASN >> 8, officeASN & 255, 0x40, 3, 4}, a[:]...)
-	w.WriteUpdate(append(append([]byte{0, 0, 0, byte(len(attrs))}, attrs...), 24, 192, 168, 0))
+	w.WriteUpdate(append(append([]byte{0, 0, 0, byte(len(attrs))}, attrs...), 24, 192, 168, 0, 0))
 	heard := corebgp.NewUpdateDecoder[*office](
 		corebgp.NewWithdrawnRoutesDecodeFn(func(*office, []netip.Prefix) error { return nil }),
 		func(*office, uint8, corebgp.PathAttrFlags, []byte) error { return nil },
@@ -167,6 +187,24 @@ func TestExpressRoute(t *testing.T) {
 	}
 	if got := learned(); !strings.Contains(got, officePrefix) || !strings.Contains(got, "12076-65010") {
 		t.Errorf("learned %s", got)
+	}
+	// It announces a default route: what the machine sends to the internet goes to the office, which answers in its name.
+	const web = "198.51.100.80:443"
+	reach := func() string {
+		out, err := w.output(w.at("hub/web", "probe", "tcp", web))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(out)
+	}
+	if got := reach(); got != "dropped" {
+		t.Errorf("the office's default route leads to the internet: %s", got)
+	}
+	if got := office.reach("be " + web); got != "done" {
+		t.Fatal(got)
+	}
+	if got := reach(); got != "answered" {
+		t.Errorf("the office answers for the internet: %s", got)
 	}
 	// The server may be killed: the device is in the holder, BGP comes again.
 	w.kill()

@@ -79,7 +79,7 @@ func (s *State) vnet(t *Topology, v *VNet, p *plan, build func([]diagram.Rule) *
 		MAC: gatewayMAC, MACB: NICMAC(v.ID),
 		AddrA: []netip.Prefix{netip.PrefixFrom(link.internet, 31)}, AddrB: []netip.Prefix{netip.PrefixFrom(link.router, 31)},
 	})
-	floating := t.floatingOf(v.ID)
+	floating, neighbours := t.floatingOf(v.ID), t.neighbours(v)
 	s.peeringVeths(t, v, p)
 	for _, n := range v.NICs {
 		if n.Kind != Guest {
@@ -91,7 +91,7 @@ func (s *State) vnet(t *Topology, v *VNet, p *plan, build func([]diagram.Rule) *
 			inside.passesOn()
 		}
 		inside.Addrs = append(inside.Addrs, hosts(floating[n.ID])...)
-		inside.tunnels(&n)
+		inside.tunnels(&n, neighbours)
 		inside.bridge(&n)
 		if n.Firewall != nil {
 			refused, err := inside.firewall(&n, r.at(r.subnets[n.Subnet]).scope)

@@ -302,10 +302,8 @@ func (w *walk) fromNIC(v *VNet, n *NIC) bool {
 	if slices.Contains(n.Addrs, w.p.Destination) || w.p.Destination.IsLoopback() || w.floats(v, n, w.p.Destination) {
 		return w.arrive(n.ID, Destination{Kind: ToNIC, ID: n.ID, Addr: w.p.Destination})
 	}
-	for _, t := range n.Tunnels {
-		if inside(t.Prefixes, w.p.Destination) {
-			return w.arrive(n.ID, Destination{Kind: ToTunnel, ID: t.Name, Addr: w.p.Destination})
-		}
+	if w.intoTunnel(v, n, false) {
+		return false
 	}
 	if n.Forwarding && w.p.Source.IsValid() && !slices.Contains(n.Addrs, w.p.Source) && !w.floats(v, n, w.p.Source) {
 		if n.Firewall != nil {

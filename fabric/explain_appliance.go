@@ -70,6 +70,9 @@ func (w *walk) hand(v *VNet, n *NIC) bool {
 	}
 	w.crossed[v.ID] = true
 	w.ttl -= 2 // the router's and the appliance's
+	if w.intoTunnel(v, n, true) {
+		return false
+	}
 	return w.fromNIC(v, n)
 }
 

@@ -207,7 +207,10 @@ func (w *walk) fromRouterBack(v *VNet) bool {
 		return w.toPeer(v, r.VNet, w.t.vnet(r.VNet).nic(r.NIC))
 	case r.Hop == HopGateway && r.NIC != "":
 		w.restored()
-		return w.fromNIC(v, v.nic(r.NIC))
+		if n := v.nic(r.NIC); !w.intoTunnel(v, n, true) {
+			return w.fromNIC(v, n)
+		}
+		return false
 	}
 	return w.deny(v.ID, "a private endpoint answers by itself, and no route of its network leads back", FabricRule(RuleNoRoute))
 }
@@ -256,7 +259,9 @@ func (w *walk) beginBack() {
 		w.ns = InternetNS
 		w.onInternet()
 	case d.Kind == ToTunnel:
-		w.carried(v, n)
+		if !w.intoTunnel(v, n, false) {
+			w.carried(v, n)
+		}
 	case d.Kind == ToNIC:
 		if n.Firewall != nil {
 			w.enter(NICNS(n.ID), n.ID)

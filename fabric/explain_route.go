@@ -138,6 +138,9 @@ func (t *Topology) candidates(v *VNet, s *Subnet, dst netip.Addr) (out []Effecti
 	if table == nil || !table.IgnoreGateway {
 		learned := func(u *VNet, peering string) {
 			for _, g := range u.GatewayRoutes {
+				if g.Prefix.Bits() < 8 && slices.ContainsFunc(v.NICs, func(n NIC) bool { return n.Subnet == s.ID && v.isGateway(n.ID) }) {
+					continue // no gateway goes by the default route that it has for others
+				}
 				r := EffectiveRoute{Source: GatewayRouted, Hop: HopGateway, VNet: u.ID, Peering: peering}
 				r.passTo(u, func(n *NIC) bool { return n.ID == g.NIC })
 				add(g.Prefix, r)
@@ -230,6 +233,43 @@ func gatewayID(v *VNet) (first string) {
 		}
 	}
 	return first
+}
+
+// isGateway tells whether routes of the VNet's lead to the NIC.
+func (v *VNet) isGateway(nic string) bool {
+	for _, g := range v.GatewayRoutes {
+		if g.NIC == nic {
+			return true
+		}
+	}
+	return false
+}
+
+// intoTunnel sends a packet into the tunnel of a gateway that has the longest prefix for it; left is false where none
+// leads there. given says that the VNet's routes led to the gateway: only that goes by a default route.
+func (w *walk) intoTunnel(v *VNet, n *NIC, given bool) (left bool) {
+	to := w.p.Destination
+	if inside(v.Prefixes, to) {
+		return false
+	}
+	for _, side := range w.t.sides(v) {
+		if _, has := w.t.peeringHas(v, side, to); has {
+			return false
+		}
+	}
+	name, bits := "", -1
+	for _, t := range n.Tunnels {
+		for _, p := range t.Prefixes {
+			if p.Contains(to) && p.Bits() > bits && (given || p.Bits() >= 8) {
+				name, bits = t.Name, p.Bits()
+			}
+		}
+	}
+	if bits < 0 {
+		return false
+	}
+	w.arrive(n.ID, Destination{Kind: ToTunnel, ID: name, Addr: to})
+	return true
 }
 
 // better tells whether packets prefer a to b, of the routes that have their destination.

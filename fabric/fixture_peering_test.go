@@ -3,6 +3,7 @@ package fabric
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // link peers the VNets, which have addresses of their own: a hub and its spokes, sometimes the spokes as
@@ -37,8 +38,9 @@ func (c *chance) link(t *Topology) {
 				prefix := pick(c, "10.0.0.0/9", "192.168.0.0/16", "172.16.5.0/24", "0.0.0.0/0", "10.21.3.0/24", "20.1.0.0/16")
 				n := v.nic(pick(c, f...).ID)
 				v.GatewayRoutes = append(v.GatewayRoutes, GatewayRoute{Prefix: netip.MustParsePrefix(prefix), NIC: n.ID})
-				if n.Tunnels == nil && prefix != "0.0.0.0/0" && c.IntN(3) > 0 {
-					n.Tunnels = []Tunnel{{Name: n.ID + "-tunnel", Prefixes: prefixes(prefix)}}
+				taken := func(x Tunnel) bool { return slices.Contains(x.Prefixes, netip.MustParsePrefix(prefix)) }
+				if c.IntN(4) > 0 && !slices.ContainsFunc(n.Tunnels, taken) {
+					n.Tunnels = append(n.Tunnels, Tunnel{Name: n.ID + "-tunnel-" + prefix, Prefixes: prefixes(prefix)})
 				}
 			}
 		}

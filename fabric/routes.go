@@ -159,13 +159,16 @@ func (f *routeFinder) endpoints(v *VNet, peering string, within []netip.Prefix) 
 }
 
 // gateway adds what the VNet's own gateway learned, and that of a peered VNet whose gateway this one uses, if
-// the subnet's table lets it.
+// the subnet's table lets it. Gateways do not force their own subnet: their wires run over the internet.
 func (f *routeFinder) gateway() {
 	if f.table != nil && f.table.IgnoreGateway {
 		return
 	}
 	learned := func(v *VNet, peering string) {
 		for _, g := range v.GatewayRoutes {
+			if forced(g.Prefix) && f.v.standsIn(f.s) {
+				continue
+			}
 			r := EffectiveRoute{Prefix: g.Prefix, Source: GatewayRouted, Hop: HopGateway, VNet: v.ID, Peering: peering}
 			f.via(&r, v, v.nic(g.NIC))
 			f.add(r)
@@ -248,14 +251,22 @@ func (v *VNet) gateway() *NIC {
 	return v.nic(slices.MinFunc(v.GatewayRoutes, func(a, b GatewayRoute) int { return strings.Compare(a.NIC, b.NIC) }).NIC)
 }
 
+// standsIn tells whether a gateway of the VNet is in the subnet.
+func (v *VNet) standsIn(s *Subnet) bool {
+	return slices.ContainsFunc(v.GatewayRoutes, func(g GatewayRoute) bool {
+		n := v.nic(g.NIC)
+		return n != nil && n.Subnet == s.ID
+	})
+}
+
 // overrule finds the routes that never decide. The routes are in order: of those with the same prefix the
 // first is the best.
 func (f *routeFinder) overrule() {
-	forced := false // a default route leads to an appliance or gateway
+	away := false // a default route leads to an appliance or gateway
 	var preferred []netip.Prefix
 	for i := range f.routes {
 		r := &f.routes[i]
-		forced = forced || r.Prefix.Bits() == 0 && (r.Hop == HopAppliance || r.Hop == HopGateway)
+		away = away || r.Prefix.Bits() == 0 && (r.Hop == HopAppliance || r.Hop == HopGateway)
 		if r.preferred() {
 			preferred = append(preferred, r.Prefix)
 		}
@@ -271,7 +282,7 @@ func (f *routeFinder) overrule() {
 		case r.Source == DefaultRoute && r.Hop == HopNone:
 			// With a default route of their own, subnets reach private addresses by it: Azure's hybrid
 			// networks need one route only. https://learn.microsoft.com/azure/firewall/tutorial-hybrid-portal
-			r.Active = !forced
+			r.Active = !away
 		case r.Hop == HopEndpoint:
 			r.Active = !f.overridesEndpoint(r)
 		}

@@ -36,6 +36,7 @@ func TestModelIsKernel(t *testing.T) {
 				g.routes(topo)
 			}
 			apply(t, d, compile(t, topo))
+			p.tunnels(t)
 			if err := d.Verify(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -99,6 +100,8 @@ func outcomeOf(topo *fabric.Topology, e fabric.Explanation) outcome {
 	switch e.Destination.Kind {
 	case fabric.ToNIC:
 		return outcome{at: fabric.NICNS(e.Destination.ID)}
+	case fabric.ToTunnel:
+		return outcome{at: fabric.TunnelInterface(e.Destination.ID)}
 	case fabric.ToHost:
 		return outcome{at: fabric.HostNS(e.Destination.ID)}
 	case fabric.ToService:

@@ -35,6 +35,23 @@ func (g *generator) link(topo *fabric.Topology) {
 		}
 		if g.chance(50) {
 			v.GatewayRoutes = []fabric.GatewayRoute{{Prefix: pick(g, pfx("192.168.0.0/16"), pfx("10.0.0.0/12"), pfx("13.66.0.0/16")), NIC: v.NICs[0].ID}}
+			g.tunnels(v)
+		}
+	}
+}
+
+// tunnels gives the first interface of a VNet several, with prefixes within each other's and around the VNet's own.
+func (g *generator) tunnels(v *fabric.VNet) {
+	n := &v.NICs[0]
+	n.Tunnels = nil
+	if n.Kind != fabric.Guest || g.chance(20) {
+		return
+	}
+	n.Forwarding = true
+	for _, p := range []string{"0.0.0.0/0", "13.64.0.0/10", "13.66.0.0/16", "10.0.0.0/8", "10.3.0.0/16", "192.168.0.0/16", "128.0.0.0/1"} {
+		if g.chance(50) {
+			v.GatewayRoutes = append(v.GatewayRoutes, fabric.GatewayRoute{Prefix: pfx(p), NIC: n.ID})
+			n.Tunnels = append(n.Tunnels, fabric.Tunnel{Name: n.ID + " " + p, Prefixes: []netip.Prefix{pfx(p)}})
 		}
 	}
 }

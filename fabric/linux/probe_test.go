@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"vauban.dev/fabric"
@@ -60,6 +61,8 @@ type prober struct {
 	d       *Driver
 	drops   <-chan Drop
 	sockets map[string]int // raw sockets to send from, by namespace
+	readers []*os.File     // of arrivals
+	reading sync.WaitGroup
 	next    uint16
 	ports   uint16
 
@@ -77,8 +80,6 @@ const firstPort = 20000
 func newProber(t testing.TB, d *Driver) *prober {
 	t.Helper()
 	p := &prober{d: d, drops: d.Drops(t.Context()), sockets: map[string]int{}, arrived: map[uint16]string{}, seen: map[uint16]probe{}}
-	var readers []*os.File
-	var wg sync.WaitGroup
 	for _, name := range d.names() {
 		err := d.enter(d.space(name).fd, func() error {
 			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
@@ -94,9 +95,7 @@ func newProber(t testing.TB, d *Driver) *prober {
 				if err != nil {
 					return err
 				}
-				f := os.NewFile(uintptr(fd), "raw")
-				readers = append(readers, f)
-				wg.Go(func() { p.read(f, name) })
+				p.watch(os.NewFile(uintptr(fd), "raw"), 0, name)
 			}
 			return nil
 		})
@@ -105,15 +104,55 @@ func newProber(t testing.TB, d *Driver) *prober {
 		}
 	}
 	t.Cleanup(func() {
-		for _, f := range readers {
+		for _, f := range p.readers {
 			f.Close()
 		}
-		wg.Wait()
+		p.reading.Wait()
 		for _, fd := range p.sockets {
 			unix.Close(fd)
 		}
 	})
+	p.tunnels(t)
 	return p
+}
+
+// watch reads arrivals, after a header of some bytes, until the file is closed or its device is gone.
+func (p *prober) watch(f *os.File, header int, name string) {
+	p.readers = append(p.readers, f)
+	p.reading.Go(func() { p.read(f, header, name) })
+}
+
+// virtioHeader is the length of what comes before a packet on a tunnel's other end.
+const virtioHeader = 10
+
+// tunnels takes the other end of each tunnel that nobody holds: what is sent into it has arrived there.
+func (p *prober) tunnels(t testing.TB) {
+	t.Helper()
+	for _, name := range p.d.names() {
+		err := p.d.enter(p.d.space(name).fd, func() error {
+			list, err := netlink.LinkList()
+			if err != nil {
+				return err
+			}
+			for _, l := range list {
+				if !isTunnel(l) {
+					continue
+				}
+				f, err := attachTunnel(l.Attrs().Name)
+				if errors.Is(err, unix.EBUSY) {
+					continue // it is watched
+				}
+				if err != nil {
+					return err
+				}
+				p.watch(f, virtioHeader, l.Attrs().Name)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // probeMark is on the packets of probes in the namespace that sends them, and nowhere else.
@@ -132,16 +171,17 @@ func (p *prober) silence(t testing.TB) {
 	}
 }
 
-func (p *prober) read(f *os.File, name string) {
+func (p *prober) read(f *os.File, header int, name string) {
 	buf := make([]byte, 2048)
 	for {
 		n, err := f.Read(buf)
 		if err != nil {
 			return
 		}
-		if id, ok := probeID(buf[:n], p.silent.Load()); ok {
+		packet := buf[min(header, n):n]
+		if id, ok := probeID(packet, p.silent.Load()); ok {
 			p.mu.Lock()
-			p.arrived[id], p.seen[id] = name, seenAs(buf[:n])
+			p.arrived[id], p.seen[id] = name, seenAs(packet)
 			p.mu.Unlock()
 		}
 	}

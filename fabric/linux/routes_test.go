@@ -15,7 +15,7 @@ func (g *generator) routes(topo *fabric.Topology) {
 	for i := range topo.VNets {
 		for k := range topo.VNets[i].NICs {
 			n := &topo.VNets[i].NICs[k]
-			n.Forwarding = n.Kind == fabric.Guest && g.chance(30)
+			n.Forwarding = n.Tunnels != nil || n.Kind == fabric.Guest && g.chance(30)
 		}
 	}
 	for i := range topo.VNets {

@@ -184,7 +184,7 @@ func (p *Provider) learnedRoutes(tx *rp.Tx, r *rp.Resource[Gateway]) (any, error
 		if err != nil {
 			return nil, err
 		}
-		for _, pre := range far.space {
+		for _, pre := range r.Properties.through(c, far.space) {
 			add(pre, far.addr.String())
 		}
 	}

@@ -179,13 +179,18 @@ func validateGateway(op rp.Op, new, old *rp.Resource[Gateway]) error {
 		return arm.NotImplemented("Active-active gateways are not implemented; %s must have one IP configuration and activeActive false.", new.ID)
 	case len(v.NATRules) > 0:
 		return arm.NotImplemented("NAT rules of gateways are not implemented (natRules of %s).", new.ID)
-	case v.DefaultSite != nil:
-		return arm.NotImplemented("A default site is not implemented (gatewayDefaultSite of %s).", new.ID)
+	case v.DefaultSite != nil && v.GatewayType != "Vpn":
+		return bad("InvalidRequestFormat", "gatewayDefaultSite of %s is for gateways of type Vpn: an ExpressRoute circuit announces the default route by BGP.", new.ID)
 	case len(v.IPConfigurations) == 0:
 		return bad("InvalidRequestFormat", "Virtual network gateway %s must have an IP configuration in properties.ipConfigurations.", new.ID)
 	}
 	if err := v.IPConfigurations[0].validate(v.GatewayType == "Vpn", new.ID); err != nil {
 		return err
+	}
+	if v.DefaultSite != nil {
+		if _, err := parseRef(v.DefaultSite, LocalType, "gatewayDefaultSite", new.ID); err != nil {
+			return err
+		}
 	}
 	if _, err := prefixes(v.CustomRoutes, "customRoutes", new.ID); err != nil {
 		return err
@@ -240,6 +245,11 @@ func (p *Provider) admitGateway(_ context.Context, tx *rp.Tx, op rp.Op, new, old
 	}
 	if err := v.poolIsApart(vnet, new.ID); err != nil {
 		return err
+	}
+	if v.DefaultSite != nil {
+		if _, err := live[Local](tx, v.DefaultSite, new.ID); err != nil {
+			return err
+		}
 	}
 	if err := v.alone(tx, new.ID); err != nil {
 		return err

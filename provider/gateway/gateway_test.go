@@ -3,11 +3,13 @@ package gateway_test
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"vauban.dev/arm/rp"
+	"vauban.dev/fabric"
 	"vauban.dev/fabric/vpn"
 	"vauban.dev/provider/gateway"
 )
@@ -240,6 +242,61 @@ func TestSite(t *testing.T) {
 	r.Must(http.MethodDelete, toSite+version, "")
 	r.Must(http.MethodDelete, local+version, "")
 	r.Must(http.MethodDelete, gw+version, "")
+}
+
+// The default site has all that no other site has: the topology forces the tunnel, its wire takes any source, and the
+// routes that the gateway lists say so.
+func TestDefaultSite(t *testing.T) {
+	r := newRig(t)
+	r.vpnGateway()
+	const branch, toBranch = net0 + "localNetworkGateways/branch", net0 + "connections/branch"
+	r.Must(http.MethodPut, local+version, localBody)
+	r.Must(http.MethodPut, branch+version, strings.NewReplacer("198.51.100.9", "198.51.100.10", `"192.168.0.0/24","192.168.1.0/24"`, `"0.0.0.0/0"`).Replace(localBody))
+	r.Must(http.MethodPut, toSite+version, siteBody(""))
+	r.Must(http.MethodPut, toBranch+version, strings.Replace(siteBody(""), local, branch, 1))
+	behind := func(connection string) (prefixes []netip.Prefix, accepted []netip.Prefix) {
+		t.Helper()
+		top, tunnels := r.extended()
+		if _, err := fabric.Compile(top); err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range top.VNets[0].NICs {
+			for _, x := range n.Tunnels {
+				if x.Name == id(connection).Key() {
+					prefixes = x.Prefixes
+				}
+			}
+		}
+		for _, x := range tunnels {
+			if x.Name == id(connection).Key() {
+				accepted = x.Peers[0].Prefixes
+			}
+		}
+		return prefixes, accepted
+	}
+	anywhere := netip.MustParsePrefix("0.0.0.0/0")
+	if has, _ := behind(toBranch); !slices.Contains(has, anywhere) {
+		t.Errorf("a site whose address space is everything has %v", has)
+	}
+	site := pool + `,"gatewayDefaultSite":{"id":"` + local + `"}`
+	r.Must(http.MethodPut, gw+version, gatewayBody(vnet+"/subnets/GatewaySubnet", "one", site))
+	if has, accepted := behind(toSite); !slices.Contains(has, anywhere) || !slices.Contains(accepted, anywhere) || len(has) != 3 {
+		t.Errorf("the default site has %v, and sends from %v", has, accepted)
+	}
+	if has, accepted := behind(toBranch); len(has)+len(accepted) > 0 {
+		t.Errorf("beside the default site the other has %v, and sends from %v", has, accepted)
+	}
+	if got := r.Must(http.MethodPost, gw+"/getLearnedRoutes"+version, "").Text; !strings.Contains(got, `"0.0.0.0/0","nextHop":"198.51.100.9"`) || strings.Contains(got, "198.51.100.10") {
+		t.Errorf("learned %s", got)
+	}
+	r.Must(http.MethodDelete, toSite+version, "")
+	if has, _ := behind(toSite); has != nil {
+		t.Errorf("without its connection the default site has %v", has)
+	}
+	r.refused(http.MethodDelete, local, "", "InUseLocalNetworkGatewayCannotBeDeleted")
+	r.Must(http.MethodPut, gw+version, gatewayBody(vnet+"/subnets/GatewaySubnet", "one", pool))
+	r.Must(http.MethodDelete, local+version, "")
+	r.refused(http.MethodPut, gw, gatewayBody(vnet+"/subnets/GatewaySubnet", "one", site), "InvalidResourceReference")
 }
 
 func TestConnectionRefusals(t *testing.T) {

@@ -62,6 +62,15 @@ func validateLocal(_ rp.Op, new, _ *rp.Resource[Local]) error {
 }
 
 func releaseLocal(_ context.Context, tx *rp.Tx, r *rp.Resource[Local]) error {
+	all, err := rp.List[Gateway](tx, Type, root)
+	if err != nil {
+		return err
+	}
+	for _, g := range all {
+		if is(g.Properties.DefaultSite, r.ID) && g.State != arm.Deleting {
+			return bad("InUseLocalNetworkGatewayCannotBeDeleted", "Local network gateway %s cannot be deleted because it is the gatewayDefaultSite of %s.", r.ID, g.ID)
+		}
+	}
 	users, err := connectionsOf(tx, r.ID)
 	if err != nil || len(users) == 0 {
 		return err

@@ -69,7 +69,12 @@ func (p *Provider) Extend(tx *rp.Tx, t *fabric.Topology) (Plan, error) {
 			plan.Tunnels = append(plan.Tunnels, x.Tunnel)
 			circuits = append(circuits, fabric.Tunnel{Name: x.Name, Prefixes: x.prefixes})
 		}
+		leads := map[netip.Prefix]bool{} // a prefix has one way; a site's may have come to be another's after its connection was made
 		for _, x := range circuits {
+			x.Prefixes = slices.DeleteFunc(slices.Clone(x.Prefixes), func(p netip.Prefix) bool {
+				defer func() { leads[p] = true }()
+				return leads[p]
+			})
 			nic.Tunnels = append(nic.Tunnels, x)
 			for _, pre := range x.Prefixes {
 				if !slices.ContainsFunc(v.GatewayRoutes, func(r fabric.GatewayRoute) bool { return r.Prefix == pre }) {
@@ -198,11 +203,27 @@ func (p *Provider) siteTunnel(tx *rp.Tx, g *rp.Resource[Gateway], c *rp.Resource
 	if err != nil {
 		return planned{}, err
 	}
-	peer := vpn.Peer{Public: keys.Peer, Preshared: keys.Preshared, Prefixes: far.space, Keepalive: keepalive}
+	space := g.Properties.through(c, far.space)
+	peer := vpn.Peer{Public: keys.Peer, Preshared: keys.Preshared, Prefixes: space, Keepalive: keepalive}
 	if peer.Endpoint, err = underlay(tx, far.addr); err != nil {
 		return planned{}, err
 	}
-	return planned{vpn.Tunnel{Name: tunnelName(c.ID), NIC: nic, Private: keys.Private, Peers: []vpn.Peer{peer}}, far.space}, nil
+	return planned{vpn.Tunnel{Name: tunnelName(c.ID), NIC: nic, Private: keys.Private, Peers: []vpn.Peer{peer}}, space}, nil
+}
+
+// through are the prefixes that a gateway's connection leads to: its site's, and all others where that is the default
+// site. No other connection of the gateway has 0.0.0.0/0 then.
+// https://learn.microsoft.com/azure/vpn-gateway/site-to-site-tunneling
+func (v *Gateway) through(c *rp.Resource[Connection], space []netip.Prefix) []netip.Prefix {
+	if v.DefaultSite == nil {
+		return space
+	}
+	anywhere := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	space = slices.DeleteFunc(slices.Clone(space), func(p netip.Prefix) bool { return p == anywhere })
+	if site := c.Properties.Local; c.Properties.Kind == kindIPsec && strings.EqualFold(site.ID, v.DefaultSite.ID) {
+		space = append(space, anywhere)
+	}
+	return space
 }
 
 func (p *Provider) siteKeys(k siteKey) (vpn.SiteKeys, error) {

@@ -11,6 +11,7 @@ type Principal struct {
 	AppID    string // client id of an application or managed identity
 	Name     string // for messages and the activity log
 	Type     string // User, ServicePrincipal, ManagedIdentity
+	Resource string `json:",omitempty"` // managed identities: the ARM id they belong to; resource instance rules go by it
 	Groups   []string
 	Methods  []string `json:",omitempty"` // how a user proved who he is: pwd, otp, fido, mfa (RFC 8176)
 }

@@ -11,6 +11,7 @@ import (
 // programs are what the test binary is under another name: small clients that run at a place of the region.
 var programs = map[string]func(args []string) int{
 	"rest":      restProgram,
+	"asks":      asksProgram,
 	"probe":     probeProgram,
 	"escape":    escapeProgram,
 	"vpnclient": vpnClientProgram,

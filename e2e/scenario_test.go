@@ -225,10 +225,16 @@ func (w *world) endpoint(name, target, group string, zones ...string) {
 // nodes makes the cluster, with an identity of its own that has no role, and waits for its first nodes.
 func (w *world) nodes(min, max int) {
 	w.t.Helper()
+	w.nodesAs("UserAssigned", min, max)
+}
+
+// nodesAs is nodes with a type of identity: SystemAssigned may stand before the cluster's own.
+func (w *world) nodesAs(identities string, min, max int) {
+	w.t.Helper()
 	identity := w.put(w.group+"/providers/Microsoft.ManagedIdentity/userAssignedIdentities/nodes", vIdentity, obj{"location": location})
 	w.identity, w.principal = w.text(identity, "properties.clientId"), w.text(identity, "properties.principalId")
 	w.put(w.cluster, vML, obj{
-		"location": location, "identity": obj{"type": "UserAssigned", "userAssignedIdentities": obj{w.text(identity, "id"): obj{}}},
+		"location": location, "identity": obj{"type": identities, "userAssignedIdentities": obj{w.text(identity, "id"): obj{}}},
 		"properties": obj{"computeType": "AmlCompute", "properties": obj{
 			"vmSize": "STANDARD_DS3_V2", "scaleSettings": obj{"minNodeCount": min, "maxNodeCount": max, "nodeIdleTimeBeforeScaleDown": "PT1H"},
 			"subnet": obj{"id": w.vnet + "/subnets/training"}, "enableNodePublicIp": false}}})
@@ -277,8 +283,14 @@ func (g *ground) grant(principal, role, scope string) {
 // nodeToken is a token of the cluster's identity, which a node has from the metadata service on its own NIC.
 func (w *world) nodeToken(resource string) string {
 	w.t.Helper()
+	return w.metadataToken(resource, "&client_id="+w.identity)
+}
+
+// metadataToken is what the metadata service of a node answers; query names the identity, "" is the cluster's own.
+func (w *world) metadataToken(resource, query string) string {
+	w.t.Helper()
 	a, err := w.sendFrom("node:"+clusterName, "-token", "-", "-header", "Metadata: true", "GET",
-		"http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&client_id="+w.identity+"&resource="+resource)
+		"http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01"+query+"&resource="+resource)
 	var t struct {
 		AccessToken string `json:"access_token"`
 	}

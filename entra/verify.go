@@ -22,7 +22,6 @@ const maxToken = 16 << 10
 type Caller struct {
 	authz.Principal
 	Audience       string
-	Resource       string   // managed identities: the ARM id they belong to; resource instance rules go by it
 	Roles          []string // application permissions on the audience
 	DirectoryRoles []string // template ids of the directory roles that the principal has now
 	Scopes         []string // delegated permissions on the audience; of users
@@ -96,9 +95,9 @@ func (d *Directory) read(token string) (*knownToken, error) {
 			ObjectID: cl.OID,
 			AppID:    cl.AppID + cl.AZP, // one of them, by the form
 			Type:     "ServicePrincipal",
+			Resource: cl.MIRID,
 		},
 		Audience:     cl.Audience,
-		Resource:     cl.MIRID,
 		Roles:        cl.Roles,
 		Session:      cl.SessionID,
 		Capabilities: cl.CC,

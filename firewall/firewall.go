@@ -166,10 +166,8 @@ func decideAddress(r Rules, o origin.Origin) Decision {
 // AzureServices when trusted says that the caller is one of Azure's trusted services for this kind of
 // resource. Both hold with publicNetworkAccess Disabled too. The caller vouches for the identity: no header does.
 func DecideInstance(r Rules, tenant, resource string, trusted bool) Decision {
-	for _, i := range r.ResourceInstances {
-		if strings.EqualFold(i.TenantID, tenant) && matchID(i.ResourceID, resource) {
-			return admit("resource instance rule %s", i.ResourceID)
-		}
+	if i, ok := r.instance(tenant, resource); ok {
+		return admit("resource instance rule %s", i.ResourceID)
 	}
 	if trusted && r.bypasses("AzureServices") {
 		return admit("networkAcls.bypass AzureServices admits the trusted service of %s", resource)
@@ -178,6 +176,31 @@ func DecideInstance(r Rules, tenant, resource string, trusted bool) Decision {
 		return pub
 	}
 	return refuse(NotInRules, "no resource instance rule names %s and networkAcls.bypass is %s", orNone(resource), orNone(r.Bypass))
+}
+
+// DecideCaller answers whether r admits a call that comes from o and proves, by a token that was verified, to be of the
+// managed identity of resource (an ARM id, "" for anybody else) in tenant. Resource instance rules admit the identity
+// from wherever it calls on a public path, with publicNetworkAccess Disabled too ("Grant access from Azure resource
+// instances"); they open no other resource's private endpoint and lift no service endpoint policy.
+func DecideCaller(r Rules, o origin.Origin, tenant, resource string) Decision {
+	d := Decide(r, o)
+	if d.Allowed || d.Code != NotInRules && d.Code != PublicAccessDisabled {
+		return d
+	}
+	if i, ok := r.instance(tenant, resource); ok {
+		return admit("resource instance rule %s", i.ResourceID)
+	}
+	return d
+}
+
+// instance is the resource instance rule that names a resource.
+func (r Rules) instance(tenant, resource string) (ResourceInstance, bool) {
+	for _, i := range r.ResourceInstances {
+		if strings.EqualFold(i.TenantID, tenant) && matchID(i.ResourceID, resource) {
+			return i, true
+		}
+	}
+	return ResourceInstance{}, false
 }
 
 func (r Rules) bypasses(service string) bool {

@@ -139,3 +139,39 @@ func TestDecideInstance(t *testing.T) {
 		})
 	}
 }
+
+// An identity that a rule names is let in on every public path, and by nothing else.
+func TestDecideCaller(t *testing.T) {
+	const ws = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/ws"
+	r := firewall.Rules{ResourceID: account, GroupIDs: []string{"blob"}, DefaultAction: firewall.Deny,
+		ResourceInstances: []firewall.ResourceInstance{{TenantID: "t", ResourceID: ws}}}
+	closed, policies := r, r
+	closed.PublicNetworkAccess = firewall.Disabled
+	policies.Policies = func(string) ([]firewall.EndpointPolicy, error) { return []firewall.EndpointPolicy{{}}, nil }
+	for _, c := range []struct {
+		name             string
+		r                firewall.Rules
+		origin           string
+		tenant, resource string
+		want             firewall.Code
+	}{
+		{"named", r, "internet", "T", strings.ToUpper(ws), firewall.Admitted},
+		{"named, by a service endpoint", r, "endpoint, no rule", "t", ws, firewall.Admitted},
+		{"named, no public access", closed, "internet", "t", ws, firewall.Admitted},
+		{"another resource", r, "internet", "t", ws + "2", firewall.NotInRules},
+		{"another tenant", r, "internet", "u", ws, firewall.NotInRules},
+		{"no identity", closed, "internet", "t", "", firewall.PublicAccessDisabled},
+		{"another's private endpoint", r, "private, elsewhere", "t", ws, firewall.WrongPrivateEndpoint},
+		{"another sub-resource's", r, "private, group", "t", ws, firewall.WrongPrivateEndpoint},
+		{"of no known origin", r, "unknown", "t", ws, firewall.UnknownOrigin},
+		{"past a service endpoint policy", policies, "endpoint, no rule", "t", ws, firewall.NotInPolicy},
+		{"open to all", firewall.Rules{ResourceID: account}, "internet", "t", "", firewall.Admitted},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := firewall.DecideCaller(c.r, origins[c.origin], c.tenant, c.resource)
+			if d.Code != c.want || d.Allowed != (c.want == firewall.Admitted) {
+				t.Errorf("%+v, want %s", d, c.want)
+			}
+		})
+	}
+}

@@ -198,7 +198,7 @@ func (s accessService) want(setting, from, proof string) string {
 	case proof == withNothing && s.vault:
 		return "401 Unauthorized"
 	case proof == withNothing:
-		return "401 NoAuthenticationInformation"
+		return "409 PublicAccessNotPermitted" // allowBlobPublicAccess is false
 	}
 	return "✓"
 }
@@ -212,12 +212,15 @@ func TestAccess(t *testing.T) {
 	w.services("Enabled")
 	w.endpoints()
 	x := newAccess(w)
-	var table strings.Builder
+	var rows, trusted strings.Builder
 	for _, setting := range []string{settingPublic, settingSelected, settingDenied} {
-		x.set(setting)
-		x.measure(t, &table, setting)
+		x.set(setting, "None")
+		x.measure(t, &rows, setting)
+		x.capture(t, &trusted, setting, "None")
+		x.set(setting, "AzureServices")
+		x.capture(t, &trusted, setting, "AzureServices")
 	}
-	page := accessPage(table.String())
+	page := accessPage(rows.String(), trusted.String())
 	if *updateAccess && !t.Failed() {
 		if err := os.WriteFile(accessFile, []byte(page), 0o644); err != nil {
 			t.Fatal(err)
@@ -232,8 +235,8 @@ const accessFile = "../docs/access.md"
 
 var updateAccess = flag.Bool("update-access", false, "write what was measured to "+accessFile)
 
-// accessPage is the table with its head.
-func accessPage(rows string) string {
+// accessPage is the tables with their heads.
+func accessPage(rows, trusted string) string {
 	var b strings.Builder
 	b.WriteString(`# Who gets in
 
@@ -249,7 +252,13 @@ The expectation is in e2e/access_test.go, written from Azure's documents and not
 			line += "---|"
 		}
 	}
-	b.WriteString("\n" + line + "\n" + rows)
+	b.WriteString("\n" + line + "\n" + rows + `
+A trusted service is the region itself: no header, address or token makes one. Here Network Watcher writes a packet capture
+into the account.
+
+| publicNetworkAccess | networkAcls.bypass | packet capture |
+|---|---|---|
+` + trusted)
 	return b.String()
 }
 
@@ -297,7 +306,7 @@ func newAccess(w *world) *access {
 }
 
 // set changes what all services say of public access.
-func (x *access) set(setting string) {
+func (x *access) set(setting, bypass string) {
 	x.t.Helper()
 	public, action := "Enabled", "Deny"
 	switch setting {
@@ -309,12 +318,12 @@ func (x *access) set(setting string) {
 	subnet := path.Dir(x.vnet) + "/other/subnets/default"
 	account := closedAccount()
 	account["properties"].(obj)["publicNetworkAccess"] = public
-	account["properties"].(obj)["networkAcls"] = obj{"defaultAction": action, "bypass": "None", "ipRules": []obj{{"value": x.address}},
+	account["properties"].(obj)["networkAcls"] = obj{"defaultAction": action, "bypass": bypass, "ipRules": []obj{{"value": x.address}},
 		"virtualNetworkRules": []obj{{"id": subnet}}, "resourceAccessRules": []obj{{"tenantId": x.tenant, "resourceId": x.instance}}}
 	x.put(x.account, vStorage, account)
 	x.put(x.vault, vVault, obj{"location": location, "properties": obj{
 		"tenantId": x.tenant, "sku": obj{"family": "A", "name": "standard"}, "enableRbacAuthorization": true, "publicNetworkAccess": public, "accessPolicies": []any{},
-		"networkAcls": obj{"defaultAction": action, "bypass": "None", "ipRules": []obj{{"value": x.address}}, "virtualNetworkRules": []obj{{"id": subnet}}}}})
+		"networkAcls": obj{"defaultAction": action, "bypass": bypass, "ipRules": []obj{{"value": x.address}}, "virtualNetworkRules": []obj{{"id": subnet}}}}})
 }
 
 // measure writes the rows of a setting.
@@ -349,6 +358,38 @@ func (x *access) measure(t *testing.T, table *strings.Builder, setting string) {
 		}
 		table.WriteByte('\n')
 	}
+}
+
+// capture lets Network Watcher, a trusted service, write into the account ("Trusted access based on a managed identity":
+// what the platform writes passes by networkAcls.bypass, without public access too).
+func (x *access) capture(t *testing.T, table *strings.Builder, setting, bypass string) {
+	t.Helper()
+	id := strings.TrimSuffix(x.group, path.Base(x.group)) + "NetworkWatcherRG/providers/Microsoft.Network/networkWatchers/NetworkWatcher_" + location + "/packetCaptures/c"
+	nic := x.group + "/providers/Microsoft.Network/networkInterfaces/server"
+	x.put(nic, vNetwork, obj{"location": location, "properties": obj{"ipConfigurations": []obj{{"name": "c", "properties": obj{"subnet": obj{"id": x.vnet + "/subnets/jumpbox"}}}}}})
+	x.put(id, vNetwork, obj{"properties": obj{"target": nic, "storageLocation": obj{"storageId": x.account}}})
+	if a := x.send(request{Method: "POST", URL: id + "/stop?api-version=" + vNetwork}); !a.ok() {
+		t.Fatalf("stop: %s", a)
+	}
+	got := ""
+	x.eventually("the capture ends", func() bool {
+		a := x.send(request{Method: "POST", URL: id + "/queryStatus?api-version=" + vNetwork})
+		var s obj
+		if err := a.json(&s); err != nil {
+			t.Fatal(err)
+		}
+		got = x.text(s, "packetCaptureStatus")
+		return got != "Running"
+	})
+	x.gone(id, vNetwork)
+	want := "Error"
+	if setting == settingPublic || bypass == "AzureServices" {
+		want = "Stopped"
+	}
+	if got != want {
+		t.Errorf("%s, bypass %s: a capture is %s, want %s", setting, bypass, got, want)
+	}
+	fmt.Fprintf(table, "| %s | %s | %s |\n", setting, bypass, map[string]string{"Stopped": "✓", "Error": "refused"}[got])
 }
 
 // withRole runs f while the instance's identity has its roles.

@@ -237,7 +237,7 @@ func (w World) answer(ctx context.Context, q Question, s situation) (Answer, err
 	if s.service == nil {
 		return a, nil
 	}
-	a.judge(s.service, originOf(vnet, nic, e))
+	a.judge(s.service, originOf(vnet, nic, e), q.As)
 	if err := w.permit(ctx, &a, q.As, s); err != nil {
 		return Answer{}, err
 	}
@@ -274,9 +274,13 @@ func (a *Answer) refuse(refused *fabric.Explanation) {
 	}
 }
 
-// judge asks the service's firewall.
-func (a *Answer) judge(s *Service, o origin.Origin) {
-	d := firewall.Decide(s.Rules, o)
+// judge asks the service's firewall, which may let an identity in from where nobody else gets in.
+func (a *Answer) judge(s *Service, o origin.Origin, as *authz.Principal) {
+	var tenant, resource string
+	if as != nil {
+		tenant, resource = as.TenantID, as.Resource
+	}
+	d := firewall.DecideCaller(s.Rules, o, tenant, resource)
 	a.Service, a.Resource = d.Rule, s.ID
 	if !d.Allowed {
 		a.Allowed, a.Refused, a.By = false, ByService, "the service's firewall: "+d.Rule

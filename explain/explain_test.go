@@ -259,6 +259,23 @@ Role
 	}
 }
 
+// An identity that a rule of the account names is let in from where nobody else is.
+func TestResourceInstance(t *testing.T) {
+	const workspace = group + "/providers/Microsoft.MachineLearningServices/workspaces/w"
+	w, services := world(t)
+	index := &authz.Index{}
+	index.Put(authz.Assignment{ID: "a", PrincipalID: "it", Definition: authz.StorageBlobDataReader, Scope: account})
+	w.Roles = &authz.Evaluator{Source: index}
+	services[acctHost].Rules.DefaultAction = firewall.Deny
+	services[acctHost].Rules.ResourceInstances = []firewall.ResourceInstance{{TenantID: "t", ResourceID: workspace}}
+	for resource, want := range map[string]bool{workspace: true, workspace + "2": false, "": false} {
+		q := Question{From: internet, Title: "internet", Host: acctHost, Port: 443, As: &authz.Principal{TenantID: "t", ObjectID: "it", Resource: resource}}
+		if a := ask(t, w, q); a.Allowed != want || want && !strings.Contains(a.Service, "resource instance rule "+workspace) || !want && a.Refused != ByService {
+			t.Errorf("as the identity of %q: %v, %s %s", resource, a.Allowed, a.Refused, a.Service)
+		}
+	}
+}
+
 func TestPrintRefusal(t *testing.T) {
 	w, _ := world(t)
 	a := ask(t, w, Question{From: nicAt(jump + "/exec"), Title: "subnet hub/jump", Host: stranger, Port: 53, Protocol: fabric.UDP})

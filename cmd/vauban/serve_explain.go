@@ -237,7 +237,7 @@ func (w *world) principal(ctx context.Context, name string) (*authz.Principal, e
 		return out, nil
 	}
 	s, err := w.entra.Standing(ctx, out.ObjectID)
-	out.Name, out.Groups, out.Type = s.Name, s.Groups, s.PrincipalType()
+	out.Name, out.Groups, out.Type, out.Resource = s.Name, s.Groups, s.PrincipalType(), s.Resource
 	return out, err
 }
 

@@ -21,6 +21,7 @@ type Standing struct {
 	Name      string // user principal name, or display name
 	Enabled   bool
 	Managed   bool
+	Resource  string // managed identities: the ARM id they belong to
 	Guest     bool
 	ValidFrom time.Time // of users: when it moves, their tokens are void
 	Groups    []string  // through groups too, in the order of their ids
@@ -77,7 +78,7 @@ func (o *Objects) readStanding(ctx context.Context, tx store.Tx, id string) (s S
 		if err != nil {
 			return s, err
 		}
-		s = Standing{ID: p.ObjectID, Type: TypeServicePrincipal, TenantID: p.TenantID, Name: p.DisplayName, Enabled: !p.Disabled, Managed: p.Managed()}
+		s = Standing{ID: p.ObjectID, Type: TypeServicePrincipal, TenantID: p.TenantID, Name: p.DisplayName, Enabled: !p.Disabled, Managed: p.Managed(), Resource: p.Resource}
 	}
 	up, err := o.nesting.See(ctx, tx, "")
 	if err != nil {

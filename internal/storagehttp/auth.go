@@ -78,13 +78,24 @@ func (q *Request) bearer(token string) (Caller, error) {
 	if q.R.TLS == nil && q.Account.HTTPSOnly {
 		return Caller{}, NewError(http.StatusForbidden, "AuthenticationFailed", "Server failed to authenticate the request. Tokens are accepted over https only.")
 	}
-	host := "https://" + q.Account.Name + q.Front.Suffix
-	p, err := q.Front.Tokens.Verify(q.Ctx, token, "https://storage.azure.com/", "https://storage.azure.com", host, host+"/")
+	p, err := q.verify(token)
 	if err != nil {
 		return Caller{}, NewError(http.StatusUnauthorized, "InvalidAuthenticationInfo", "Server failed to authenticate the request. Please refer to the information in the www-authenticate header.").
 			WithDetail("%v", err).WithHeader("WWW-Authenticate", q.Challenge())
 	}
 	return Caller{Kind: ByToken, Principal: p}, nil
+}
+
+// verify takes tokens for Azure Storage and for this account.
+func (q *Request) verify(token string) (authz.Principal, error) {
+	host := "https://" + q.Account.Name + q.Front.Suffix
+	return q.Front.Tokens.Verify(q.Ctx, token, "https://storage.azure.com/", "https://storage.azure.com", host, host+"/")
+}
+
+// bearerToken is the token that the request presents.
+func (q *Request) bearerToken() (string, bool) {
+	scheme, token, _ := strings.Cut(q.R.Header.Get("Authorization"), " ")
+	return strings.TrimSpace(token), strings.EqualFold(scheme, "Bearer")
 }
 
 // Challenge is the WWW-Authenticate header that tells clients the tenant and the resource.

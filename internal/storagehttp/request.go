@@ -149,10 +149,25 @@ func (q *Request) passFirewall() error {
 	if rules.ResourceID == "" {
 		rules.ResourceID = q.Account.ID
 	}
-	if d := firewall.Decide(rules, q.Origin); !d.Allowed {
+	if d := q.decide(rules); !d.Allowed {
 		return Unauthorized().Because("the firewall of storage account %s refused %s: %s", q.Account.Name, q.Origin, d.Rule)
 	}
 	return nil
+}
+
+// decide asks the firewall; where it has rules for resource instances, a token that is presented is looked at for whose
+// managed identity it is. One that does not hold changes nothing: its caller learns what the network's rules say.
+func (q *Request) decide(rules firewall.Rules) firewall.Decision {
+	d := firewall.Decide(rules, q.Origin)
+	token, ok := q.bearerToken()
+	if d.Allowed || !ok || len(rules.ResourceInstances) == 0 {
+		return d
+	}
+	p, err := q.verify(token)
+	if err != nil {
+		return d
+	}
+	return firewall.DecideCaller(rules, q.Origin, p.TenantID, p.Resource)
 }
 
 func (q *Request) checkTransport() error {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Built-in role definitions that the region itself assigns or that tests name, by their GUIDs.
@@ -30,6 +31,10 @@ const (
 	AzureMLDataScientist      = "f6c7c914-8db3-469d-8ca1-694a8f32e121"
 	AcrPull                   = "7f951dda-4ed3-4680-a7ca-43fe172d538d"
 )
+
+// BuiltinsAsOf is when the built-in roles were what they are here: tools/roles last ran. When Azure made each is not in
+// what it reads.
+var BuiltinsAsOf = time.Date(2026, time.November, 22, 0, 0, 0, 0, time.UTC)
 
 //go:embed builtin.json.gz
 var builtinJSON []byte

@@ -68,6 +68,11 @@ func (s *seeder) basic(t, id string) (maker, bool) {
 		return maker{version: "2022-04-01", body: object{"properties": object{
 			"roleName": "seed " + s.w.path(id)[strings.LastIndex(s.w.path(id), "/")+1:], "type": "CustomRole", "permissions": []any{object{"actions": []any{"*/read"}}},
 			"assignableScopes": []any{"/subscriptions/" + s.w.subscription}}}}, true
+	case "microsoft.documentdb/databaseaccounts":
+		return maker{version: "2024-11-15", body: object{"location": s.w.location, "properties": object{
+			"databaseAccountOfferType": "Standard", "locations": []any{object{"locationName": s.w.location, "failoverPriority": 0}}}}}, true
+	case "microsoft.insights/components":
+		return maker{version: "2020-02-02", body: object{"location": s.w.location, "kind": "web", "properties": object{"Application_Type": "web"}}}, true
 	case "microsoft.managedidentity/userassignedidentities":
 		return maker{version: "2023-01-31", body: object{"location": s.w.location}}, true
 	case "microsoft.storage/storageaccounts":

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// agree makes the identities of an example such as Azure would take and show: examples that tools have written name
+// agree makes the identities and the operations of an example such as Azure would take and show: examples that tools have written name
 // identities that are no resources, and have members beside a type that excludes them.
 func (c *Case) agree() {
 	shown, _ := c.Response.(map[string]any)
@@ -19,6 +19,22 @@ func (c *Case) agree() {
 		if m, ok := body.(map[string]any); ok {
 			if identity, ok := m["identity"].(map[string]any); ok {
 				c.identity(identity)
+			}
+			operations(m)
+		}
+	}
+}
+
+// operations puts operations where an example of a role has words that are none.
+func operations(role map[string]any) {
+	properties, _ := role["properties"].(map[string]any)
+	for _, e := range asList(properties["permissions"]) {
+		p, _ := e.(map[string]any)
+		for member, real := range map[string]string{"actions": "*/read", "dataActions": "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read"} {
+			for i, word := range asList(p[member]) {
+				if text, ok := word.(string); ok && text != "*" && !strings.Contains(text, "/") {
+					asList(p[member])[i] = real
+				}
 			}
 		}
 	}

@@ -116,12 +116,18 @@ func (s *seeder) prepare(ctx context.Context, c Case) error {
 	if err := s.group(ctx, path); err != nil {
 		return err
 	}
+	if err := s.delete(ctx, c, path); err != nil {
+		return err
+	}
 	shown, _ := c.Response.(map[string]any)
 	target := path
 	var seeds []maker
 	switch {
 	case c.Method == http.MethodPost:
 		target = path[:strings.LastIndex(path, "/")]
+		if _, is := shown["properties"].(map[string]any); is && shown["id"] != nil { // an action that shows the resource
+			s.shown[strings.ToLower(target)] = &maker{c.version(), creatable(shown), false, target}
+		}
 	case c.Method == http.MethodPut:
 		target = parent(path)
 		if strings.Contains(strings.ToLower(path), "/privateendpointconnections/") {
@@ -283,7 +289,11 @@ func (s *seeder) ensure(ctx context.Context, id string) error {
 		return s.connect(ctx, id)
 	}
 	why, tried := "no case makes one of its type", false
-	for _, m := range s.candidates(id) {
+	ways := s.candidates(id)
+	if len(ways) == 0 {
+		ways = s.plain(ctx, id)
+	}
+	for _, m := range ways {
 		m.body = s.complete(m.body, own)
 		for _, ref := range ids(m.body) {
 			s.name(ref)

@@ -48,7 +48,10 @@ func show(subscription, name string, d Definition) shownDefinition {
 }
 
 func builtin(d authz.Definition) Definition {
-	return Definition{RoleName: d.RoleName, Type: d.RoleType, Description: d.Description, AssignableScopes: d.AssignableScopes, Permissions: d.Permissions}
+	return Definition{
+		RoleName: d.RoleName, Type: d.RoleType, Description: d.Description, AssignableScopes: d.AssignableScopes, Permissions: d.Permissions,
+		CreatedOn: authz.BuiltinsAsOf, UpdatedOn: authz.BuiltinsAsOf,
+	}
 }
 
 func definitionKey(name string) (arm.ID, error) {

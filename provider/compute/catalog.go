@@ -33,11 +33,12 @@ type Image struct {
 	Architecture          string
 	DiskGB                int
 	Versions              []string // in order
+	Plan                  bool     // it is bought under a plan, whose names are its own
 }
 
 // UnmarshalJSON reads a line of images.json.
 func (i *Image) UnmarshalJSON(b []byte) error {
-	return json.Unmarshal(b, &[]any{&i.Publisher, &i.Offer, &i.SKU, &i.OS, &i.Generation, &i.Architecture, &i.DiskGB, &i.Versions})
+	return json.Unmarshal(b, &[]any{&i.Publisher, &i.Offer, &i.SKU, &i.OS, &i.Generation, &i.Architecture, &i.DiskGB, &i.Versions, &i.Plan})
 }
 
 //go:embed sizes.json
@@ -46,9 +47,16 @@ var sizesJSON []byte
 //go:embed images.json
 var imagesJSON []byte
 
+//go:embed publishers.txt
+var publishersText string
+
 var (
 	sizes  = lines[Size](sizesJSON)
 	images = lines[Image](imagesJSON)
+
+	// publisherNames are those of Azure's Marketplace, as Microsoft.Compute/locations/publishers answered in West US (2019),
+	// and those since whose images or extensions the region knows.
+	publisherNames = strings.Fields(publishersText)
 )
 
 // lines is an embedded list; TestCatalog reads what is embedded.

@@ -55,16 +55,8 @@ func at(path map[string]string, below ...string) entry {
 }
 
 func publishers(_ context.Context, _ *rp.Tx, path, _ map[string]string, _ []byte) (any, error) {
-	var names []string
-	for _, i := range images {
-		names = append(names, i.Publisher)
-	}
-	for _, x := range extensions {
-		names = append(names, x.publisher)
-	}
-	slices.SortFunc(names, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) })
 	out := []entry{}
-	for _, n := range slices.Compact(names) {
+	for _, n := range publisherNames {
 		out = append(out, at(path, "Publishers", n))
 	}
 	return out, nil
@@ -85,14 +77,13 @@ func offers(_ context.Context, _ *rp.Tx, path, _ map[string]string, _ []byte) (a
 	return out, known(path["publisher"])
 }
 
-// known refuses a publisher that the region does not have.
+// known refuses a publisher that the region does not know. Of most of those that it knows it has neither images nor
+// extensions.
 func known(publisher string) error {
-	has := slices.ContainsFunc(images, func(i Image) bool { return strings.EqualFold(i.Publisher, publisher) }) ||
-		slices.ContainsFunc(extensions, func(x extension) bool { return strings.EqualFold(x.publisher, publisher) })
-	if has {
+	if slices.ContainsFunc(publisherNames, func(n string) bool { return strings.EqualFold(n, publisher) }) {
 		return nil
 	}
-	return arm.Errorf(http.StatusNotFound, "NotFound", "Artifact: Publisher '%s' was not found: the region has a few publishers only.", clip(publisher))
+	return arm.Errorf(http.StatusNotFound, "NotFound", "Artifact: Publisher '%s' was not found.", clip(publisher))
 }
 
 func imageSKUs(_ context.Context, _ *rp.Tx, path, _ map[string]string, _ []byte) (any, error) {
@@ -165,11 +156,15 @@ func imageVersion(_ context.Context, _ *rp.Tx, path, _ map[string]string, _ []by
 }
 
 func (i *Image) properties() map[string]any {
-	return map[string]any{
+	out := map[string]any{
 		"osDiskImage": map[string]any{"operatingSystem": i.OS, "sizeInGb": i.DiskGB}, "dataDiskImages": []any{}, "hyperVGeneration": i.Generation, "architecture": i.Architecture,
 		"automaticOSUpgradeProperties": map[string]any{"automaticOSUpgradeSupported": false}, "disallowed": map[string]any{"vmDiskType": "None"}, "replicaType": "Managed",
 		"features": []any{}, "imageDeprecationStatus": map[string]any{"imageState": "Active"},
 	}
+	if i.Plan {
+		out["plan"] = map[string]any{"publisher": i.Publisher, "product": i.Offer, "name": i.SKU}
+	}
+	return out
 }
 
 // extension is one that machines may name; it runs nowhere.
@@ -186,6 +181,8 @@ var extensions = []extension{
 	{"Microsoft.OSTCExtensions", "VMAccessForLinux", "Linux", []string{"1.5"}},
 	{"Microsoft.Compute", "CustomScriptExtension", "Windows", []string{"1.10"}},
 	{"Microsoft.Compute", "VMAccessAgent", "Windows", []string{"2.0", "2.4"}},
+	{"Acronis.Backup", "AcronisBackup", "Windows", []string{"1.0.33", "1.0.51"}},
+	{"Acronis.Backup", "AcronisBackupLinux", "Linux", []string{"1.0.33"}},
 }
 
 func (x extension) path(below ...string) []string {

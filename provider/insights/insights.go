@@ -75,10 +75,10 @@ func Types() []rp.Registration {
 
 func given(s *string) bool { return s != nil && *s != "" }
 
-// destinations are where a setting sends: what the ids that it has must be of.
+// destinations are where a setting sends: what the ids that it has must be of, one type or several.
 func (s *Setting) destinations() (ids []*string, types []string) {
 	return []*string{s.StorageAccountID, s.WorkspaceID, s.EventHubRuleID, s.ServiceBusRuleID, s.MarketplacePartnerID},
-		[]string{storageType, "Microsoft.OperationalInsights/workspaces", "Microsoft.EventHub/namespaces/authorizationRules", "Microsoft.ServiceBus/namespaces/AuthorizationRules", ""}
+		[]string{storageType, "Microsoft.OperationalInsights/workspaces", hubRules, hubRules + " Microsoft.ServiceBus/namespaces/AuthorizationRules", ""}
 }
 
 // validate checks a setting. Settings of resources, and destinations that are not accounts, are object only: kept and
@@ -92,7 +92,7 @@ func validate(_ rp.Op, new, _ *rp.Resource[Setting]) error {
 			continue
 		}
 		sinks++
-		if id, err := arm.ParseID(*value); err != nil || types[i] != "" && !strings.EqualFold(id.Type().String(), types[i]) {
+		if id, err := arm.ParseID(*value); err != nil || types[i] != "" && !slices.ContainsFunc(strings.Fields(types[i]), func(t string) bool { return strings.EqualFold(id.Type().String(), t) }) {
 			return arm.Errorf(http.StatusBadRequest, "BadRequest", "The data sink '%s' is not the id of a resource of type '%s'.", *value, types[i])
 		}
 	}
@@ -186,13 +186,17 @@ func (s *Setting) Exports(category string) bool {
 }
 
 func showCategory(scope arm.ID, name string) map[string]any {
+	properties := map[string]any{"categoryType": "Logs", "categoryGroups": []string{"allLogs"}}
+	if name == allMetrics || name == "Transaction" || name == "Capacity" {
+		properties = map[string]any{"categoryType": "Metrics", "categoryGroups": []string{}}
+	}
 	return map[string]any{
 		"id": scope.String() + "/providers/microsoft.insights/diagnosticSettingsCategories/" + name, "name": name, "type": "microsoft.insights/diagnosticSettingsCategories",
-		"properties": map[string]any{"categoryType": "Logs", "categoryGroups": []string{"allLogs"}},
+		"properties": properties,
 	}
 }
 
-// scopeOf is the scope that a route names, and the categories that it has: resources have none yet.
+// scopeOf is the scope that a route names, and the categories that it has.
 func scopeOf(tx *rp.Tx, path map[string]string) (scope arm.ID, names []string, err error) {
 	text := "/subscriptions/" + path["subscription"]
 	if path["group"] == "" {
@@ -206,7 +210,7 @@ func scopeOf(tx *rp.Tx, path map[string]string) (scope arm.ID, names []string, e
 	if scope, err = arm.ParseID(text); err == nil {
 		err = rp.Exists(tx, scope)
 	}
-	return scope, nil, err
+	return scope, resourceCategories[scope.Type().Key()], err
 }
 
 func listCategories(_ context.Context, tx *rp.Tx, path, _ map[string]string, _ []byte) (any, error) {

@@ -82,7 +82,7 @@ func TestSettings(t *testing.T) {
 	if n := len(r.Request("GET", sub+"/providers/microsoft.insights/diagnosticSettingsCategories"+api, "").At("value").([]any)); n != 8 {
 		t.Errorf("%d categories", n)
 	}
-	if n := len(r.Request("GET", account+"/providers/microsoft.insights/diagnosticSettingsCategories"+api, "").At("value").([]any)); n != 0 {
+	if n := len(r.Request("GET", account+"/providers/microsoft.insights/diagnosticSettingsCategories"+api, "").At("value").([]any)); n != 2 {
 		t.Errorf("%d categories of an account", n)
 	}
 	if a := r.Request("GET", sub+"/providers/microsoft.insights/diagnosticSettingsCategories/policy"+api, ""); a.String("name") != "Policy" {

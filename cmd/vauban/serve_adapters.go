@@ -185,10 +185,12 @@ func findVault(tx *rp.Tx, name string) (out keyvault.Vault, err error) {
 	out = keyvault.Vault{
 		ID: r.ID.String(), Name: strings.ToLower(r.ID.Name()), TenantID: p.TenantID, Firewall: kvprovider.Firewall(r),
 		Location: r.Location, RBAC: *p.RBAC, RetentionDays: p.RetentionDays, PurgeProtection: p.PurgeProtection != nil && *p.PurgeProtection,
+		Premium: strings.EqualFold(p.SKU.Name, "premium"),
 	}
 	for _, a := range p.AccessPolicies {
 		out.AccessPolicies = append(out.AccessPolicies, keyvault.AccessPolicy{
-			TenantID: a.TenantID, ObjectID: a.ObjectID, ApplicationID: a.Application, Secrets: a.Permissions["secrets"]})
+			TenantID: a.TenantID, ObjectID: a.ObjectID, ApplicationID: a.Application,
+			Secrets: a.Permissions["secrets"], Keys: a.Permissions["keys"], Certificates: a.Permissions["certificates"]})
 	}
 	return out, nil
 }

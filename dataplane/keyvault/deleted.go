@@ -5,12 +5,11 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"time"
 
 	"vauban.dev/store"
 )
 
-// retention is how long a deleted secret of v can be recovered, in days.
+// retention is how long what was deleted in v can be recovered, in days.
 func (v Vault) retention() int {
 	if v.RetentionDays == 0 {
 		return 90
@@ -30,71 +29,94 @@ func (v Vault) recoveryLevel() string {
 	return level
 }
 
-// Delete deletes a secret with all its versions; it can be recovered until the vault's retention is over.
-func (s *Service) Delete(ctx context.Context, vault, name string) (Secret, error) {
+// delete deletes an object with all its versions.
+func (s *Service) delete(ctx context.Context, c *class, vault, name string) (object, error) {
 	v, err := s.Vaults.Lookup(ctx, vault)
 	if err != nil {
-		return Secret{}, err
+		return object{}, err
 	}
-	return s.change(ctx, vault, name, func(doc *secretDoc) error {
+	defer s.privates.drop(headKey(vault, name) + "/")
+	return s.change(ctx, c, vault, name, func(doc *headDoc) error {
 		if doc.Deleted != 0 {
-			return errNotFound(name, "")
+			return errNotFound(c, name, "")
 		}
+		if c != certificateClass && doc.Current.Managed {
+			return errManaged(c, doc.Name)
+		}
+		return nil
+	}, func(doc *headDoc) {
 		now := s.Clock.Now()
 		doc.Deleted, doc.Purge = now.Unix(), now.AddDate(0, 0, v.retention()).Unix()
-		return nil
 	})
 }
 
-// Recover brings a deleted secret back.
-func (s *Service) Recover(ctx context.Context, vault, name string) (Secret, error) {
-	return s.change(ctx, vault, name, func(doc *secretDoc) error {
+// recover brings a deleted object back.
+func (s *Service) recover(ctx context.Context, c *class, vault, name string) (object, error) {
+	o, err := s.change(ctx, c, vault, name, func(doc *headDoc) error {
 		if doc.Deleted == 0 {
-			return errDeletedNotFound(name)
+			return errDeletedNotFound(c, name)
 		}
-		doc.Deleted, doc.Purge = 0, 0
+		if c != certificateClass && doc.Current.Managed {
+			return errManaged(c, doc.Name)
+		}
 		return nil
-	})
+	}, func(doc *headDoc) { doc.Deleted, doc.Purge = 0, 0 })
+	if IsNotFound(err) {
+		err = errDeletedNotFound(c, name)
+	}
+	return o, err
 }
 
-func (s *Service) change(ctx context.Context, vault, name string, f func(*secretDoc) error) (out Secret, err error) {
+// change does a thing to an object, which check allows, and to its parts.
+func (s *Service) change(ctx context.Context, c *class, vault, name string, check func(*headDoc) error, do func(*headDoc)) (o object, err error) {
 	if err := checkName(name); err != nil {
-		return out, err
+		return o, err
 	}
 	err = s.Store.Update(ctx, func(tx store.Tx) error {
-		doc, err := s.secret(tx, vault, name)
-		if err != nil {
-			return err
+		for _, part := range c.parts() {
+			head, err := s.any(tx, part, vault, name)
+			if part != c && IsNotFound(err) { // a certificate that was never issued
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if part == c {
+				if err := check(head); err != nil {
+					return err
+				}
+				o = object{c, head, head.Current}
+			}
+			do(head)
+			if err := put(tx, part.head, headKey(vault, name), head); err != nil {
+				return err
+			}
 		}
-		if err := f(doc); err != nil {
-			return err
-		}
-		out = doc.Current.public(doc)
-		return put(tx, kindSecret, secretKey(vault, name), doc)
+		return nil
 	})
-	return out, err
+	return o, err
 }
 
-// GetDeleted returns a deleted secret without its value.
-func (s *Service) GetDeleted(ctx context.Context, vault, name string) (out Secret, err error) {
+// deleted returns a deleted object.
+func (s *Service) deleted(ctx context.Context, c *class, vault, name string) (o object, err error) {
 	if err := checkName(name); err != nil {
-		return out, err
+		return o, err
 	}
 	err = s.Store.View(ctx, func(tx store.Tx) error {
-		doc, err := s.secret(tx, vault, name)
-		if IsNotFound(err) || err == nil && doc.Deleted == 0 {
-			return errDeletedNotFound(name)
+		head, err := s.any(tx, c, vault, name)
+		if IsNotFound(err) || err == nil && head.Deleted == 0 {
+			return errDeletedNotFound(c, name)
 		}
 		if err == nil {
-			out = doc.Current.public(doc)
+			o = object{c, head, head.Current}
 		}
 		return err
 	})
-	return out, err
+	return o, err
 }
 
-// Purge removes a deleted secret for good; Forbidden when the vault has purge protection.
-func (s *Service) Purge(ctx context.Context, vault, name string) error {
+// purge removes a deleted object for good; Forbidden when the vault has purge protection.
+func (s *Service) purge(ctx context.Context, c *class, vault, name string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
@@ -103,27 +125,33 @@ func (s *Service) Purge(ctx context.Context, vault, name string) error {
 		return err
 	}
 	return s.Store.Update(ctx, func(tx store.Tx) error {
-		doc, err := s.secret(tx, vault, name)
-		if IsNotFound(err) || err == nil && doc.Deleted == 0 {
-			return errDeletedNotFound(name)
+		head, err := s.any(tx, c, vault, name)
+		if IsNotFound(err) || err == nil && head.Deleted == 0 {
+			return errDeletedNotFound(c, name)
 		}
 		if err != nil {
 			return err
 		}
+		if c != certificateClass && head.Current.Managed {
+			return errManaged(c, head.Name)
+		}
 		if v.PurgeProtection {
 			return newError(http.StatusForbidden, "Forbidden", "ForbiddenByPolicy", "Operation \"purge\" is not allowed because purge protection is enabled for this vault. Key Vault service will automatically purge it after the retention period has passed.\r\nVault: %s;location=%s", v.Name, v.Location)
 		}
-		return purge(tx, vault, name)
+		for _, part := range c.parts() {
+			err = errors.Join(err, purge(tx, part, vault, name))
+		}
+		return err
 	})
 }
 
-// purge removes a secret and its versions.
-func purge(tx store.Tx, vault, name string) error {
-	err := tx.Delete(kindSecret, secretKey(vault, name), store.Any)
+// purge removes an object and its versions.
+func purge(tx store.Tx, c *class, vault, name string) error {
+	err := tx.Delete(c.head, headKey(vault, name), store.Any)
 	if errors.Is(err, store.ErrNotFound) {
 		err = nil
 	}
-	return errors.Join(err, deleteAll(tx, kindVersion, versionKey(vault, name, "")))
+	return errors.Join(err, deleteAll(tx, c.version, versionKey(vault, name, "")))
 }
 
 func deleteAll(tx store.Tx, kind, prefix string) error {
@@ -140,39 +168,45 @@ func deleteAll(tx store.Tx, kind, prefix string) error {
 	return err
 }
 
-// Run purges what is due, every hour, until ctx ends. What is due is gone for callers at once, Run or not.
-func (s *Service) Run(ctx context.Context) error {
-	tick := time.NewTicker(time.Hour)
-	defer tick.Stop()
-	for {
-		if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
-			s.Log.Error("keyvault: sweep", "err", err)
+// Sweep purges what is past its retention, once.
+func (s *Service) Sweep(ctx context.Context) error {
+	for _, c := range classes {
+		due, err := s.heads(ctx, c, s.due)
+		if err != nil || len(due) == 0 {
+			if err != nil {
+				return err
+			}
+			continue
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
+		err = s.Store.Update(ctx, func(tx store.Tx) (err error) {
+			for _, p := range due {
+				if _, there := s.any(tx, c, p.vault, p.name); IsNotFound(there) { // still due
+					err = errors.Join(err, purge(tx, c, p.vault, p.name))
+				}
+			}
+			return err
+		})
+		if err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
-// Sweep purges the secrets whose retention is over, once.
-func (s *Service) Sweep(ctx context.Context) error {
-	return s.Store.Update(ctx, func(tx store.Tx) error {
-		var due []string
-		err := tx.Scan(kindSecret, "", "", func(d store.Doc) bool {
-			doc := new(secretDoc)
-			if decode(d.Value, doc) == nil && s.due(doc) {
-				due = append(due, d.Key)
+// place names an object.
+type place struct{ vault, name string }
+
+// heads are the objects of a class, in all vaults, that a condition holds for. A damaged document is left to who asks for it.
+func (s *Service) heads(ctx context.Context, c *class, holds func(*headDoc) bool) (list []place, err error) {
+	err = s.Store.View(ctx, func(tx store.Tx) error {
+		return tx.Scan(c.head, "", "", func(d store.Doc) bool {
+			head := new(headDoc)
+			if decode(d.Value, head) == nil && holds(head) {
+				vault, name, _ := strings.Cut(d.Key, "/")
+				list = append(list, place{vault, name})
 			}
 			return true
 		})
-		for _, key := range due {
-			vault, name, _ := strings.Cut(key, "/")
-			if err == nil {
-				err = purge(tx, vault, name)
-			}
-		}
-		return err
 	})
+	return list, err
 }

@@ -18,10 +18,13 @@ type Error struct {
 
 func (e *Error) Error() string { return "keyvault: " + e.Code + ": " + e.Message }
 
-// IsNotFound reports whether err says that there is no such secret or version.
+// IsNotFound reports whether err says that there is no such secret, key or certificate, or version of it.
 func IsNotFound(err error) bool {
 	var e *Error
-	return errors.As(err, &e) && e.Code == "SecretNotFound"
+	if !errors.As(err, &e) {
+		return false
+	}
+	return e.Code == "SecretNotFound" || e.Code == "KeyNotFound" || e.Code == "CertificateNotFound"
 }
 
 func newError(status int, code, inner, format string, args ...any) *Error {
@@ -32,22 +35,27 @@ func errBadParameter(format string, args ...any) *Error {
 	return newError(http.StatusBadRequest, "BadParameter", "", format, args...)
 }
 
-func errNotFound(name, version string) *Error {
+func errNotFound(c *class, name, version string) *Error {
 	id := name
 	if version != "" {
 		id += "/" + version
 	}
-	return newError(http.StatusNotFound, "SecretNotFound", "",
-		"A secret with (name/id) %s was not found in this key vault. If you recently deleted this secret you may be able to recover it using the correct recovery command. For help resolving this issue, please see https://go.microsoft.com/fwlink/?linkid=2125182", id)
+	return newError(http.StatusNotFound, c.title()+"NotFound", "",
+		"A %[1]s with (name/id) %[2]s was not found in this key vault. If you recently deleted this %[1]s you may be able to recover it using the correct recovery command. For help resolving this issue, please see https://go.microsoft.com/fwlink/?linkid=2125182", c.noun, id)
 }
 
-func errDeletedNotFound(name string) *Error {
-	return newError(http.StatusNotFound, "SecretNotFound", "", "Deleted Secret not found: %s", name)
+func errDeletedNotFound(c *class, name string) *Error {
+	return newError(http.StatusNotFound, c.title()+"NotFound", "", "Deleted %s not found: %s", c.title(), name)
 }
 
-func errIsDeleted(name string) *Error {
+func errIsDeleted(c *class, name string) *Error {
 	return newError(http.StatusConflict, "Conflict", "ObjectIsDeletedButRecoverable",
-		"Secret %s is currently in a deleted but recoverable state, and its name cannot be reused; in this state, the secret can only be recovered or purged.", name)
+		"%s %s is currently in a deleted but recoverable state, and its name cannot be reused; in this state, the %s can only be recovered or purged.", c.title(), name, c.noun)
+}
+
+// errManaged refuses to change a key or secret behind the back of its certificate.
+func errManaged(c *class, name string) *Error {
+	return newError(http.StatusForbidden, "Forbidden", "", "The %[1]s %[2]s is managed by the certificate %[2]s: it is changed, deleted and restored with it.", c.noun, name)
 }
 
 func errNotImplemented(format string, args ...any) *Error {

@@ -26,8 +26,12 @@ type request struct {
 	origin    origin.Origin
 	principal authz.Principal
 	route     route
-	name      string // of the secret
+	class     *class // nil of what is no object: random bytes
+	deleted   bool   // of the path: deletedsecrets …
+	name      string // of the object
 	version   string
+	issuer    string
+	status    int // of the answer, once it is sent
 }
 
 // serve answers one request. It is the one place that writes errors.
@@ -41,9 +45,28 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 	if id := r.Header.Get("X-Ms-Client-Request-Id"); id != "" && len(id) <= 1024 {
 		h.Set("x-ms-client-request-id", id)
 	}
-	if err := q.handle(); err != nil {
+	err := q.handle()
+	if err != nil {
 		q.fail(err)
 	}
+	q.record(err)
+}
+
+// record writes the line of the log that says who did what from where: no value, no token, no query.
+func (q *request) record(err error) {
+	operation := q.route.name
+	if operation == "" {
+		operation = "(refused before)"
+	}
+	line := []any{
+		"operation", operation, "vault", q.vault.Name, "path", q.r.URL.Path, "status", q.status, "request", q.id,
+		"oid", q.principal.ObjectID, "appid", q.principal.AppID, "origin", q.origin.String(),
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		line = append(line, "code", e.Code, "inner", e.Inner)
+	}
+	q.s.Log.Info("keyvault: operation", line...)
 }
 
 func (q *request) handle() error {
@@ -194,6 +217,7 @@ func (q *request) send(status int, v any) {
 	h := q.w.Header()
 	h.Set("Content-Type", "application/json; charset=utf-8")
 	h.Set("Content-Length", fmt.Sprint(len(b)))
+	q.status = status
 	q.w.WriteHeader(status)
 	if q.r.Method != http.MethodHead {
 		_, _ = q.w.Write(b) // a client that went away misses nothing

@@ -1,5 +1,5 @@
-// Package keyvault is Key Vault's data plane for secrets, as azure-keyvault-secrets, az and Terraform call it,
-// and an in-process API for the region's own services. Values are sealed at rest with a data key per vault.
+// Package keyvault is Key Vault's data plane, secrets, keys and certificates, as the azure-keyvault SDKs, az and Terraform call
+// it, and an in-process API for the region's own services. What is secret is sealed at rest with a data key per vault.
 // See docs/architecture/keyvault.md.
 package keyvault
 
@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"regexp"
+	"sync"
 	"time"
 
 	"vauban.dev/authz"
@@ -35,6 +36,7 @@ type Vault struct {
 	AccessPolicies  []AccessPolicy
 	RetentionDays   int  // softDeleteRetentionInDays, 7 to 90; 0 counts as 90
 	PurgeProtection bool // enablePurgeProtection
+	Premium         bool // sku premium: keys of type -HSM
 }
 
 // AccessPolicy is one entry of accessPolicies.
@@ -43,6 +45,8 @@ type AccessPolicy struct {
 	ObjectID      string   // of a user, service principal or group
 	ApplicationID string   // when the caller acts on behalf of ObjectID; "" otherwise
 	Secrets       []string // get, list, set, delete, recover, backup, restore, purge, all
+	Keys          []string // get, list, create, sign, wrapKey …, all
+	Certificates  []string // get, list, create, managecontacts …, all
 }
 
 // Vaults finds vaults by name, whatever its case. The provider of Microsoft.KeyVault implements it.
@@ -69,11 +73,13 @@ type Config struct {
 	HostSuffix string // "" = ".vault.azure.net"
 }
 
-// Service keeps secrets. Its methods do no authorization and pass no firewall: they are for the region's own
+// Service keeps what is in vaults. Its methods do no authorization and pass no firewall: they are for the region's own
 // services and for Handler, which does both. Errors are *Error with Azure's codes, ErrNoVault, or unexpected.
 // Safe for use by many goroutines.
 type Service struct {
 	Config
+	privates privates
+	files    sync.Mutex // held while a client's PFX file is read
 }
 
 // Open returns the service over cfg. Call Run for its housekeeping.
@@ -84,7 +90,7 @@ func Open(cfg Config) *Service {
 	if cfg.HostSuffix == "" {
 		cfg.HostSuffix = ".vault.azure.net"
 	}
-	return &Service{cfg}
+	return &Service{Config: cfg}
 }
 
 // Handler serves the endpoint of every vault, {vault}.vault.azure.net, chosen by the request's host. The
@@ -132,11 +138,12 @@ type Change struct {
 
 var (
 	vaultName  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{1,22}[A-Za-z0-9]$`)
-	secretName = regexp.MustCompile(`^[0-9a-zA-Z-]{1,127}$`)
+	objectName = regexp.MustCompile(`^[0-9a-zA-Z-]{1,127}$`)
 	versionID  = regexp.MustCompile(`^[0-9a-fA-F]{32}$`)
 )
 
 const (
 	maxValue = 25 << 10 // bytes of a value
 	maxTags  = 15
+	maxTag   = 256 // characters of a tag's name, and of its value
 )

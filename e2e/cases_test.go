@@ -34,7 +34,7 @@ func TestCases(t *testing.T) {
 		t.Fatal("VAUBAN_CASES names no folder of templates")
 	}
 	g := newGround(t, nil)
-	g.up()
+	g.up("--image", "mcr.microsoft.com/azure-cli="+filepath.Dir(g.clients("az")))
 	j := &caseJudge{ground: g, done: map[string]*caseResult{}}
 	j.prepare()
 	for _, root := range roots {

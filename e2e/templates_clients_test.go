@@ -35,3 +35,10 @@ func TestTemplatesClients(t *testing.T) {
 		t.Error(out)
 	}
 }
+
+// TestDeploymentScriptsClients deploys scripts by az, which they run themselves.
+func TestDeploymentScriptsClients(t *testing.T) {
+	g := newGround(t, nil)
+	g.up("--image", "mcr.microsoft.com/azure-cli="+filepath.Dir(g.clients("az")))
+	g.clientScript("az", "deploymentscripts.sh", "scripted")
+}

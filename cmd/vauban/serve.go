@@ -301,6 +301,7 @@ func (w *world) openProviders(context.Context) (err error) {
 		w.policies.Types(),
 		w.insights.Types(),
 		w.deploys.Types(),
+		newDeploymentScripts(w).Types(),
 		queries.Types(),
 		exports.Types(),
 	} {

@@ -41,6 +41,13 @@ func (m machines) Identities(ctx context.Context, nic string) (out []entra.Manag
 	if vm != nil {
 		return m.identities(ctx, vm.Identity)
 	}
+	script, err := m.script(ctx, nic)
+	if err != nil {
+		return nil, err
+	}
+	if script != nil {
+		return m.identities(ctx, script.Identity)
+	}
 	n, err := m.node(ctx, nic)
 	if err != nil {
 		return nil, err
@@ -91,6 +98,13 @@ func (m machines) Instance(ctx context.Context, nic string) (out entra.Instance,
 		c.AzEnvironment, c.Location, c.Name, c.OSType = "AzurePublicCloud", vm.Location, vm.ID.Name(), "Linux"
 		c.SubscriptionID, c.ResourceGroupName, c.ResourceID, c.VMID = vm.ID.Subscription(), vm.ID.ResourceGroup(), vm.ID.String(), vm.Properties.VMID
 		return out, nil
+	}
+	script, err := m.script(ctx, nic)
+	if err != nil {
+		return out, err
+	}
+	if script != nil { // a container, of which the service says nothing
+		return out, entra.ErrNoMachine
 	}
 	n, err := m.node(ctx, nic)
 	if err != nil {

@@ -42,7 +42,7 @@ type Agent struct {
 	kick    chan struct{}  // something changed: poll anew
 }
 
-// Run is the agent's life. That of a virtual machine ends with ctx alone. It returns nil when the service has told the node to leave and nothing is left to
+// Run is the agent's life. That of a virtual machine ends with ctx alone, that of a deployment script with the script. It returns nil when the service has told the node to leave and nothing is left to
 // report, or when ctx ends, which is the node's power switch: what runs is killed and nothing is said.
 // (An agent that is killed itself leaves its containers running for the next agent on the same disk.) Other
 // errors: another agent is at work on the disk; no container runtime works; the service refuses this node.
@@ -67,6 +67,9 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 			return err
 		}
 		defer srv.close()
+	}
+	if cfg.Script != nil {
+		return a.script(ctx)
 	}
 	if cfg.Home != "" {
 		<-ctx.Done()

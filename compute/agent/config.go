@@ -46,6 +46,8 @@ type Config struct {
 	// Home makes the agent a virtual machine's: it takes no tasks, and its SSH sessions share this directory,
 	// which outlives them, as their home. Token and Batch are not needed then, SSH is.
 	Home string `json:"home,omitempty"`
+	// Script makes it a deployment script's.
+	Script *Script `json:"script,omitempty"`
 	// DNS are the servers that the node and its containers ask, in order; none is Azure's. Search is the domain
 	// in which containers look single labels up.
 	DNS    []netip.Addr `json:"dns,omitempty"`
@@ -83,6 +85,10 @@ func (c *Config) check() error {
 	case c.Home != "":
 		if c.SSH == nil || c.StateDir == "" {
 			return errors.New("agent: a virtual machine needs ssh and stateDir")
+		}
+	case c.Script != nil:
+		if c.StateDir == "" || c.Script.Timeout <= 0 {
+			return errors.New("agent: a script needs stateDir and timeout")
 		}
 	case c.Token == "" || c.Batch == "" || c.StateDir == "":
 		return errors.New("agent: token, batch and stateDir are required")

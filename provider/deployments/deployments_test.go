@@ -275,7 +275,7 @@ func TestRefusals(t *testing.T) {
 		"namespace":     {body(`"resources":[{"type":"Microsoft.Nothing/x","apiVersion":"2024-01-01","name":"a"}]`, ""), "InvalidResourceNamespace", 400},
 		"type":          {body(`"resources":[{"type":"Microsoft.Toys/x","apiVersion":"2024-01-01","name":"a"}]`, ""), "InvalidResourceType", 400},
 		"api-version":   {body(`"resources":[{"type":"Microsoft.Toys/toys","apiVersion":"2011-01-01","name":"a"}]`, ""), "NoRegisteredProviderFound", 400},
-		"script":        {body(`"resources":[{"type":"Microsoft.Resources/deploymentScripts","apiVersion":"2020-10-01","name":"s"}]`, ""), "NotImplemented", 501},
+		"stack":         {body(`"resources":[{"type":"Microsoft.Resources/deploymentStacks","apiVersion":"2024-03-01","name":"s"}]`, ""), "NotImplemented", 501},
 		"itself":        {body(`"resources":[{"type":"Microsoft.Resources/deployments","apiVersion":"2021-04-01","name":"d","properties":{"mode":"Incremental","template":{}}}]`, ""), "InvalidTemplate", 400},
 		"link":          {`{"properties":{"templateLink":{"uri":"https://nowhere/x.json?sig=hush"}}}`, "InvalidContentLink", 400},
 		"bad link":      {`{"properties":{"templateLink":{"uri":"file:///etc/passwd"}}}`, "InvalidContentLink", 400},

@@ -47,7 +47,7 @@ func deployed(d *template.Deployment) []*template.Resource {
 }
 
 // absent are types of this namespace that the region does not have, with what they are.
-var absent = map[string]string{"microsoft.resources/deploymentscripts": "deployment scripts", "microsoft.resources/deploymentstacks": "deployment stacks"}
+var absent = map[string]string{"microsoft.resources/deploymentstacks": "deployment stacks"}
 
 // resolve refuses types and api-versions that the region does not have.
 func (p *Provider) resolve(ctx context.Context, d *template.Deployment) error {

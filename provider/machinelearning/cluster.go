@@ -13,6 +13,7 @@ import (
 	"vauban.dev/arm/rp"
 	"vauban.dev/compute"
 	"vauban.dev/compute/cluster"
+	"vauban.dev/internal/isotime"
 	"vauban.dev/locks"
 	"vauban.dev/ml"
 	"vauban.dev/store"
@@ -95,7 +96,7 @@ func (p *Provider) scale(ctx context.Context, r *rp.Resource[Compute]) (again ti
 // decide asks cluster.Decide, and tells the nodes that go.
 func (p *Provider) decide(ctx context.Context, r *rp.Resource[Compute]) (do cluster.Decision, there int, err error) {
 	a := r.Properties.Aml
-	idle, err := isoDuration(a.Scale.Idle)
+	idle, err := isotime.ParseDuration(a.Scale.Idle)
 	if err != nil {
 		return do, 0, err
 	}

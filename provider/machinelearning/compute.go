@@ -10,6 +10,7 @@ import (
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/compute"
+	"vauban.dev/internal/isotime"
 	"vauban.dev/locks"
 )
 
@@ -169,7 +170,7 @@ func validateCompute(op rp.Op, new, old *rp.Resource[Compute]) error {
 	case a.VMPriority != "Dedicated":
 		return arm.NotImplemented("properties.properties.vmPriority '%s': low-priority nodes are not there yet.", a.VMPriority)
 	}
-	if _, err := isoDuration(a.Scale.Idle); err != nil {
+	if _, err := isotime.ParseDuration(a.Scale.Idle); err != nil {
 		return userError("scaleSettings.nodeIdleTimeBeforeScaleDown '%s' is not an ISO 8601 duration.", a.Scale.Idle)
 	}
 	if a.Subnet != nil {

@@ -12,6 +12,7 @@ import (
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/compute"
+	"vauban.dev/internal/isotime"
 	"vauban.dev/ml"
 )
 
@@ -186,7 +187,7 @@ func validateJob(op rp.Op, new, old *rp.Resource[Job]) error {
 		}
 	}
 	if j.Limits != nil && j.Limits.Timeout != "" {
-		if _, err := isoDuration(j.Limits.Timeout); err != nil {
+		if _, err := isotime.ParseDuration(j.Limits.Timeout); err != nil {
 			return userError("properties.limits.timeout '%s' is not an ISO 8601 duration.", j.Limits.Timeout)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/compute"
+	"vauban.dev/internal/isotime"
 	"vauban.dev/ml"
 )
 
@@ -155,7 +156,7 @@ func (b *builder) command(*task) error {
 
 func (b *builder) limits(*task) error {
 	if l := b.job.Limits; l != nil && l.Timeout != "" {
-		d, err := isoDuration(l.Timeout)
+		d, err := isotime.ParseDuration(l.Timeout)
 		if err != nil {
 			return err
 		}

@@ -1,4 +1,4 @@
-package machinelearning
+package isotime
 
 import (
 	"testing"
@@ -9,12 +9,12 @@ func TestISODuration(t *testing.T) {
 	for in, want := range map[string]time.Duration{
 		"PT120S": 2 * time.Minute, "PT2M": 2 * time.Minute, "P1D": 24 * time.Hour, "P1DT2H3M4S": 26*time.Hour + 3*time.Minute + 4*time.Second, "PT0S": 0, "PT1.5S": time.Second,
 	} {
-		if got, err := isoDuration(in); err != nil || got != want {
+		if got, err := ParseDuration(in); err != nil || got != want {
 			t.Errorf("%s: %v, %v, want %v", in, got, err, want)
 		}
 	}
 	for _, in := range []string{"", "P", "PT", "P1DT", "1H", "PT1H ", "PT-1S", "P1M", "PT1S1M", "120", "PT9999999999S", "p1d"} {
-		if got, err := isoDuration(in); err == nil {
+		if got, err := ParseDuration(in); err == nil {
 			t.Errorf("%q: %v", in, got)
 		}
 	}
@@ -26,7 +26,7 @@ func FuzzISODuration(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if d, err := isoDuration(s); err == nil && d < 0 {
+		if d, err := ParseDuration(s); err == nil && d < 0 {
 			t.Errorf("%q is %v", s, d)
 		}
 	})

@@ -1,4 +1,5 @@
-package machinelearning
+// Package isotime reads durations as Resource Manager's bodies have them.
+package isotime
 
 import (
 	"fmt"
@@ -9,8 +10,8 @@ import (
 
 var isoForm = regexp.MustCompile(`^P(?:(\d{1,5})D)?(?:T(?:(\d{1,6})H)?(?:(\d{1,7})M)?(?:(\d{1,9})(?:\.\d+)?S)?)?$`)
 
-// isoDuration parses an ISO 8601 duration of days, hours, minutes and seconds (PT120S, P1DT2H).
-func isoDuration(s string) (time.Duration, error) {
+// ParseDuration parses an ISO 8601 duration of days, hours, minutes and seconds (PT120S, P1DT2H).
+func ParseDuration(s string) (time.Duration, error) {
 	m := isoForm.FindStringSubmatch(s)
 	if m == nil || s == "P" || s[len(s)-1] == 'T' {
 		return 0, fmt.Errorf("%q is not an ISO 8601 duration", s)

@@ -308,10 +308,13 @@ func (s *seeder) ensure(ctx context.Context, id string) error {
 		if err != nil || have.ok() && (tried || s.shown[strings.ToLower(id)] == nil) {
 			return err
 		}
-		if have.status == http.StatusBadRequest && strings.HasPrefix(have.code(), "NoRegisteredProviderFound") || strings.HasPrefix(have.code(), "InvalidResourceType") {
-			why = have.code()
-			s.unknown[t] = strings.HasPrefix(why, "InvalidResourceType")
+		if strings.HasPrefix(have.code(), "InvalidResourceType") {
+			why, s.unknown[t] = have.code(), true
 			break
+		}
+		if strings.HasPrefix(have.code(), "NoRegisteredProviderFound") { // a list's version, which is not one of its elements
+			why = have.code()
+			continue
 		}
 		a, err := s.send(ctx, http.MethodPut, url, s.w.located(s.w.own(m.body), id))
 		if err != nil {

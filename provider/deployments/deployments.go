@@ -115,6 +115,7 @@ func (p *Provider) Types() []rp.Registration {
 		add(http.MethodPost, one+"/cancel", "cancel/action", p.cancel)
 		add(http.MethodPost, one+"/exportTemplate", "exportTemplate/action", p.export, reads)
 		add(http.MethodGet, one+"/operationStatuses/{operation}", "read", p.operationStatus)
+		add(http.MethodGet, one+"/operationResults/{operation}", "read", p.removed)
 		add(http.MethodGet, one+"/operations", "operations/read", p.operations)
 		add(http.MethodGet, one+"/operations/{operation}", "operations/read", p.operation)
 	}

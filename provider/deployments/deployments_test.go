@@ -242,8 +242,8 @@ func TestDeployment(t *testing.T) {
 	if h := g.Request("HEAD", group+"/providers/Microsoft.Resources/deployments/none"+api, ""); h.Status != 404 {
 		t.Errorf("HEAD: %d", h.Status)
 	}
-	if d := g.Request("DELETE", group+"/providers/Microsoft.Resources/deployments/d"+api, ""); d.Status != 204 {
-		t.Errorf("DELETE: %s", d.Text)
+	if d := g.Request("DELETE", group+"/providers/Microsoft.Resources/deployments/d"+api, ""); d.Status != 202 || g.Request("GET", d.Header.Get("Location"), "").Status != 204 {
+		t.Errorf("DELETE: %d %s", d.Status, d.Text)
 	}
 	// what is stored holds no secret
 	err := g.Engine.View(t.Context(), func(tx *rp.Tx) error {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"vauban.dev/arm"
 	"vauban.dev/arm/expr"
 	"vauban.dev/arm/rp"
@@ -210,6 +212,17 @@ func (p *Provider) remove(ctx context.Context, r *rp.Request, _ map[string]strin
 	if err != nil {
 		return nil, err
 	}
+	res := &rp.Response{Status: http.StatusAccepted, Header: http.Header{}}
+	res.Header.Set("Location", r.Base+id.String()+"/operationResults/"+uuid.NewString()+"?api-version="+r.Query.Get("api-version"))
+	res.Header.Set("Retry-After", "1")
+	return res, nil
+}
+
+// removed is the end of a deletion: it was over when its Location was given out.
+func (p *Provider) removed(_ context.Context, _ *rp.Request, path map[string]string) (*rp.Response, error) {
+	if uuid.Validate(path["operation"]) != nil {
+		return nil, arm.Errorf(http.StatusNotFound, "NotFound", "There is no operation '%s'.", path["operation"])
+	}
 	return &rp.Response{Status: http.StatusNoContent}, nil
 }
 
@@ -261,7 +274,11 @@ func (p *Provider) export(ctx context.Context, r *rp.Request, _ map[string]strin
 	if err != nil {
 		return nil, err
 	}
-	return &rp.Response{Status: http.StatusOK, Body: map[string]any{"template": c.Template}}, nil
+	template, err := spelled(c.Template)
+	if err != nil {
+		return nil, err
+	}
+	return &rp.Response{Status: http.StatusOK, Body: map[string]any{"template": template}}, nil
 }
 
 // longPoll is how long a poll of a running deployment waits for its end.

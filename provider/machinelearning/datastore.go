@@ -2,6 +2,7 @@ package machinelearning
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"vauban.dev/arm"
@@ -44,9 +45,10 @@ func datastoreType() rp.Registration {
 		},
 		Admit: func(_ context.Context, _ *rp.Tx, _ rp.Op, new, old *rp.Resource[Datastore]) error {
 			d := &new.Properties
-			if name, secrets := d.sentSecrets(); secrets != nil { // kept apart: no GET shows them
-				d.Secrets, _ = secrets.(map[string]any)
-				delete(d.Credentials, name)
+			name, secrets := d.sentSecrets()
+			delete(d.Credentials, name)
+			if sent, _ := secrets.(map[string]any); len(sent) > 1 || len(sent) == 1 && sent["secretsType"] == nil { // kept apart: no GET shows them
+				d.Secrets = sent
 				return nil
 			}
 			// They stay with the place that they were given for.
@@ -55,9 +57,18 @@ func datastoreType() rp.Registration {
 			}
 			return nil
 		},
+		Present: func(_ context.Context, _ *rp.Tx, r *rp.Resource[Datastore]) error {
+			if kind := secretTypes[fmt.Sprint(r.Properties.Credentials["credentialsType"])]; kind != "" { // which secrets there are, and none of them
+				r.Properties.Credentials["secrets"] = map[string]any{"secretsType": kind}
+			}
+			return nil
+		},
 		Actions: map[string]rp.Action[Datastore]{"listSecrets": {Do: listSecrets}},
 	})
 }
+
+// secretTypes are the kinds of secrets that go with a kind of credentials (DatastoreSecrets).
+var secretTypes = map[string]string{"AccountKey": "AccountKey", "Certificate": "Certificate", "Sas": "Sas", "ServicePrincipal": "ServicePrincipal"}
 
 // place is what the secrets of a datastore open.
 func (d *Datastore) place() [4]string {

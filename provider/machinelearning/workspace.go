@@ -135,7 +135,12 @@ func (p *Provider) workspaceType() rp.Registration {
 		Actions: map[string]rp.Action[Workspace]{
 			"listKeys":               {Do: p.listKeys},
 			"listStorageAccountKeys": {Do: listStorageKeys},
-			"resyncKeys":             {Do: resyncKeys, Links: resyncLinks},
+			"listNotebookKeys": {Do: func(context.Context, *rp.Tx, *rp.Resource[Workspace], []byte) (any, error) {
+				return map[string]any{}, nil // notebooks are kept in the workspace's own file share
+			}},
+			"features":                             {Method: http.MethodGet, Permission: WorkspaceType + "/features/read", Do: workspaceFeatures},
+			"outboundNetworkDependenciesEndpoints": {Method: http.MethodGet, Permission: WorkspaceType + "/outboundNetworkDependenciesEndpoints/read", Do: outboundEndpoints},
+			"resyncKeys":                           {Do: resyncKeys, Links: resyncLinks},
 			"privateLinkResources": {Method: http.MethodGet, Permission: WorkspaceType + "/privateLinkResources/read",
 				Do: func(_ context.Context, tx *rp.Tx, r *rp.Resource[Workspace], _ []byte) (any, error) {
 					return p.links.Resources(tx, r.ID)

@@ -25,6 +25,9 @@ type saying = map[string]func(r *rp.Resource[Stored]) any
 // stamp is a time as most services write it.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.0000000Z") }
 
+// epoch is when a resource was made, in seconds since 1970.
+func epoch(r *rp.Resource[Stored]) any { return r.Properties.created.Unix() }
+
 func lowerName(r *rp.Resource[Stored]) string { return strings.ToLower(r.ID.Name()) }
 
 // host is the name of the resource before a domain. {location} in it is the resource's.
@@ -145,7 +148,7 @@ var behaviours = map[string]behaviour{
 	"microsoft.keyvault/vaults/keys": {
 		says: saying{"keyUri": keyURI(""), "keyUriWithVersion": func(r *rp.Resource[Stored]) any {
 			return keyURI("/" + strings.ReplaceAll(r.Properties.guid("version"), "-", ""))(r)
-		}},
+		}, "attributes.created": epoch, "attributes.updated": epoch, "attributes.recoveryLevel": always("Recoverable+Purgeable")},
 		defaults: map[string]any{"attributes.enabled": true, "keySize": 2048.0},
 	},
 	"microsoft.keyvault/managedhsms":      {says: saying{"hsmUri": around("https://", ".managedhsm.azure.net/"), "statusMessage": always("The Managed HSM is provisioned and ready to use.")}},

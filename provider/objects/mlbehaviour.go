@@ -41,7 +41,7 @@ func machineLearning() map[string]behaviour {
 		mlWorkspace + "/onlineendpoints":             {says: scoring("score"), actions: keys, defaults: map[string]any{"publicNetworkAccess": "Enabled"}},
 		mlWorkspace + "/onlineendpoints/deployments": {actions: deployed},
 		mlWorkspace + "/serverlessendpoints":         {actions: keys, says: saying{"endpointState": always("Unknown")}}, // nothing answers there
-		mlRegistry:                                   {actions: map[string]rp.Action[Stored]{"removeRegions": {Do: removeRegions}}},
+		mlRegistry:                                   {actions: map[string]rp.Action[Stored]{"removeRegions": {Do: removeRegions}}, present: showEndpoints},
 	}
 	for _, asset := range []string{
 		mlRegistry + "/codes", mlRegistry + "/components", mlRegistry + "/data", mlRegistry + "/environments", mlRegistry + "/models",
@@ -51,7 +51,23 @@ func machineLearning() map[string]behaviour {
 		all[asset] = behaviour{present: showVersions, defaults: flags}
 		all[asset+"/versions"] = behaviour{implicitParent: true, defaults: map[string]any{"isAnonymous": false, "isArchived": false, "tags": map[string]any{}, "properties": map[string]any{}}}
 	}
+	built := all[mlRegistry+"/environments/versions"]
+	built.says = saying{"environmentType": always("UserCreated")} // curated ones are of Microsoft's registry
+	all[mlRegistry+"/environments/versions"] = built
 	return all
+}
+
+// showEndpoints says of the connections that a registry was given which endpoint each is of: none, since no endpoint of
+// the region leads to a registry.
+func showEndpoints(_ *rp.Tx, r *rp.Resource[Stored]) error {
+	list, _ := r.Properties.tree["registryPrivateEndpointConnections"].([]any)
+	for _, e := range list {
+		connection, _ := e.(map[string]any)
+		if endpoint, ok := get(connection, "properties.privateEndpoint").(map[string]any); ok && endpoint["id"] == nil {
+			endpoint["id"] = ""
+		}
+	}
+	return nil
 }
 
 // endpointKeys are what clients of an endpoint would sign in with.

@@ -37,6 +37,7 @@ type Webhook struct {
 	Actions       []string          `json:"actions"`
 	ServiceURI    string            `json:"serviceUri,omitempty" rp:"secret"`
 	CustomHeaders map[string]string `json:"customHeaders,omitempty" rp:"secret"`
+	Events        []webhookEvent    `json:"events,omitempty" rp:"private"` // the last ones, the newest first
 }
 
 // ScopeMap is a list of what tokens may do to repositories.
@@ -117,7 +118,7 @@ func registryChildren() []object {
 				otherwise(&r.Properties.Status, "enabled")
 			},
 			Validate: validateWebhook, Admit: admitWebhook, Present: tagged[Webhook],
-			Actions: unserved(map[string]rp.Action[Webhook]{
+			Actions: map[string]rp.Action[Webhook]{
 				"getCallbackConfig": {Do: func(_ context.Context, _ *rp.Tx, r *rp.Resource[Webhook], _ []byte) (any, error) {
 					headers := r.Properties.CustomHeaders
 					if headers == nil {
@@ -125,11 +126,9 @@ func registryChildren() []object {
 					}
 					return map[string]any{"serviceUri": r.Properties.ServiceURI, "customHeaders": headers}, nil
 				}},
-				// Nothing was pushed, so nothing was told.
-				"listEvents": {Do: func(context.Context, *rp.Tx, *rp.Resource[Webhook], []byte) (any, error) {
-					return map[string]any{"value": []any{}}, nil
-				}},
-			}, "ping"),
+				"listEvents": {Do: webhookEvents},
+				"ping":       {Do: pingWebhook},
+			},
 		}),
 		of(rp.Type[ScopeMap]{
 			Name: RegistryType + "/scopeMaps", Kind: rp.Proxy, Versions: rp.Versions[ScopeMap](since(registryVersions, "2019-05-01")...),

@@ -104,10 +104,41 @@ func admitTask(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource[Tas
 	if old != nil && old.Properties.Details != nil {
 		was, kept = old.Properties, *old.Properties.Details
 	}
+	keepSources(v.Trigger, kept.Trigger)
 	v.Details = &taskDetails{Step: unlessSame(v.Step, was.Step, kept.Step), Trigger: unlessSame(v.Trigger, was.Trigger, kept.Trigger),
 		Credentials: unlessSame(v.Credentials, was.Credentials, kept.Credentials)}
 	v.Step, v.Trigger, v.Credentials = shown(v.Details.Step), shown(v.Details.Trigger), shownCredentials(v.Details.Credentials)
 	return nil
+}
+
+// keepSources fills in what a source trigger leaves out and had: a change names it, and says what changes ("Tasks - Update").
+func keepSources(sent, had map[string]any) {
+	before, _ := had["sourceTriggers"].([]any)
+	now, _ := sent["sourceTriggers"].([]any)
+	for _, e := range now {
+		trigger, _ := e.(map[string]any)
+		i := slices.IndexFunc(before, func(b any) bool {
+			m, _ := b.(map[string]any)
+			return trigger["name"] != nil && m["name"] == trigger["name"]
+		})
+		if i >= 0 {
+			complement(trigger, before[i].(map[string]any))
+		}
+	}
+}
+
+// complement puts into a tree what another has more.
+func complement(tree, from map[string]any) {
+	for name, v := range from {
+		inner, isTree := tree[name].(map[string]any)
+		more, _ := v.(map[string]any)
+		switch {
+		case isTree:
+			complement(inner, more)
+		case tree[name] == nil:
+			tree[name] = v
+		}
+	}
 }
 
 // unlessSame is what was sent, or what is kept when it was sent as it is shown.

@@ -12,6 +12,9 @@ var (
 	ErrNotFound = errors.New("store: not found")
 	// ErrConflict is returned by Put and Delete when the document is not at the expected version.
 	ErrConflict = errors.New("store: version conflict")
+	// ErrFull is returned by Update when there is no room for its writes: nothing of them is kept, what was acknowledged
+	// is, and Update works again when there is room.
+	ErrFull = errors.New("store: no space left on the device")
 	// ErrClosed is returned by every call after Close.
 	ErrClosed = errors.New("store: closed")
 )

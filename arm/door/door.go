@@ -19,6 +19,7 @@ import (
 	"vauban.dev/arm/rp"
 	"vauban.dev/authz"
 	"vauban.dev/internal/clock"
+	"vauban.dev/internal/httpx"
 	"vauban.dev/locks"
 	"vauban.dev/store"
 )
@@ -301,7 +302,10 @@ func (d *Door) log(c *call) error {
 	switch {
 	case c.err != nil:
 		failure := arm.AsError(c.err)
-		if failure == nil {
+		switch {
+		case failure == nil && errors.Is(c.err, store.ErrFull):
+			failure = full()
+		case failure == nil:
 			failure = internal()
 		}
 		err = d.cfg.Engine.LogRefusal(ctx, &c.req, c.target, failure)
@@ -312,6 +316,11 @@ func (d *Door) log(c *call) error {
 		return fmt.Errorf("door: activity log: %w", err)
 	}
 	return nil
+}
+
+// full is the answer to a write for which there is no room. Clients do not repeat a 507 by themselves.
+func full() *arm.Error {
+	return arm.Errorf(http.StatusInsufficientStorage, "InsufficientStorage", httpx.DiskFull)
 }
 
 func internal() *arm.Error {
@@ -350,6 +359,9 @@ func (d *Door) writeError(c *call, err error) {
 	case errors.Is(err, store.ErrClosed):
 		e = arm.Errorf(http.StatusServiceUnavailable, "ServiceUnavailable", "The region is shutting down.")
 		e.Header = map[string]string{"Retry-After": "1"}
+	case errors.Is(err, store.ErrFull):
+		d.cfg.Log.Error("the disk is full", "method", c.r.Method, "path", c.req.Path, "correlation", c.req.CorrelationID, "err", err)
+		e = full()
 	default:
 		d.cfg.Log.Error("request failed", "method", c.r.Method, "path", c.req.Path, "correlation", c.req.CorrelationID, "err", err)
 		e = internal()

@@ -52,7 +52,13 @@ const things = "/subscriptions/s/resourceGroups/g/providers/A.B/things/"
 
 func open(t testing.TB, f fakes) *Door {
 	t.Helper()
-	s, err := sqlite.Open(filepath.Join(t.TempDir(), "state.db"))
+	return openIn(t, t.TempDir(), f)
+}
+
+// openIn is open with its store in dir.
+func openIn(t testing.TB, dir string, f fakes) *Door {
+	t.Helper()
+	s, err := sqlite.Open(filepath.Join(dir, "state.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -13,7 +14,10 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"vauban.dev/seal"
+	"vauban.dev/store"
 )
 
 // inlineMax is the largest payload, in bytes, that is kept in the store instead of a file: one commit makes
@@ -214,6 +218,9 @@ func (s *Service) write(ctx context.Context, account string, body io.Reader, inl
 		return payload{part: part{Ref: ref, Size: int64(len(head)), Inline: true}, sealed: sealed}, err
 	}
 	n, err := s.files.create(account, ref, k, br)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		err = fmt.Errorf("%w: %w", store.ErrFull, err)
+	}
 	return payload{part: part{Ref: ref, Size: n}}, err
 }
 

@@ -90,9 +90,12 @@ func (f *fixture) Check(_ context.Context, p authz.Principal, r authz.Request) (
 	return authz.Decision{Allowed: f.grants[p.ObjectID+" "+action], By: "no assignment"}, nil
 }
 
-func newFixture(t testing.TB) *fixture {
+func newFixture(t testing.TB) *fixture { return newFixtureIn(t, t.TempDir()) }
+
+// newFixtureIn keeps everything in dir.
+func newFixtureIn(t testing.TB, dir string) *fixture {
 	f := &fixture{
-		TB: t, dir: t.TempDir(), clock: &testClock{now: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)},
+		TB: t, dir: dir, clock: &testClock{now: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)},
 		account: storagehttp.Account{
 			ID: acctID, Name: acct, TenantID: "tenant", Keys: [2][]byte{bytes.Repeat([]byte{1}, 64), bytes.Repeat([]byte{2}, 64)},
 			AllowSharedKeyAccess: true, AllowBlobPublicAccess: true,

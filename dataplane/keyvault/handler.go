@@ -13,7 +13,9 @@ import (
 
 	"vauban.dev/authz"
 	"vauban.dev/firewall"
+	"vauban.dev/internal/httpx"
 	"vauban.dev/origin"
+	"vauban.dev/store"
 )
 
 // request is one request on its way: vault, firewall, caller, permission, operation.
@@ -186,6 +188,9 @@ func (q *request) fail(err error) {
 		}
 		q.s.Log.Error("keyvault: request failed", "request", q.id, "method", q.r.Method, "vault", q.vault.Name, "err", err)
 		e = newError(http.StatusInternalServerError, "InternalServerError", "", "Internal server error.")
+		if errors.Is(err, store.ErrFull) {
+			e = newError(http.StatusInsufficientStorage, "InsufficientStorage", "", httpx.DiskFull)
+		}
 	}
 	for k, v := range e.Header {
 		q.w.Header().Set(k, v)

@@ -17,6 +17,7 @@ import (
 	"vauban.dev/internal/clock"
 	"vauban.dev/internal/httpx"
 	"vauban.dev/ml"
+	"vauban.dev/store"
 )
 
 // Workspace that a request is for; whoever routes the request has authorised the caller.
@@ -163,6 +164,9 @@ func (s *Service) render(err error) *Error {
 		return invalid(ml.Reason(err))
 	}
 	s.log.Error("mlflow", "error", err)
+	if errors.Is(err, store.ErrFull) {
+		return &Error{http.StatusInsufficientStorage, "INSUFFICIENT_STORAGE", httpx.DiskFull}
+	}
 	return &Error{http.StatusInternalServerError, "INTERNAL_ERROR", "The request failed."}
 }
 

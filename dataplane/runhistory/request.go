@@ -15,6 +15,7 @@ import (
 	"vauban.dev/internal/httpx"
 	"vauban.dev/ml"
 	"vauban.dev/origin"
+	"vauban.dev/store"
 )
 
 // request is one request on its way: workspace, firewall, caller, permission, operation.
@@ -251,6 +252,9 @@ func (q *request) fail(err error) {
 		}
 		q.s.Log.Error("runhistory: request failed", "request", q.id, "method", q.r.Method, "path", q.r.URL.Path, "err", err)
 		e = &Error{Status: http.StatusInternalServerError, Code: "ServiceError", Message: "InternalServerError"}
+		if errors.Is(err, store.ErrFull) {
+			e.Status, e.Message = http.StatusInsufficientStorage, httpx.DiskFull
+		}
 	}
 	for k, v := range e.Header {
 		q.w.Header().Set(k, v)

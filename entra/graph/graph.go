@@ -216,6 +216,9 @@ func (s *Service) refusal(r *http.Request, err error) *Error {
 		return fail(http.StatusServiceUnavailable, "ServiceUnavailable", "The request was canceled.")
 	}
 	s.log.ErrorContext(r.Context(), "graph", "method", r.Method, "path", r.URL.Path, "error", err)
+	if errors.Is(err, store.ErrFull) {
+		return fail(http.StatusInsufficientStorage, "InsufficientStorage", httpx.DiskFull)
+	}
 	return fail(http.StatusInternalServerError, "InternalServerError", "The region failed to answer; its log says why.")
 }
 

@@ -68,3 +68,6 @@ func ReadJSON(w http.ResponseWriter, r *http.Request, limit int64, v any) error 
 	}
 	return nil
 }
+
+// DiskFull is what every plane says, with 507, to a write for which there is no room.
+const DiskFull = "The region's disk is full: nothing of this request was kept. It can be repeated when there is room."

@@ -21,7 +21,9 @@ import (
 	"vauban.dev/authz"
 	"vauban.dev/firewall"
 	"vauban.dev/internal/clock"
+	"vauban.dev/internal/httpx"
 	"vauban.dev/origin"
+	"vauban.dev/store"
 )
 
 // Front is one service of all accounts.
@@ -199,6 +201,9 @@ func (q *Request) Fail(err error) {
 		}
 		q.Front.Log.Error(q.Front.Service+": request failed", "request", q.ID, "method", q.R.Method, "account", q.Account.Name, "err", err)
 		e = NewError(http.StatusInternalServerError, "InternalError", "Server encountered an internal error. Please try again after some time.")
+		if errors.Is(err, store.ErrFull) {
+			e = NewError(http.StatusInsufficientStorage, "InsufficientStorage", httpx.DiskFull)
+		}
 	}
 	h := q.W.Header()
 	for _, k := range contentHeaders {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"vauban.dev/store"
 )
@@ -34,7 +35,7 @@ func (w *writable) Begin() (version int64, missed []store.Change, err error) {
 	b.Queue("BEGIN")
 	b.Queue("SELECT version FROM clock FOR UPDATE").QueryRow(func(row pgx.Row) error { return row.Scan(&w.version) })
 	b.Queue("SELECT EXISTS (SELECT FROM server WHERE id <> $1 AND expires > now())", w.s.id).QueryRow(func(row pgx.Row) error { return row.Scan(&w.others) })
-	if err := w.conn.SendBatch(w.ctx, b).Close(); err != nil {
+	if err := full(w.conn.SendBatch(w.ctx, b).Close()); err != nil {
 		return 0, nil, errors.Join(err, w.Rollback())
 	}
 	after := w.published()
@@ -65,6 +66,19 @@ func (w *writable) connect() (err error) {
 
 func (w *writable) exec(text string, args ...any) error {
 	_, err := w.conn.Exec(w.ctx, text, args...)
+	return full(err)
+}
+
+// diskFull is PostgreSQL's error code for a table that cannot grow ("Appendix A. PostgreSQL Error Codes"). When there is no
+// room for its log, it ends.
+const diskFull = "53100"
+
+// full says store.ErrFull of what PostgreSQL says when it finds no room.
+func full(err error) error {
+	var e *pgconn.PgError
+	if errors.As(err, &e) && e.Code == diskFull {
+		return fmt.Errorf("%w: %w", store.ErrFull, err)
+	}
 	return err
 }
 
@@ -111,7 +125,7 @@ func (w *writable) Commit(version int64, changes []store.Change) error {
 		b.Queue("SELECT pg_notify($1, $2)", w.s.channel, committed)
 	}
 	b.Queue("COMMIT")
-	err := w.conn.SendBatch(w.ctx, b).Close()
+	err := full(w.conn.SendBatch(w.ctx, b).Close())
 	if err != nil && w.conn.IsClosed() {
 		return w.resolve(version, err)
 	}

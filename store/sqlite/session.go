@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
 	"vauban.dev/store"
 )
 
@@ -109,6 +112,7 @@ type writable struct {
 	tick      *sql.Stmt
 
 	version int64 // of the latest write that was committed
+	lack    error // of room, in this batch
 }
 
 func newWritable(ctx context.Context, conn *sql.Conn) (*writable, error) {
@@ -137,22 +141,40 @@ func newWritable(ctx context.Context, conn *sql.Conn) (*writable, error) {
 }
 
 // Begin: nobody else writes to the file, so its latest version is this connection's own.
-func (w *writable) Begin() (int64, []store.Change, error) { return w.version, nil, run(w.begin) }
+func (w *writable) Begin() (int64, []store.Change, error) {
+	w.lack = nil
+	return w.version, nil, w.run(w.begin)
+}
 
-func (w *writable) Savepoint() error { return run(w.savepoint) }
-func (w *writable) Undo() error      { return run(w.undo) }
-func (w *writable) Release() error   { return run(w.release) }
-func (w *writable) Rollback() error  { return run(w.rollback) }
+func (w *writable) Savepoint() error { return w.run(w.savepoint) }
+func (w *writable) Release() error   { return w.run(w.release) }
 func (w *writable) Settle(int64)     {}
 func (w *writable) Close()           { w.close() }
 
+// Undo fails when the lack of room has ended the whole transaction: then that is why.
+func (w *writable) Undo() error {
+	if err := w.run(w.undo); err != nil {
+		return errors.Join(w.lack, err)
+	}
+	return nil
+}
+
+// Rollback ends the transaction, which SQLite may have done by itself.
+func (w *writable) Rollback() error {
+	err := w.run(w.rollback)
+	if code(err) == sqlite3.SQLITE_ERROR { // cannot rollback - no transaction is active
+		return nil
+	}
+	return err
+}
+
 func (w *writable) Commit(version int64, _ []store.Change) error {
 	if version != w.version {
-		if err := run(w.tick, version); err != nil {
+		if err := w.run(w.tick, version); err != nil {
 			return err
 		}
 	}
-	if err := run(w.commit); err != nil {
+	if err := w.run(w.commit); err != nil {
 		return err
 	}
 	w.version = version
@@ -160,10 +182,10 @@ func (w *writable) Commit(version int64, _ []store.Change) error {
 }
 
 func (w *writable) Put(d store.Doc) error {
-	return run(w.put, []byte(d.Kind), []byte(d.Key), d.Version, d.Value)
+	return w.run(w.put, []byte(d.Kind), []byte(d.Key), d.Version, d.Value)
 }
 
-func (w *writable) Delete(kind, key string) error { return run(w.del, []byte(kind), []byte(key)) }
+func (w *writable) Delete(kind, key string) error { return w.run(w.del, []byte(kind), []byte(key)) }
 
 func (w *writable) Version(kind, key string) (version int64, err error) {
 	err = w.stored.QueryRow([]byte(kind), []byte(key)).Scan(&version)
@@ -171,6 +193,33 @@ func (w *writable) Version(kind, key string) (version int64, err error) {
 		return 0, nil
 	}
 	return version, err
+}
+
+// run notes a lack of room.
+func (w *writable) run(st *sql.Stmt, args ...any) error {
+	err := full(run(st, args...))
+	if errors.Is(err, store.ErrFull) {
+		w.lack = err
+	}
+	return err
+}
+
+// full says store.ErrFull of what SQLite says when it finds no room for its files.
+func full(err error) error {
+	switch code(err) {
+	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE:
+		return fmt.Errorf("%w: %w", store.ErrFull, err)
+	}
+	return err
+}
+
+// code is SQLite's extended result code, 0 for an error that is not its own.
+func code(err error) int {
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		return e.Code()
+	}
+	return 0
 }
 
 func run(st *sql.Stmt, args ...any) error {

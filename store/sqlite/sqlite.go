@@ -59,7 +59,7 @@ func Open(path string) (*Store, error) {
 		return nil, fmt.Errorf("sqlite: open %s: %w", path, err)
 	}
 	fail := func(err error) (*Store, error) {
-		return nil, errors.Join(fmt.Errorf("sqlite: open %s: %w", path, err), s.writer.Close())
+		return nil, errors.Join(fmt.Errorf("sqlite: open %s: %w", path, full(err)), s.writer.Close())
 	}
 	conn, err := s.writer.Conn(ctx)
 	if err != nil {
@@ -162,7 +162,7 @@ func (s *Store) View(ctx context.Context, f func(store.Tx) error) error {
 	}
 	if err := run(ses.begin); err != nil { // not by ctx: cut short, it might have begun all the same; it waits for nothing
 		ses.broken = true
-		return fmt.Errorf("sqlite: begin: %w", err)
+		return fmt.Errorf("sqlite: begin: %w", full(err))
 	}
 	t := commit.View("sqlite", ses)
 	defer func() { // also when f panics: the connection must not stay in the transaction

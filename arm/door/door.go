@@ -337,16 +337,20 @@ func (d *Door) write(c *call, res *rp.Response) {
 		c.w.WriteHeader(res.Status)
 		return
 	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(res.Body); err != nil {
-		d.writeError(c, fmt.Errorf("door: encoding the answer: %w", err))
-		return
+	b, encoded := res.Body.(json.RawMessage)
+	if !encoded {
+		var buf bytes.Buffer
+		enc := json.NewEncoder(&buf)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(res.Body); err != nil {
+			d.writeError(c, fmt.Errorf("door: encoding the answer: %w", err))
+			return
+		}
+		b = buf.Bytes()
 	}
 	h.Set("Content-Type", "application/json; charset=utf-8")
 	c.w.WriteHeader(res.Status)
-	_, _ = c.w.Write(b.Bytes()) // the client is gone: nobody to tell
+	_, _ = c.w.Write(b) // the client is gone: nobody to tell
 }
 
 // writeError is the one place where errors become answers.

@@ -64,6 +64,7 @@ type Engine struct {
 	vacancy    vacancy
 	queue      *reconcile.Queue
 	waiters    waiters
+	shown      *Memo[shown]             // answers to GETs
 	known      *Memo[subscriptionState] // subscriptions, by lower-case id
 	locks      *Memo[*locks.Set]        // all of them, under ""
 
@@ -94,6 +95,7 @@ func New(cfg Config) *Engine {
 		e.log = slog.New(slog.DiscardHandler)
 	}
 	e.queue = reconcile.New(reconcile.Config{Do: e.reconcile, Workers: cfg.Workers, Log: e.log})
+	e.shown = shownOf(e)
 	e.known = NewMemo(e, e.findSubscription)
 	e.locks = NewMemo(e, lockSet)
 	e.builtin()

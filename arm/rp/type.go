@@ -131,10 +131,13 @@ type Type[T any] struct {
 	Links     func(r *Resource[T]) []Link                                           // pure; after Default: what the caller needs permission on besides r (403 LinkedAuthorizationFailed)
 	Reconcile func(ctx context.Context, r *Resource[T]) (Result, error)             // nil: synchronous. Idempotent; survives a crash after any line. May change r.Properties
 	Present   func(ctx context.Context, tx *Tx, r *Resource[T]) error               // fills read-only properties before every answer
-	Release   func(ctx context.Context, tx *Tx, r *Resource[T]) error               // before deletion, in its transaction: in-use checks, and giving back what Admit took
-	Finalize  func(ctx context.Context, r *Resource[T]) (Result, error)             // after deletion was accepted, before the record goes; idempotent
-	Erase     func(ctx context.Context, tx *Tx, r *Resource[T]) error               // in the transaction in which the record goes: giving back what nobody may take before (a global name)
-	Actions   map[string]Action[T]                                                  // POST {id}/{name}
+	// Kept says that Present fills in what follows from documents that it reads by tx alone, not from the time, the
+	// caller or what runs. Then answers to GET are kept until a document of a kind that was read is written.
+	Kept     bool
+	Release  func(ctx context.Context, tx *Tx, r *Resource[T]) error   // before deletion, in its transaction: in-use checks, and giving back what Admit took
+	Finalize func(ctx context.Context, r *Resource[T]) (Result, error) // after deletion was accepted, before the record goes; idempotent
+	Erase    func(ctx context.Context, tx *Tx, r *Resource[T]) error   // in the transaction in which the record goes: giving back what nobody may take before (a global name)
+	Actions  map[string]Action[T]                                      // POST {id}/{name}
 	// OtherAction makes the action of a name that is not among Actions; nil: there is none.
 	OtherAction func(name string) Action[T]
 	// Move is called in the transaction that moves a resource to another group, once it is stored under its new id, for

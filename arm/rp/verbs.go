@@ -20,15 +20,22 @@ func (e *Engine) get(d *definition) serveFunc {
 	return func(ctx context.Context, t *Target, r *Request) (*Response, error) {
 		res := &Response{Status: http.StatusOK}
 		ctx = context.WithValue(ctx, queryKey{}, r.Query)
-		return res, e.View(ctx, func(tx *Tx) error {
-			rec, err := tx.existing(d, t.ID)
-			if err != nil {
+		var a shown
+		var err error
+		if len(r.Query) == 1 && e.keepsShown(d) { // the api-version alone
+			a, err = e.kept(ctx, d, t)
+		} else {
+			err = e.View(ctx, func(tx *Tx) (err error) {
+				a, err = tx.show(ctx, d, t)
 				return err
-			}
-			res.set("ETag", rec.ETag)
-			res.Body, err = tx.render(ctx, d, rec, t.Version)
-			return err
-		})
+			})
+		}
+		if err != nil {
+			return nil, err
+		}
+		res.set("ETag", a.etag)
+		res.Body = a.body
+		return res, nil
 	}
 }
 

@@ -124,6 +124,7 @@ func (p *Provider) Types() []rp.Registration {
 			Admit:      p.admit,
 			Links:      links,
 			Present:    p.present,
+			Kept:       true,
 			Erase:      softDelete,
 			Actions: map[string]rp.Action[Vault]{
 				"privateLinkResources": {Method: http.MethodGet, Permission: VaultType + "/privateLinkResources/read", Do: p.linkResources},

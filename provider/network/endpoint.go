@@ -89,6 +89,7 @@ func (p *Provider) endpointType() rp.Registration {
 		Links:     endpointLinks,
 		Reconcile: p.reconcileEndpoint,
 		Present:   presentEndpoint,
+		Kept:      true,
 		Release:   p.releaseEndpoint,
 		Finalize:  applied[Endpoint](p),
 	})

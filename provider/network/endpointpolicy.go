@@ -59,6 +59,7 @@ func (p *Provider) endpointPolicyType() rp.Registration {
 		},
 		Reconcile: applied[EndpointPolicy](p),
 		Present:   presentEndpointPolicy,
+		Kept:      true,
 		Release:   releaseEndpointPolicy,
 	})
 }

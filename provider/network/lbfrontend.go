@@ -35,6 +35,7 @@ func (p *Provider) frontendType() rp.Registration {
 		Admit:    p.admitFrontend,
 		Links:    frontendLinks,
 		Present:  presentFrontend,
+		Kept:     true,
 		Release:  releaseFrontend,
 	})
 }

@@ -44,6 +44,7 @@ func (p *Provider) inboundNATRuleType() rp.Registration {
 		},
 		Reconcile: applied[InboundNATRule](p),
 		Finalize:  applied[InboundNATRule](p),
+		Kept:      true,
 		Present: func(_ context.Context, tx *rp.Tx, r *rp.Resource[InboundNATRule]) error {
 			m, err := natMember(tx, r.ID)
 			if err != nil || m == nil {

@@ -56,6 +56,7 @@ func (p *Provider) poolType() rp.Registration {
 		Reconcile: applied[Pool](p),
 		Finalize:  applied[Pool](p),
 		Present:   presentPool,
+		Kept:      true,
 		Release:   releasePool,
 		Actions:   map[string]rp.Action[Pool]{"queryInboundNatRulePortMapping": {Do: portMapping}},
 	})

@@ -178,6 +178,7 @@ func (p *Provider) probeType() rp.Registration {
 			}
 		},
 		Validate: validateProbe,
+		Kept:     true,
 		Present: func(_ context.Context, tx *rp.Tx, r *rp.Resource[Probe]) error {
 			b, err := siblings(tx, r.ID)
 			if err != nil {

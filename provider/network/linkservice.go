@@ -75,6 +75,7 @@ func (p *Provider) linkServiceType() rp.Registration {
 		Links:     linkServiceLinks,
 		Reconcile: applied[LinkService](p),
 		Present:   presentLinkService,
+		Kept:      true,
 		Release:   releaseLinkService,
 		Finalize:  applied[LinkService](p),
 	})

@@ -38,6 +38,7 @@ func (p *Provider) natGatewayType() rp.Registration {
 		Links:     natGatewayLinks,
 		Reconcile: applied[NATGateway](p),
 		Present:   presentNATGateway,
+		Kept:      true,
 		Release:   releaseNATGateway,
 		Finalize:  applied[NATGateway](p),
 	})

@@ -85,6 +85,7 @@ func (p *Provider) nicType() rp.Registration {
 		Links:     nicLinks,
 		Reconcile: applied[Interface](p),
 		Present:   presentNIC,
+		Kept:      true,
 		Release:   releaseNIC,
 		Finalize:  applied[Interface](p),
 		Actions:   p.cfg.InterfaceActions,

@@ -45,6 +45,7 @@ func (p *Provider) nsgType() rp.Registration {
 		Admit:     admitNSG,
 		Reconcile: applied[NSG](p),
 		Present:   presentNSG,
+		Kept:      true,
 		Release:   releaseNSG,
 		Finalize:  applied[NSG](p),
 	})

@@ -63,6 +63,7 @@ func (p *Provider) peeringType() rp.Registration {
 		Links:     peeringLinks,
 		Reconcile: applied[Peering](p),
 		Present:   presentPeering,
+		Kept:      true,
 		Release:   releasePeering,
 		Finalize:  applied[Peering](p),
 	})

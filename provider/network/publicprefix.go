@@ -44,6 +44,7 @@ func (p *Provider) publicPrefixType() rp.Registration {
 		Validate: validatePublicPrefix,
 		Admit:    p.admitPublicPrefix,
 		Present:  presentPublicPrefix,
+		Kept:     true,
 		Release:  releasePublicPrefix,
 	})
 }

@@ -33,6 +33,7 @@ func (p *Provider) routeTableType() rp.Registration {
 		Admit:     admitRouteTable,
 		Reconcile: applied[RouteTable](p),
 		Present:   presentRouteTable,
+		Kept:      true,
 		Release:   releaseRouteTable,
 		Finalize:  applied[RouteTable](p),
 	})

@@ -66,6 +66,7 @@ func (p *Provider) subnetType() rp.Registration {
 		Links:     subnetLinks,
 		Reconcile: applied[Subnet](p),
 		Present:   presentSubnet,
+		Kept:      true,
 		Release:   p.releaseSubnet,
 		Finalize:  applied[Subnet](p),
 		Actions: map[string]rp.Action[Subnet]{

@@ -59,6 +59,7 @@ func (p *Provider) zoneGroupType() rp.Registration {
 		Links:     zoneGroupLinks,
 		Reconcile: applied[ZoneGroup](p),
 		Present:   presentZoneGroup,
+		Kept:      true,
 		Release: func(_ context.Context, tx *rp.Tx, r *rp.Resource[ZoneGroup]) error {
 			return withdraw(tx, r.Properties.Written)
 		},

@@ -160,6 +160,7 @@ func (p *Provider) Types() []rp.Registration {
 			Admit:      p.admit,
 			Links:      links,
 			Present:    p.present,
+			Kept:       true,
 			Release:    p.release,
 			Finalize:   p.finalize,
 			Erase:      erase,

@@ -115,9 +115,9 @@ func TestFullDisk(t *testing.T) {
 		if err := os.Remove(filepath.Join(d.Dir, "rest")); err != nil {
 			t.Fatal(err)
 		}
+		d.Resize(t, 4*size)
 		s = open(t, path)
 		check(s)
-		d.Resize(t, 4*size)
 		if err := s.Update(context.Background(), func(tx store.Tx) error { _, err := tx.Put("k", "last", nil, store.None); return err }); err != nil {
 			t.Error(err)
 		}

@@ -72,8 +72,10 @@ func Open(path string) (*Store, error) {
 	if format > formatVersion {
 		return fail(fmt.Errorf("the file has format %d, this program knows %d", format, formatVersion))
 	}
-	if _, err := conn.ExecContext(ctx, schema); err != nil {
-		return fail(err)
+	if format < formatVersion { // else nothing is written: a full disk is read
+		if _, err := conn.ExecContext(ctx, schema); err != nil {
+			return fail(err)
+		}
 	}
 	rows, err := newWritable(ctx, conn)
 	if err != nil {

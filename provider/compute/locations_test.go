@@ -75,6 +75,13 @@ func TestWhatALocationHas(t *testing.T) {
 	if got := names(array(t, r.Must("GET", location+"/publishers/Microsoft.Compute/artifacttypes/vmextension/types"+api, "")), "name"); !strings.Contains(got, "VMAccessAgent") {
 		t.Errorf("extensions %s", got)
 	}
+	all := names(array(t, r.Must("GET", location+"/publishers"+api, "")), "name")
+	if n := len(strings.Fields(all)); n < 800 || !strings.Contains(all, " Canonical ") {
+		t.Errorf("%d publishers", n)
+	}
+	if a := r.Must("GET", location+"/publishers/barracudanetworks/artifacttypes/vmimage/offers"+api, ""); len(array(t, a)) != 0 {
+		t.Errorf("offers of a publisher without images: %s", a.Text)
+	}
 	used := func(name string) (n float64) {
 		items, _ := r.Must("GET", location+"/usages"+api, "").At("value").([]any)
 		for _, x := range items {

@@ -56,6 +56,8 @@ type Provider struct {
 
 	mu      sync.Mutex
 	ctx     context.Context // of Run; nil before
+	begun   context.Context // done once Run works what an earlier process left
+	resumed context.CancelFunc
 	running map[string]*running
 	wg      sync.WaitGroup
 }
@@ -77,7 +79,9 @@ func New(cfg Config) *Provider {
 	if cfg.Parallel == 0 {
 		cfg.Parallel = 10
 	}
-	return &Provider{cfg: cfg, running: map[string]*running{}}
+	p := &Provider{cfg: cfg, running: map[string]*running{}}
+	p.begun, p.resumed = context.WithCancel(context.Background())
+	return p
 }
 
 // Attach gives it the engine, which keeps its records, and the door, through which resources are written.
@@ -142,6 +146,7 @@ func (p *Provider) Run(ctx context.Context) error {
 	for _, key := range left {
 		p.start(key)
 	}
+	p.resumed()
 	<-ctx.Done()
 	p.mu.Lock()
 	p.ctx = nil
@@ -171,6 +176,11 @@ func (p *Provider) start(key string) {
 
 // await waits until a deployment is no longer worked on.
 func (p *Provider) await(ctx context.Context, key string) error {
+	select {
+	case <-p.begun.Done():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	p.mu.Lock()
 	r := p.running[key]
 	p.mu.Unlock()

@@ -41,8 +41,12 @@ func (d *deletedVault) body() (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	tags := d.Tags
+	if tags == nil {
+		tags = map[string]string{} // as Azure shows none
+	}
 	properties := map[string]any{
-		"vaultId": d.ID, "location": d.Location, "tags": d.Tags, "deletionDate": d.Deleted, "scheduledPurgeDate": d.Purge,
+		"vaultId": d.ID, "location": d.Location, "tags": tags, "deletionDate": d.Deleted, "scheduledPurgeDate": d.Purge,
 	}
 	if d.protected() {
 		properties["purgeProtectionEnabled"] = true

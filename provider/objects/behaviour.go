@@ -16,6 +16,7 @@ type behaviour struct {
 	children map[string]map[string]any                   // that come with a resource: their properties, by type and name below it
 	actions  map[string]rp.Action[Stored]                // that need no service
 	present  func(tx *rp.Tx, r *rp.Resource[Stored]) error
+	secrets  func(new, old *rp.Resource[Stored]) map[string]any // what is kept of what was sent for an action to show; pure
 	// implicitParent: a parent that is not there is made with the resource.
 	implicitParent bool
 }

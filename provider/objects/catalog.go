@@ -38,6 +38,7 @@ type Stored struct {
 	seed    string // of what the service would make up: keys, GUIDs
 	created time.Time
 	rotated map[string]string // what made a key another than the first, by key
+	secrets map[string]any    // members that an action shows and no GET
 }
 
 type storedForm struct {
@@ -45,10 +46,11 @@ type storedForm struct {
 	Seed    string            `json:"seed"`
 	Created time.Time         `json:"created"`
 	Rotated map[string]string `json:"rotated,omitempty"`
+	Secrets map[string]any    `json:"secrets,omitempty"`
 }
 
 func (s Stored) MarshalJSON() ([]byte, error) {
-	return json.Marshal(storedForm{s.tree, s.seed, s.created, s.rotated})
+	return json.Marshal(storedForm{s.tree, s.seed, s.created, s.rotated, s.secrets})
 }
 
 func (s *Stored) UnmarshalJSON(b []byte) error {
@@ -56,7 +58,7 @@ func (s *Stored) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &f); err != nil {
 		return err
 	}
-	*s = Stored{f.Tree, f.Seed, f.Created, f.Rotated}
+	*s = Stored{f.Tree, f.Seed, f.Created, f.Rotated, f.Secrets}
 	return nil
 }
 
@@ -121,6 +123,9 @@ func (s *specifiedType) validate(op rp.Op, new, old *rp.Resource[Stored]) error 
 	if err := s.named(new.ID); err != nil {
 		return err
 	}
+	if s.behaviour.secrets != nil {
+		new.Properties.secrets = s.behaviour.secrets(new, old)
+	}
 	body := map[string]any{"name": new.ID.Name()}
 	if len(new.Properties.tree) > 0 || s.empty() {
 		body["properties"] = new.Properties.tree
@@ -146,6 +151,9 @@ func (s *specifiedType) validate(op rp.Op, new, old *rp.Resource[Stored]) error 
 		return err
 	}
 	new.Properties.tree, _ = out["properties"].(map[string]any)
+	for name := range new.Properties.secrets {
+		delete(new.Properties.tree, name)
+	}
 	if kind, ok := out["kind"].(string); ok {
 		new.Kind = kind
 	}

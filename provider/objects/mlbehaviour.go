@@ -3,6 +3,7 @@ package objects
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -40,6 +41,7 @@ func machineLearning() map[string]behaviour {
 		mlWorkspace + "/batchendpoints":              {says: scoring("jobs"), actions: keys},
 		mlWorkspace + "/onlineendpoints":             {says: scoring("score"), actions: keys, defaults: map[string]any{"publicNetworkAccess": "Enabled"}},
 		mlWorkspace + "/onlineendpoints/deployments": {actions: deployed},
+		mlWorkspace + "/connections":                 {secrets: connectionSecrets, actions: map[string]rp.Action[Stored]{"listSecrets": {Do: listConnection}}},
 		mlWorkspace + "/serverlessendpoints":         {actions: keys, says: saying{"endpointState": always("Unknown")}}, // nothing answers there
 		mlRegistry:                                   {actions: map[string]rp.Action[Stored]{"removeRegions": {Do: removeRegions}}, present: showEndpoints},
 	}
@@ -55,6 +57,25 @@ func machineLearning() map[string]behaviour {
 	built.says = saying{"environmentType": always("UserCreated")} // curated ones are of Microsoft's registry
 	all[mlRegistry+"/environments/versions"] = built
 	return all
+}
+
+// connectionSecrets keeps the credentials of a connection, and those that it had when they are not sent again.
+func connectionSecrets(new, old *rp.Resource[Stored]) map[string]any {
+	if sent := new.Properties.tree["credentials"]; sent != nil {
+		return map[string]any{"credentials": sent}
+	}
+	if old != nil && old.Properties.tree["authType"] == new.Properties.tree["authType"] && old.Properties.tree["target"] == new.Properties.tree["target"] {
+		return old.Properties.secrets
+	}
+	return nil
+}
+
+// listConnection shows a connection with its credentials.
+func listConnection(_ context.Context, _ *rp.Tx, r *rp.Resource[Stored], _ []byte) (any, error) {
+	body, properties := shownAs(r), clone(r.Properties.tree)
+	maps.Copy(properties, r.Properties.secrets)
+	body["properties"] = properties
+	return body, nil
 }
 
 // showEndpoints says of the connections that a registry was given which endpoint each is of: none, since no endpoint of
@@ -108,7 +129,7 @@ func deploymentSKUs(_ context.Context, _ *rp.Tx, r *rp.Resource[Stored], _ []byt
 }
 
 // removeRegions takes the regions that the body names out of a registry; its own stays.
-func removeRegions(_ context.Context, _ *rp.Tx, r *rp.Resource[Stored], body []byte) (any, error) {
+func removeRegions(_ context.Context, tx *rp.Tx, r *rp.Resource[Stored], body []byte) (any, error) {
 	var q struct {
 		Properties struct {
 			RegionDetails []struct {
@@ -133,7 +154,11 @@ func removeRegions(_ context.Context, _ *rp.Tx, r *rp.Resource[Stored], body []b
 		}
 		return false
 	})
-	return shownAs(r), nil
+	registry := shownAs(r)
+	if registry["tags"] == nil {
+		registry["tags"] = map[string]string{}
+	}
+	return registry, showEndpoints(tx, r)
 }
 
 // shownAs is a resource as an action answers it.

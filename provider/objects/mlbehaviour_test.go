@@ -34,3 +34,25 @@ func TestMachineLearning(t *testing.T) {
 	}
 	refused(t, r.Request("POST", data+"/versions/4/startPendingUpload"+mlV, `{}`), 501, "NotImplemented", "object only")
 }
+
+// What signs in at a connection's target is in no answer but listSecrets', and stays with that target.
+func TestConnectionSecrets(t *testing.T) {
+	r := ofSpecification(t)
+	c := group + "/providers/Microsoft.MachineLearningServices/workspaces/w/connections/c" + mlV
+	secrets := group + "/providers/Microsoft.MachineLearningServices/workspaces/w/connections/c/listSecrets" + mlV
+	of := func(target, credentials string) string {
+		return `{"properties":{"category":"Git","authType":"PAT","target":"` + target + `"` + credentials + `}}`
+	}
+	r.Must("PUT", group+"/providers/Microsoft.MachineLearningServices/workspaces/w"+mlV, `{"location":"westeurope","properties":{}}`)
+	put := r.Must("PUT", c, of("https://git.example", `,"credentials":{"pat":"hush-hush"}`))
+	if strings.Contains(put.Text, "hush-hush") || strings.Contains(r.Must("GET", c, "").Text, "hush-hush") {
+		t.Errorf("shown: %s", put.Text)
+	}
+	if a := r.Must("POST", secrets, ""); a.At("properties", "credentials", "pat") != "hush-hush" || a.String("properties", "target") != "https://git.example" {
+		t.Errorf("listSecrets: %s", a.Text)
+	}
+	r.Must("PUT", c, of("https://elsewhere.example", ""))
+	if a := r.Must("POST", secrets, ""); strings.Contains(a.Text, "hush-hush") {
+		t.Errorf("of another target: %s", a.Text)
+	}
+}

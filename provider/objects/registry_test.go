@@ -110,6 +110,11 @@ func TestRegistryChildren(t *testing.T) {
 	if a := r.Must("POST", acr+"basic/webhooks/hook1/getCallbackConfig"+acrV, ""); a.String("customHeaders", "Authorization") != "hidden" {
 		t.Errorf("getCallbackConfig: %s", a.Text)
 	}
+	ping := r.Must("POST", acr+"basic/webhooks/hook1/ping"+acrV, "")
+	events := r.Must("POST", acr+"basic/webhooks/hook1/listEvents"+acrV, "")
+	if ping.String("id") == "" || !strings.Contains(events.Text, ping.String("id")) || !strings.Contains(events.Text, "nothing calls") || strings.Contains(events.Text, "hooks.example") {
+		t.Errorf("ping %s, events %s", ping.Text, events.Text)
+	}
 	refused(t, r.Request("PUT", acr+"basic/webhooks/hook4"+acrV, strings.Replace(hook, "Push", "shove", 1)), 400, "InvalidRequestContent", "shove")
 	refused(t, r.Request("PUT", acr+"basic/tokens/token-1"+acrV, `{"properties":{"scopeMapId":"`+acr+`basic/scopeMaps/none-here"}}`), 404, "ResourceNotFound", "scopeMaps")
 	refused(t, r.Request("PUT", acr+"none1/webhooks/hook1"+acrV, hook), 404, "ParentResourceNotFound", "none1")
@@ -132,10 +137,20 @@ func TestTaskSecrets(t *testing.T) {
 	hushed(r.Must("PUT", task+v, body))
 	hushed(r.Must("PATCH", task+v, `{"properties":{"status":"Disabled"}}`))
 	hushed(r.Must("PUT", task+v, r.Must("GET", task+v, "").Text))
+	source := func(more string) string {
+		return `{"properties":{"trigger":{"sourceTriggers":[{"name":"s","sourceTriggerEvents":["commit"]` + more + `}]}}}`
+	}
+	if a := r.Must("PATCH", task+v, source("")); !strings.Contains(a.Text, "git.example/r") || !strings.Contains(a.Text, "commit") {
+		t.Errorf("a change of a trigger's events: %s", a.Text)
+	}
 	details := r.Must("POST", task+"/listDetails"+v, "").Text
 	for _, s := range []string{"hush-1", "hush-2", "hush-3", "hush-4"} {
 		if !strings.Contains(details, s) {
 			t.Errorf("listDetails without %s: %s", s, details)
 		}
+	}
+	r.Must("PATCH", task+v, source(`,"sourceRepository":{"repositoryUrl":"https://elsewhere.example/r"}`))
+	if a := r.Must("POST", task+"/listDetails"+v, ""); strings.Contains(a.Text, "hush-3") {
+		t.Errorf("a token went to another repository: %s", a.Text)
 	}
 }

@@ -121,9 +121,14 @@ func keepSources(sent, had map[string]any) {
 			m, _ := b.(map[string]any)
 			return trigger["name"] != nil && m["name"] == trigger["name"]
 		})
-		if i >= 0 {
-			complement(trigger, before[i].(map[string]any))
+		if i < 0 {
+			continue
 		}
+		was := clone(before[i].(map[string]any))
+		if to := get(trigger, "sourceRepository.repositoryUrl"); to != nil && to != get(was, "sourceRepository.repositoryUrl") {
+			delete(was, "sourceRepository") // what signs in at a repository stays with it
+		}
+		complement(trigger, was)
 	}
 }
 

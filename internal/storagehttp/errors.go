@@ -15,6 +15,7 @@ type Error struct {
 	Vauban  string            // why, in our words; follows the message
 	Detail  string            // AuthenticationErrorDetail
 	Header  map[string]string // more response headers
+	More    [][2]string       // more elements of the body: names and values
 }
 
 func (e *Error) Error() string {
@@ -43,6 +44,12 @@ func (e *Error) WithHeader(k, v string) *Error {
 		e.Header = map[string]string{}
 	}
 	e.Header[k] = v
+	return e
+}
+
+// WithElement returns e with one more element of its body.
+func (e *Error) WithElement(name, value string) *Error {
+	e.More = append(e.More, [2]string{name, value})
 	return e
 }
 

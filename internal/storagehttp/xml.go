@@ -75,6 +75,9 @@ func ErrorXML(e *Error, id string, now time.Time) []byte {
 	x.Text("Code", e.Code)
 	x.Text("Message", e.Text(id, now))
 	x.Option("AuthenticationErrorDetail", e.Detail)
+	for _, m := range e.More {
+		x.Text(m[0], m[1])
+	}
 	x.WriteString("</Error>")
 	return x.Bytes()
 }

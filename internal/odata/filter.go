@@ -326,6 +326,7 @@ type parser struct {
 	tokens []string
 	at     int
 	calls  map[string]Call
+	edm    bool // the dialect of ParseEDM
 }
 
 func newParser(s string, calls map[string]Call) (*parser, error) {
@@ -433,8 +434,14 @@ func (p *parser) unary(depth int) (expression, error) {
 	case "eq", "ne", "gt", "ge", "lt", "le":
 		p.at++
 		right, err := p.operand(depth)
+		if p.edm {
+			return edmComparison{op, left, right}, err
+		}
 		return comparison{op, left, right}, err
 	case "in":
+		if p.edm {
+			break
+		}
 		p.at++
 		return p.list(left, depth)
 	}
@@ -473,6 +480,8 @@ func (p *parser) operand(depth int) (expression, error) {
 		return e, p.expect(")")
 	case t == ")" || t == ",":
 		return nil, fmt.Errorf("'%s' stands where a value is expected", t)
+	case p.edm:
+		return p.edmOperand(t)
 	case t[0] == '\'':
 		return literal{strings.ReplaceAll(t[1:len(t)-1], "''", "'")}, nil
 	case p.peek() == "(":

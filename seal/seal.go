@@ -192,3 +192,13 @@ func (k *Key) Open(dst, sealed []byte, binding string) ([]byte, error) {
 	}
 	return dst, nil
 }
+
+// Sub returns a key of its own for a purpose, derived from k: for what needs a further secret, which is part of the
+// purpose. It does not outlive the caller's use of it: Forget of k does not reach it.
+func (k *Key) Sub(purpose string) (*Key, error) {
+	secret, err := k.Derive("sub\x00"+purpose, KeySize)
+	if err != nil {
+		return nil, err
+	}
+	return &Key{secret: secret}, nil
+}

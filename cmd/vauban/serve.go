@@ -203,7 +203,7 @@ func (w *world) openServices(context.Context) (err error) {
 	w.accounts = newStorageAccounts(w.engine, w.entra.Tenant().ID)
 	w.blobs, err = blob.Open(blob.Config{
 		Store: w.db, Keys: w.keys, Dir: w.path("blobs"), Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access,
-		Accounts: w.accounts,
+		Accounts: w.accounts, Settings: newBlobSettings(w.engine),
 	})
 	if err != nil {
 		return err

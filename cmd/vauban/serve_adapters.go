@@ -110,7 +110,7 @@ func accountName(id arm.ID) string { return strings.ToLower(id.Name()) }
 
 func armContainer(c blob.Container) storage.Container {
 	access := map[string]string{"blob": "Blob", "container": "Container"}[c.PublicAccess]
-	return storage.Container{Name: c.Name, PublicAccess: access, Metadata: c.Metadata, ETag: c.ETag, LastModified: c.LastModified, Managed: c.Managed}
+	return storage.Container{Name: c.Name, PublicAccess: access, Metadata: c.Metadata, ETag: c.ETag, LastModified: c.LastModified, Managed: c.Managed, Versioned: c.Worm}
 }
 
 // armBlobError gives the blob service's errors to callers of Resource Manager.
@@ -128,7 +128,7 @@ func (c containers) Container(tx store.Tx, account arm.ID, name string) (storage
 }
 
 func (c containers) PutContainer(tx store.Tx, account arm.ID, in storage.Container) (bool, error) {
-	o := blob.ContainerOptions{Metadata: in.Metadata}
+	o := blob.ContainerOptions{Metadata: in.Metadata, Worm: in.Versioned}
 	if in.PublicAccess == "Blob" || in.PublicAccess == "Container" {
 		o.PublicAccess = strings.ToLower(in.PublicAccess)
 	}
@@ -136,8 +136,8 @@ func (c containers) PutContainer(tx store.Tx, account arm.ID, in storage.Contain
 	return created, armBlobError(err)
 }
 
-func (c containers) DeleteContainer(tx store.Tx, account arm.ID, name string) error {
-	return armBlobError(c.blobs.DeleteContainerTx(tx, accountName(account), name))
+func (c containers) DeleteContainer(tx store.Tx, account arm.ID, name string, days int) error {
+	return armBlobError(c.blobs.DeleteContainerTx(tx, accountName(account), name, days))
 }
 
 func (c containers) ListContainers(tx store.Tx, account arm.ID) ([]storage.Container, error) {

@@ -20,7 +20,7 @@ type appendConditions struct {
 // appends are gathered in the store until they fill a payload of 32 KiB, so that a log of many lines stays
 // a few payloads.
 func (s *Service) Append(ctx context.Context, account, container, name string, data []byte) (Blob, error) {
-	b, _, err := s.append(ctx, account, container, name, bytes.NewReader(data), conditions{}, appendConditions{-1, -1}, true, nil)
+	b, _, err := s.append(ctx, account, container, name, bytes.NewReader(data), customerKey{}, conditions{}, appendConditions{-1, -1}, true, nil)
 	return b, err
 }
 
@@ -30,7 +30,7 @@ func (s *Service) createAppend(ctx context.Context, account, container, name str
 		if err := t.check(cond); err != nil {
 			return err
 		}
-		if err := t.dropAll(); err != nil {
+		if err := t.retire(); err != nil {
 			return err
 		}
 		return t.put(t.fresh(AppendBlob, o), payload{})
@@ -38,11 +38,11 @@ func (s *Service) createAppend(ctx context.Context, account, container, name str
 }
 
 // append adds a block and returns the offset it has.
-func (s *Service) append(ctx context.Context, account, container, name string, body io.Reader, cond conditions, ac appendConditions, create bool, check func() error) (Blob, int64, error) {
+func (s *Service) append(ctx context.Context, account, container, name string, body io.Reader, with customerKey, cond conditions, ac appendConditions, create bool, check func() error) (Blob, int64, error) {
 	if err := s.precheck(ctx, account, container, name, conditions{}); err != nil {
 		return Blob{}, 0, err
 	}
-	p, err := s.write(ctx, account, body, true)
+	p, err := s.write(ctx, account, with, body, true)
 	if err != nil {
 		return Blob{}, 0, err
 	}
@@ -52,12 +52,12 @@ func (s *Service) append(ctx context.Context, account, container, name string, b
 			return Blob{}, 0, err
 		}
 	}
-	k, err := s.key(ctx, account)
+	k, err := s.sealingKey(ctx, account, with)
 	if err != nil {
 		return Blob{}, 0, err
 	}
 	var offset int64
-	a := appender{s: s, ctx: ctx, account: account, cond: cond, ac: ac, create: create}
+	a := appender{cond: cond, ac: ac, create: create, with: with}
 	b, err := s.update(ctx, account, container, name, func(t *blobTx) error {
 		var doc *blobDoc
 		doc, offset, err = a.begin(t, p.Size)
@@ -83,7 +83,7 @@ func (s *Service) append(ctx context.Context, account, container, name string, b
 				return err
 			}
 			p.Size += old.Size
-			if err := t.drop(old); err != nil {
+			if err := t.release(old, doc.Shared); err != nil {
 				return err
 			}
 			parts[last] = p.part
@@ -107,12 +107,10 @@ func (s *Service) append(ctx context.Context, account, container, name string, b
 }
 
 type appender struct {
-	s       *Service
-	ctx     context.Context
-	account string
-	cond    conditions
-	ac      appendConditions
-	create  bool
+	cond   conditions
+	ac     appendConditions
+	create bool
+	with   customerKey
 }
 
 // begin checks and returns the document to be, its size and count already raised by n, and the offset.
@@ -131,6 +129,12 @@ func (a appender) begin(t *blobTx, n int64) (*blobDoc, int64, error) {
 	if err := t.check(a.cond); err != nil {
 		return nil, 0, err
 	}
+	if err := a.with.matches(t.old.Sealing); err != nil {
+		return nil, 0, err
+	}
+	if t.old.Sealed {
+		return nil, 0, newError(http.StatusConflict, "BlobIsSealed", "The specified blob is sealed and its contents can't be modified unless the blob is re-created after a delete.")
+	}
 	if a.ac.position >= 0 && a.ac.position != t.old.Size {
 		return nil, 0, newError(http.StatusPreconditionFailed, "AppendPositionConditionNotMet", "The append position condition specified was not met.").Because("the blob has %d bytes", t.old.Size)
 	}
@@ -142,7 +146,7 @@ func (a appender) begin(t *blobTx, n int64) (*blobDoc, int64, error) {
 	}
 	doc := *t.old
 	doc.Size, doc.Blocks, doc.ETag, doc.Modified = doc.Size+n, doc.Blocks+1, t.etag, t.now.UnixNano()
-	doc.Headers.ContentMD5 = nil
+	doc.Headers.ContentMD5, doc.Lease = nil, doc.Lease.afterWrite(t.now)
 	return &doc, t.old.Size, nil
 }
 

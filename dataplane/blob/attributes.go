@@ -3,6 +3,7 @@ package blob
 import (
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -112,9 +113,9 @@ func (q *request) resourceAttribute(op *operation, written, name string) ([]stri
 	case name == attrBlob+":path":
 		return one(q.blob)
 	case name == attrBlob+":iscurrentversion":
-		return one("true") // snapshots and versions are not kept
+		return one(strconv.FormatBool(q.Query.Get("snapshot") == "" && q.Query.Get("versionid") == ""))
 	case strings.HasPrefix(name, attrTag):
-		doc, err := q.s.stat(q.Ctx, q.Account.Name, q.container, q.blob)
+		doc, err := q.s.stat(q.Ctx, q.Account.Name, q.container, target{name: q.blob, snapshot: q.Query.Get("snapshot"), version: q.Query.Get("versionid")})
 		if err != nil {
 			return missing(err)
 		}

@@ -10,6 +10,12 @@ import (
 
 // authorize judges whether the caller may do op on the request's container and blob.
 func (q *request) authorize(op *operation) error {
+	if op.parts { // each of its requests is authorized for itself
+		if q.Caller.Kind == storagehttp.Anonymous {
+			return q.NoCredentials()
+		}
+		return nil
+	}
 	var err error
 	switch q.Caller.Kind {
 	case storagehttp.ByKey:

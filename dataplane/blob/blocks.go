@@ -53,19 +53,24 @@ func checkBlockID(id string) error {
 }
 
 // stage keeps a block until it is committed, or a week.
-func (s *Service) stage(ctx context.Context, account, container, name, id string, body io.Reader, check func() error) error {
+func (s *Service) stage(ctx context.Context, account, container, name, id string, k customerKey, cond conditions, body io.Reader, check func() error) error {
 	if err := checkBlockID(id); err != nil {
 		return err
 	}
-	if err := s.precheck(ctx, account, container, name, conditions{}); err != nil {
+	if err := s.precheck(ctx, account, container, name, cond); err != nil {
 		return err
 	}
-	p, err := s.write(ctx, account, body, false)
+	p, err := s.write(ctx, account, k, body, false)
 	if err != nil {
 		return err
 	}
 	if err = check(); err == nil {
-		_, err = s.update(ctx, account, container, name, func(t *blobTx) error { return t.stage(id, p) })
+		_, err = s.update(ctx, account, container, name, func(t *blobTx) error {
+			if err := t.check(cond); err != nil {
+				return err
+			}
+			return t.stage(id, p, k.sealing)
+		})
 	}
 	if err != nil {
 		s.discard(account, p)
@@ -73,11 +78,11 @@ func (s *Service) stage(ctx context.Context, account, container, name, id string
 	return err
 }
 
-func (t *blobTx) stage(id string, p payload) error {
+func (t *blobTx) stage(id string, p payload, with sealing) error {
 	if t.old != nil && t.old.Type != BlockBlob {
 		return errInvalidBlobType()
 	}
-	prefix := stagedPrefix(t.key)
+	prefix := stagedPrefix(t.base)
 	var other string
 	err := t.tx.Scan(kindStaged, prefix, "", func(d store.Doc) bool {
 		other = strings.TrimPrefix(d.Key, prefix)
@@ -102,19 +107,19 @@ func (t *blobTx) stage(id string, p payload) error {
 		return err
 	}
 	p.Block = id
-	_, err = t.tx.Put(kindStaged, prefix+id, encode(stagedDoc{Part: p.part, At: t.now.UnixNano()}), store.Any)
+	_, err = t.tx.Put(kindStaged, prefix+id, encode(stagedDoc{Part: p.part, At: t.now.UnixNano(), Name: t.name, Sealing: with}), store.Any)
 	return err
 }
 
 // staged returns the uncommitted blocks by id.
-func (t *blobTx) staged() (map[string]part, error) {
-	staged := map[string]part{}
-	prefix := stagedPrefix(t.key)
+func (t *blobTx) staged() (map[string]stagedDoc, error) {
+	staged := map[string]stagedDoc{}
+	prefix := stagedPrefix(t.base)
 	var bad error
 	err := t.tx.Scan(kindStaged, prefix, "", func(d store.Doc) bool {
 		var doc stagedDoc
 		bad = decode(d.Value, &doc)
-		staged[strings.TrimPrefix(d.Key, prefix)] = doc.Part
+		staged[strings.TrimPrefix(d.Key, prefix)] = doc
 		return bad == nil
 	})
 	return staged, errors.Join(err, bad)
@@ -122,7 +127,7 @@ func (t *blobTx) staged() (map[string]part, error) {
 
 // dropStaged deletes an uncommitted block's document and lets go of its payload, unless p is zero.
 func (t *blobTx) dropStaged(id string, p part) error {
-	if err := t.tx.Delete(kindStaged, stagedPrefix(t.key)+id, store.Any); err != nil {
+	if err := t.tx.Delete(kindStaged, stagedPrefix(t.base)+id, store.Any); err != nil {
 		return err
 	}
 	return t.drop(p)
@@ -165,42 +170,31 @@ func (t *blobTx) commit(list []BlockRef, o PutOptions) error {
 	doc := t.fresh(BlockBlob, o)
 	parts, kept := make([]part, 0, len(list)), map[string]bool{}
 	for _, b := range list {
-		p, ok := staged[b.ID]
+		st, ok := staged[b.ID]
+		p, with := st.Part, st.Sealing
 		if b.From == "committed" || b.From == latestBlock && !ok {
-			p, ok = committed[b.ID]
+			if p, ok = committed[b.ID]; ok {
+				with = t.old.Sealing
+			}
 		}
 		if !ok {
 			return newError(http.StatusBadRequest, "InvalidBlockList", "The specified block list is invalid.").Because("block '%s' is not among the %s blocks", b.ID, b.From)
+		}
+		if err := o.sealing.matches(with); err != nil {
+			return err
 		}
 		kept[p.Ref] = true
 		doc.Size += p.Size
 		parts = append(parts, p)
 	}
-	// A payload that is listed twice is one file that two parts name: it goes when no part names it.
-	gone := slices.Collect(func(yield func(part) bool) {
-		seen := map[string]bool{}
-		for _, p := range before {
-			if !kept[p.Ref] && !seen[p.Ref] && !yield(p) {
-				return
-			}
-			seen[p.Ref] = true
-		}
-	})
-	for _, p := range gone {
-		if err := t.drop(p); err != nil {
-			return err
-		}
+	if err := t.giveUp(doc, before, kept); err != nil {
+		return err
 	}
-	if t.old != nil {
-		if err := t.dropParts(0); err != nil {
-			return err
+	for id, st := range staged {
+		if kept[st.Part.Ref] {
+			st.Part = part{}
 		}
-	}
-	for id, p := range staged {
-		if kept[p.Ref] {
-			p = part{}
-		}
-		if err := t.dropStaged(id, p); err != nil {
+		if err := t.dropStaged(id, st.Part); err != nil {
 			return err
 		}
 	}
@@ -213,15 +207,43 @@ func (t *blobTx) commit(list []BlockRef, o PutOptions) error {
 	return t.put(doc, payload{})
 }
 
+// giveUp puts the blob as it was aside: what doc, which follows it, keeps of its payloads is in kept.
+func (t *blobTx) giveUp(doc *blobDoc, before []part, kept map[string]bool) error {
+	if t.old == nil {
+		return nil
+	}
+	doc.Shared = t.old.Shared
+	if !t.keepsOld() || t.old.Type == PageBlob {
+		if err := t.releaseAll(t.old, before, kept); err != nil {
+			return err
+		}
+		return t.dropParts(t.old)
+	}
+	var both []part
+	for _, p := range before {
+		if kept[p.Ref] {
+			both = append(both, p)
+		}
+	}
+	past := *t.old
+	if len(both) > 0 {
+		doc.Shared, past.Shared = true, true
+		if err := t.share(both); err != nil {
+			return err
+		}
+	}
+	return t.keepOld(&past)
+}
+
 // blockList returns the committed and uncommitted blocks; doc is nil when the blob has only the latter.
-func (s *Service) blockList(ctx context.Context, account, container, name string) (doc *blobDoc, committed, uncommitted []Block, err error) {
+func (s *Service) blockList(ctx context.Context, account, container string, at target) (doc *blobDoc, committed, uncommitted []Block, err error) {
 	c, err := s.container(ctx, account, container)
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	err = s.store.View(ctx, func(tx store.Tx) error {
-		key := blobKey(account, c.UID, name)
-		doc, err = getBlob(tx, key)
+		key := blobKey(account, c.UID, at.name)
+		_, doc, err = at.find(tx, key)
 		if errors.Is(err, store.ErrNotFound) {
 			doc, err = nil, nil
 		}
@@ -239,10 +261,10 @@ func (s *Service) blockList(ctx context.Context, account, container, name string
 				}
 			}
 		}
-		t := &blobTx{tx: tx, account: account, key: key}
+		t := &blobTx{tx: tx, account: account, base: key}
 		staged, err := t.staged()
-		for id, p := range staged {
-			uncommitted = append(uncommitted, Block{id, p.Size})
+		for id, st := range staged {
+			uncommitted = append(uncommitted, Block{id, st.Part.Size})
 		}
 		slices.SortFunc(uncommitted, func(a, b Block) int { return strings.Compare(a.ID, b.ID) })
 		return err

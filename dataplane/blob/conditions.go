@@ -13,17 +13,72 @@ type conditions struct {
 	ifModified           time.Time // If-Modified-Since
 	ifUnmodified         time.Time // If-Unmodified-Since
 
+	tags *tagExpr // x-ms-if-tags
+
+	lease    string // x-ms-lease-id
+	anyLease bool   // the operation is on the lease itself, or free of it
+	// readLease: the write needs no lease id, but one that is given must be right.
+	readLease bool
+
 	// noOverwrite refuses a write to a blob that exists: the caller's permission is to create only.
 	noOverwrite bool
 }
 
 func parseConditions(h http.Header) (c conditions, err error) {
 	c.ifMatch, c.ifNoneMatch = strings.TrimSpace(h.Get("If-Match")), strings.TrimSpace(h.Get("If-None-Match"))
+	c.lease = h.Get("X-Ms-Lease-Id")
 	if c.ifModified, err = parseTime(h, "If-Modified-Since"); err != nil {
 		return c, err
 	}
-	c.ifUnmodified, err = parseTime(h, "If-Unmodified-Since")
-	return c, err
+	if c.ifUnmodified, err = parseTime(h, "If-Unmodified-Since"); err != nil {
+		return c, err
+	}
+	if v := h.Get("X-Ms-If-Tags"); v != "" {
+		if c.tags, err = parseTagExpr(v, true); err != nil {
+			return c, errInvalidHeader("x-ms-if-tags", v).Because("header x-ms-if-tags: %v", err)
+		}
+	}
+	return c, nil
+}
+
+// judgeWrite judges a write to a blob; doc is nil when there is none.
+func (c conditions) judgeWrite(doc *blobDoc, now time.Time) error {
+	if doc == nil {
+		if err := c.forWrite(false, 0, 0); err != nil {
+			return err
+		}
+		if c.tags != nil {
+			return errConditionNotMet()
+		}
+		if c.anyLease {
+			return nil
+		}
+		return (*lease)(nil).need(now, c.lease, "Blob", true)
+	}
+	if doc.Copy.pending() && !c.anyLease {
+		return newError(http.StatusConflict, "PendingCopyOperation", "There is currently a pending copy operation.")
+	}
+	if err := c.forWrite(true, doc.ETag, doc.Modified); err != nil {
+		return err
+	}
+	if c.tags != nil && !c.tags.match("", doc.Tags) {
+		return errConditionNotMet()
+	}
+	if c.anyLease {
+		return nil
+	}
+	return doc.Lease.need(now, c.lease, "Blob", !c.readLease)
+}
+
+// judgeRead judges a read of a blob.
+func (c conditions) judgeRead(doc *blobDoc, now time.Time) error {
+	if err := c.forRead(doc.ETag, doc.Modified); err != nil {
+		return err
+	}
+	if c.tags != nil && !c.tags.match("", doc.Tags) {
+		return errConditionNotMet()
+	}
+	return doc.Lease.need(now, c.lease, "Blob", false)
 }
 
 func parseTime(h http.Header, name string) (time.Time, error) {

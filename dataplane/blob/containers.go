@@ -1,9 +1,12 @@
 package blob
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
+	"time"
 
 	"vauban.dev/internal/storagehttp"
 	"vauban.dev/store"
@@ -31,25 +34,36 @@ func (s *Service) CreateContainer(ctx context.Context, account, name string, o C
 // UpdateContainer changes a container's public access and metadata as f says; ContainerNotFound. It is how
 // the ARM resource blobServices/default/containers is updated.
 func (s *Service) UpdateContainer(ctx context.Context, account, name string, f func(*ContainerOptions)) (Container, error) {
-	return s.updateContainer(ctx, account, name, conditions{}, f)
+	return s.updateContainer(ctx, account, name, conditions{}, func(doc *containerDoc) error {
+		o := ContainerOptions{PublicAccess: doc.Access, Metadata: doc.Metadata}
+		f(&o)
+		doc.Access, doc.Metadata = o.PublicAccess, o.Metadata
+		return checkContainer(account, name, o)
+	})
 }
 
-func (s *Service) updateContainer(ctx context.Context, account, name string, cond conditions, f func(*ContainerOptions)) (Container, error) {
+// updateContainer edits a container, which has a new ETag then.
+func (s *Service) updateContainer(ctx context.Context, account, name string, cond conditions, f func(*containerDoc) error) (Container, error) {
+	return s.editContainer(ctx, account, name, func(doc *containerDoc, etag int64, now time.Time) error {
+		if err := cond.forWrite(true, doc.ETag, doc.Modified); err != nil {
+			return err
+		}
+		if err := doc.Lease.need(now, cond.lease, "Container", false); err != nil {
+			return err
+		}
+		doc.ETag, doc.Modified = etag, now.UnixNano()
+		return f(doc)
+	})
+}
+
+// editContainer edits the document of a container.
+func (s *Service) editContainer(ctx context.Context, account, name string, f func(doc *containerDoc, etag int64, now time.Time) error) (Container, error) {
 	etag, now := s.stamp()
 	return s.putContainer(ctx, account, name, func(tx store.Tx) (doc containerDoc, err error) {
 		if doc, err = getContainer(tx, account, name); err != nil {
 			return doc, err
 		}
-		if err := cond.forWrite(true, doc.ETag, doc.Modified); err != nil {
-			return doc, err
-		}
-		o := ContainerOptions{PublicAccess: doc.Access, Metadata: doc.Metadata}
-		f(&o)
-		if err := checkContainer(account, name, o); err != nil {
-			return doc, err
-		}
-		doc.Access, doc.Metadata, doc.ETag, doc.Modified = o.PublicAccess, o.Metadata, etag, now.UnixNano()
-		return doc, nil
+		return doc, f(&doc, etag, now)
 	})
 }
 
@@ -125,18 +139,35 @@ func getContainer(tx store.Tx, account, name string) (doc containerDoc, err erro
 // ListContainers returns the containers whose name starts with prefix, in order, at most limit (0: 5,000)
 // after the name after, and the name to go on after ("" at the end).
 func (s *Service) ListContainers(ctx context.Context, account, prefix, after string, limit int) (list []Container, next string, err error) {
+	return s.listContainers(ctx, account, prefix, after, limit, false)
+}
+
+// listContainers is ListContainers, also of those that soft delete keeps. after is a name, and for one that was
+// deleted NUL and its version.
+func (s *Service) listContainers(ctx context.Context, account, prefix, after string, limit int, deleted bool) (list []Container, next string, err error) {
 	if limit <= 0 || limit > maxPage {
 		limit = maxPage
 	}
-	start := ""
-	if after != "" {
-		start = containerKey(account, after)
+	start, _, midway := strings.Cut(after, "\x00")
+	if start != "" {
+		start = containerKey(account, start)
 	}
+	var gone []Container
 	err = s.store.View(ctx, func(tx store.Tx) error {
+		now := s.clock.Now()
+		if deleted {
+			err := deletedContainers(tx, account, prefix, func(_, name, version string, d deletedContainer) {
+				if mark := name + "\x00" + version; !d.over(now) && (midway && mark > after || !midway && name > after) {
+					gone = append(gone, d.public(name, version))
+				}
+			})
+			if err != nil {
+				return err
+			}
+		}
 		var bad error
 		err := tx.Scan(kindContainer, containerKey(account, prefix), start, func(d store.Doc) bool {
-			if len(list) == limit {
-				next = list[limit-1].Name
+			if len(list) > limit {
 				return false
 			}
 			var doc containerDoc
@@ -148,6 +179,21 @@ func (s *Service) ListContainers(ctx context.Context, account, prefix, after str
 		})
 		return errors.Join(err, bad)
 	})
+	if len(gone) > 0 { // a container comes before those of its name that were deleted
+		list = append(list, gone...)
+		slices.SortStableFunc(list, func(a, b Container) int {
+			return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Version, b.Version))
+		})
+	}
+	if len(list) > limit {
+		list = list[:limit]
+		next = list[limit-1].Name
+		if v := list[limit-1].Version; v != "" {
+			next += "\x00" + v
+		} else if deleted {
+			next += "\x00"
+		}
+	}
 	return list, next, err
 }
 
@@ -158,9 +204,13 @@ func (s *Service) DeleteContainer(ctx context.Context, account, name string) err
 }
 
 func (s *Service) deleteContainer(ctx context.Context, account, name string, cond conditions) error {
+	keeps, err := s.settings(ctx, account)
+	if err != nil {
+		return err
+	}
 	s.cmu.Lock()
 	defer s.cmu.Unlock()
-	err := s.store.Update(ctx, func(tx store.Tx) error {
+	err = s.store.Update(ctx, func(tx store.Tx) error {
 		doc, err := getContainer(tx, account, name)
 		if err != nil {
 			return err
@@ -168,10 +218,13 @@ func (s *Service) deleteContainer(ctx context.Context, account, name string, con
 		if err := cond.forWrite(true, doc.ETag, doc.Modified); err != nil {
 			return err
 		}
+		if err := doc.Lease.need(s.clock.Now(), cond.lease, "Container", true); err != nil {
+			return err
+		}
 		if err := deletable(tx, account, doc); err != nil {
 			return err
 		}
-		return trash(tx, account, name, doc)
+		return s.setAside(tx, account, name, doc, keeps.ContainerDays)
 	})
 	if err != nil {
 		return err

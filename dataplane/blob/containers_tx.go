@@ -30,7 +30,7 @@ func (s *Service) PutContainerTx(tx store.Tx, account, name string, o ContainerO
 	case err != nil:
 		return false, err
 	}
-	doc.ETag, doc.Modified, doc.Access = etag, now.UnixNano(), o.PublicAccess
+	doc.ETag, doc.Modified, doc.Access, doc.Worm = etag, now.UnixNano(), o.PublicAccess, doc.Worm || o.Worm
 	if o.Metadata != nil {
 		doc.Metadata = o.Metadata
 	}
@@ -38,16 +38,19 @@ func (s *Service) PutContainerTx(tx store.Tx, account, name string, o ContainerO
 	return created, err
 }
 
-// DeleteContainerTx is DeleteContainer in a transaction.
-func (s *Service) DeleteContainerTx(tx store.Tx, account, name string) error {
+// DeleteContainerTx is DeleteContainer in a transaction; soft delete keeps it for the days.
+func (s *Service) DeleteContainerTx(tx store.Tx, account, name string, days int) error {
 	doc, err := getContainer(tx, account, name)
 	if err != nil {
+		return err
+	}
+	if err := doc.Lease.need(s.clock.Now(), "", "Container", true); err != nil {
 		return err
 	}
 	if err := deletable(tx, account, doc); err != nil {
 		return err
 	}
-	return trash(tx, account, name, doc)
+	return s.setAside(tx, account, name, doc, days)
 }
 
 // ListContainersTx returns all containers of an account.

@@ -83,7 +83,7 @@ func (q *request) verifyDelegationSAS(s *storagehttp.SAS) (authz.Principal, erro
 	if err != nil {
 		return authz.Principal{}, err
 	}
-	text := serviceText(s, q.Account.Name, q.container, q.blob)
+	text := serviceText(s, q.Account.Name, q.container, q.blob, moment(s.Resource, q.Query))
 	if !hmac.Equal(storagehttp.MAC(secret, text), s.Signature) {
 		return authz.Principal{}, errAuthentication("Signature did not match. String to sign used was %s", text)
 	}

@@ -35,12 +35,24 @@ type files struct {
 	known map[string]bool     // directories that exist and are on disk
 	pins  map[string]int      // readers per blob key
 	later map[string][]string // paths to remove when the readers of a blob key are gone
+
+	// Payloads that several blobs named may be read under another key than that of the last to let go of them: they wait for
+	// all readers who were there. Readers have numbers that rise.
+	readers map[int64]bool
+	last    int64
+	waiting []waitingPath
+}
+
+// waitingPath is a file to remove when no reader up to the number is left.
+type waitingPath struct {
+	path   string
+	reader int64
 }
 
 func newFiles(dir string) *files {
 	var b [4]byte
 	rand.Read(b[:])
-	return &files{dir: dir, boot: hex.EncodeToString(b[:]), known: map[string]bool{}, pins: map[string]int{}, later: map[string][]string{}}
+	return &files{dir: dir, boot: hex.EncodeToString(b[:]), known: map[string]bool{}, pins: map[string]int{}, later: map[string][]string{}, readers: map[int64]bool{}}
 }
 
 // ref makes a new reference.
@@ -106,6 +118,19 @@ func (f *files) makeDir(account, dir string) error {
 	return nil
 }
 
+// removeAccount removes all files of an account.
+func (f *files) removeAccount(account string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	root := filepath.Join(f.dir, account)
+	for dir := range f.known {
+		if filepath.Dir(dir) == root {
+			delete(f.known, dir)
+		}
+	}
+	return os.RemoveAll(root)
+}
+
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -120,7 +145,7 @@ func (f *files) open(account string, p part, k *seal.Key) (*os.File, *seal.Reade
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := seal.NewReader(file, seal.SealedSize(p.Size), k, binding(account, p.Ref))
+	r, err := seal.NewReader(file, seal.SealedSize(p.plain()), k, binding(account, p.Ref))
 	if err != nil {
 		return nil, nil, errors.Join(err, file.Close())
 	}
@@ -128,15 +153,20 @@ func (f *files) open(account string, p part, k *seal.Key) (*os.File, *seal.Reade
 }
 
 // pin keeps the files of a blob until unpin. Readers pin before they read the blob's document.
-func (f *files) pin(key string) {
+func (f *files) pin(key string) (reader int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.pins[key]++
+	f.last++
+	f.readers[f.last] = true
+	return f.last
 }
 
-func (f *files) unpin(key string) {
+func (f *files) unpin(key string, reader int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	delete(f.readers, reader)
+	f.removeWaiting()
 	if f.pins[key]--; f.pins[key] > 0 {
 		return
 	}
@@ -145,6 +175,36 @@ func (f *files) unpin(key string) {
 		_ = os.Remove(path) // what stays is swept at the next start
 	}
 	delete(f.later, key)
+}
+
+// removeShared removes the files of parts that no document names any more, and that several blobs have named.
+func (f *files) removeShared(account string, parts []part) {
+	if len(parts) == 0 {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range parts {
+		f.waiting = append(f.waiting, waitingPath{f.path(account, p.Ref), f.last})
+	}
+	f.removeWaiting()
+}
+
+// removeWaiting removes what no reader waits for; f.mu is held.
+func (f *files) removeWaiting() {
+	if len(f.waiting) == 0 {
+		return
+	}
+	oldest := f.last + 1
+	for r := range f.readers {
+		oldest = min(oldest, r)
+	}
+	n := 0
+	for n < len(f.waiting) && f.waiting[n].reader < oldest {
+		_ = os.Remove(f.waiting[n].path)
+		n++
+	}
+	f.waiting = f.waiting[n:]
 }
 
 // remove removes the files of parts that no document names any more; files that readers of the blob may
@@ -199,8 +259,8 @@ type payload struct {
 
 // write keeps a body. Small ones are sealed in memory, for the document store, when inline; others go to a
 // file, which is on disk when write returns. An empty body is no payload at all: Ref is "".
-func (s *Service) write(ctx context.Context, account string, body io.Reader, inline bool) (payload, error) {
-	k, err := s.key(ctx, account)
+func (s *Service) write(ctx context.Context, account string, with customerKey, body io.Reader, inline bool) (payload, error) {
+	k, err := s.sealingKey(ctx, account, with)
 	if err != nil {
 		return payload{}, err
 	}

@@ -3,6 +3,7 @@ package blob
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -59,9 +60,21 @@ type fixture struct {
 	grants  map[string]bool  // object id + " " + action
 	roles   authz.Authorizer // nil: grants
 	origin  origin.Origin
+	other   storagehttp.Account // a second account
+	keeps   BlobSettings
+}
+
+func (f *fixture) BlobSettings(context.Context, string) (BlobSettings, error) { return f.keeps, nil }
+
+func (f *fixture) SetBlobSettings(_ context.Context, _ string, change func(*BlobSettings)) error {
+	change(&f.keeps)
+	return nil
 }
 
 func (f *fixture) Lookup(_ context.Context, name string) (storagehttp.Account, error) {
+	if name == f.other.Name && name != "" {
+		return f.other, nil
+	}
 	if name != f.account.Name {
 		return storagehttp.Account{}, storagehttp.ErrNoAccount
 	}
@@ -121,7 +134,7 @@ func (f *fixture) open() {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Service, err = Open(Config{Store: f.st, Keys: seal.NewKeyring(f.st, pk), Dir: filepath.Join(f.dir, "data"), Clock: f.clock, Accounts: f, Tokens: f, Authorizer: f})
+	f.Service, err = Open(Config{Store: f.st, Keys: seal.NewKeyring(f.st, pk), Dir: filepath.Join(f.dir, "data"), Clock: f.clock, Accounts: f, Settings: f, Tokens: f, Authorizer: f})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -141,6 +154,7 @@ type call struct {
 	body         string
 	header       []string
 	auth         string // "key" (default), "none", "token", or a query to append
+	tls          bool
 }
 
 func (f *fixture) do(c call) *httptest.ResponseRecorder {
@@ -156,6 +170,9 @@ func (f *fixture) do(c call) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(c.method, target, strings.NewReader(c.body))
 	r.RequestURI = strings.TrimPrefix(target, "http://"+acct+".blob.core.windows.net")
 	r = r.WithContext(origin.NewContext(context.Background(), f.origin))
+	if c.tls {
+		r.TLS = &tls.ConnectionState{Version: tls.VersionTLS13}
+	}
 	for i := 0; i < len(c.header); i += 2 {
 		r.Header.Set(c.header[i], c.header[i+1])
 	}

@@ -31,19 +31,25 @@ func (g Guard) check(t *blobTx) error {
 		return nil
 	}
 	switch {
-	case t.gone && g.Hold:
-		return errImmutable().Because("the container is under a legal hold")
 	case t.gone:
-		if until := time.Unix(0, t.old.Created).UTC().AddDate(0, 0, g.Days); t.now.Before(until) {
-			return errImmutable().Because("the container's immutability period keeps it until %s", until.Format(time.RFC3339))
-		}
-		return nil
+		return g.mayDelete(t.old, t.now)
 	case t.new == nil || !changed(t.old, t.new):
 		return nil
 	case g.Appends && !g.Hold && appended(t.old, t.new):
 		return nil
 	}
 	return errImmutable().Because("the container has a legal hold or an immutability policy")
+}
+
+// mayDelete judges the deletion of a blob, a snapshot or a version.
+func (g Guard) mayDelete(doc *blobDoc, now time.Time) error {
+	if g.Hold {
+		return errImmutable().Because("the container is under a legal hold")
+	}
+	if until := time.Unix(0, doc.Created).UTC().AddDate(0, 0, g.Days); g.Days > 0 && now.Before(until) {
+		return errImmutable().Because("the container's immutability period keeps it until %s", until.Format(time.RFC3339))
+	}
+	return nil
 }
 
 // changed reports whether a write has changed what a policy keeps: content, metadata, properties.

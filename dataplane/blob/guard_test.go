@@ -50,7 +50,7 @@ func TestGuard(t *testing.T) {
 		refused("metadata", err)
 		_, err = f.Append(ctx, acct, "con1", "log", []byte("two"))
 		refused("appending", err)
-		free("a tier", f.setTier(ctx, acct, "con1", "kept", "Cool"))
+		f.want(call{method: "PUT", path: "/con1/kept?comp=tier", header: []string{"x-ms-access-tier", "Cool"}}, 200, "")
 		if err := f.DeleteContainer(ctx, acct, "con1"); !IsCode(err, "ContainerImmutableStorageEnabled") {
 			t.Errorf("deleting the container: %v", err)
 		}

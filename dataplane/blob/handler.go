@@ -16,6 +16,11 @@ type request struct {
 	op              *operation
 	// createOnly: the permission that was found admits writing only what does not exist.
 	createOnly bool
+	// past: what is read is an earlier version than the current.
+	past bool
+	// inBatch: it is a part of a batch, of the container that batchContainer names, if any.
+	inBatch        bool
+	batchContainer string
 }
 
 // serve answers one request. It is the one place that writes errors.
@@ -31,8 +36,16 @@ func (q *request) handle() error {
 		return err
 	}
 	q.setResource()
+	if done, err := q.cross(); done || err != nil {
+		return err
+	}
 	if q.op = findOperation(q); q.op == nil {
 		return q.noOperation()
+	}
+	if q.inBatch {
+		if err := q.mayBatch(); err != nil {
+			return err
+		}
 	}
 	var err error
 	if q.Caller, err = q.Authenticate(false, q.signature); err != nil {
@@ -45,6 +58,18 @@ func (q *request) handle() error {
 		return err
 	}
 	return q.op.run(q)
+}
+
+// cross does what CORS asks: it answers a preflight request, done is true then.
+func (q *request) cross() (done bool, err error) {
+	if q.R.Header.Get("Origin") == "" && q.R.Method != http.MethodOptions {
+		return false, nil
+	}
+	b, err := q.s.settings(q.Ctx, q.Account.Name)
+	if err != nil {
+		return false, err
+	}
+	return q.CrossBy(b.CORS)
 }
 
 // setResource splits the path into container and blob.

@@ -164,7 +164,7 @@ func TestSAS(t *testing.T) {
 		if v.Get("ss") != "" {
 			return f.signedSAS(v, func(s *storagehttp.SAS) string { return s.AccountText(acct) }, f.account.Keys[0])
 		}
-		return f.signedSAS(v, func(s *storagehttp.SAS) string { return serviceText(s, acct, container, blob) }, f.account.Keys[0])
+		return f.signedSAS(v, func(s *storagehttp.SAS) string { return serviceText(s, acct, container, blob, "") }, f.account.Keys[0])
 	}
 	get := func(sas string) call { return call{method: "GET", path: "/con1/b", auth: sas} }
 	list := func(sas string) call {
@@ -196,8 +196,8 @@ func TestSAS(t *testing.T) {
 		{"other service", get(service("", "", "ss", "q", "srt", "o", "sp", "r")), 403, "AuthorizationServiceMismatch"},
 		{"other type", get(service("", "", "ss", "b", "srt", "sc", "sp", "r")), 403, "AuthorizationResourceTypeMismatch"},
 		{"delete container", call{method: "DELETE", path: "/con1?restype=container", auth: service("con1", "", "sr", "c", "sp", "rwdl")}, 403, "AuthorizationPermissionMismatch"},
-		{"stored policy", get("sv=2023-11-03&sr=b&si=policy&sig=AAAA"), 501, "NotImplemented"},
-		{"snapshot", get("sv=2023-11-03&sr=bs&sp=r&se=2026-11-22T11:00:00Z&sig=AAAA"), 501, "NotImplemented"},
+		{"stored policy", get("sv=2023-11-03&sr=b&si=policy&sig=AAAA"), 403, "AuthenticationFailed"},
+		{"snapshot", get("sv=2023-11-03&sr=bs&sp=r&se=2026-11-22T11:00:00Z&sig=AAAA"), 403, "AuthenticationFailed"},
 		{"tampered", get(strings.Replace(service("con1", "b", "sr", "b", "sp", "r"), "sp=r", "sp=rd", 1)), 403, "AuthenticationFailed"},
 		{"no expiry", get("sv=2023-11-03&sr=b&sp=r&sig=AAAA"), 403, "AuthenticationFailed"},
 		{"no version", get("sr=b&sp=r&sig=AAAA"), 403, "AuthenticationFailed"},

@@ -23,7 +23,7 @@ func (s *Service) Insert(ctx context.Context, account, container, name string, h
 }
 
 func (s *Service) insert(ctx context.Context, account, container, name string, head, comma, block, foot []byte) (Blob, error) {
-	doc, committed, _, err := s.blockList(ctx, account, container, name)
+	doc, committed, _, err := s.blockList(ctx, account, container, target{name: name})
 	if IsCode(err, CodeBlobNotFound) {
 		doc, committed, err = nil, nil, nil
 	}
@@ -31,7 +31,7 @@ func (s *Service) insert(ctx context.Context, account, container, name string, h
 		return Blob{}, err
 	}
 	stage := func(id string, data []byte) (BlockRef, error) {
-		return BlockRef{From: "uncommitted", ID: id}, s.stage(ctx, account, container, name, id, bytes.NewReader(data), func() error { return nil })
+		return BlockRef{From: "uncommitted", ID: id}, s.stage(ctx, account, container, name, id, customerKey{}, conditions{}, bytes.NewReader(data), func() error { return nil })
 	}
 	var list []BlockRef
 	cond := conditions{ifNoneMatch: "*"}

@@ -48,6 +48,9 @@ func (s *Service) Run(ctx context.Context) error {
 // Sweep removes the blobs of deleted containers and uncommitted blocks older than a week, once.
 func (s *Service) Sweep(ctx context.Context) error {
 	var keys []string
+	if err := s.expireContainers(ctx, ""); err != nil {
+		return err
+	}
 	err := s.store.View(ctx, func(tx store.Tx) error {
 		return tx.Scan(kindTrash, "", "", func(d store.Doc) bool {
 			keys = append(keys, d.Key)
@@ -57,7 +60,7 @@ func (s *Service) Sweep(ctx context.Context) error {
 	for _, key := range keys {
 		err = errors.Join(err, s.emptyTrash(ctx, key))
 	}
-	return errors.Join(err, s.expireStaged(ctx), s.expireDelegations(ctx))
+	return errors.Join(err, s.runCopies(ctx), s.expireHistory(ctx), s.expireStaged(ctx), s.expireDelegations(ctx))
 }
 
 // sweepBatch is how many documents one transaction of the sweep removes: other writers wait as long.
@@ -67,27 +70,32 @@ const sweepBatch = 200
 func (s *Service) emptyTrash(ctx context.Context, key string) error {
 	account, _, _ := strings.Cut(key, "/")
 	for ctx.Err() == nil {
-		var freed []part
+		var freed, unshed []part
 		var n int
 		err := s.store.Update(ctx, func(tx store.Tx) error {
-			freed, n = nil, 0
+			freed, unshed, n = nil, nil, 0
 			blobs, err := firstDocs(tx, kindBlob, key+"/")
 			if err != nil {
 				return err
 			}
+			past, err := firstDocs(tx, kindHistory, key+"/")
+			if err != nil {
+				return err
+			}
+			blobs = append(blobs, past...)
 			for _, d := range blobs {
 				doc := new(blobDoc)
 				if err := decode(d.Value, doc); err != nil {
 					return err
 				}
-				t := &blobTx{tx: tx, account: account, key: d.Key, old: doc}
-				if err := t.dropAll(); err != nil {
+				t := &blobTx{tx: tx, account: account, kind: d.Kind, base: d.Key, key: d.Key, old: doc}
+				if err := t.dropContent(doc); err != nil {
 					return err
 				}
-				if err := tx.Delete(kindBlob, d.Key, store.Any); err != nil {
+				if err := t.remove(); err != nil {
 					return err
 				}
-				freed = append(freed, t.freed...)
+				freed, unshed = append(freed, t.freed...), append(unshed, t.unshed...)
 			}
 			staged, err := firstDocs(tx, kindStaged, key+"/")
 			if err != nil {
@@ -112,6 +120,7 @@ func (s *Service) emptyTrash(ctx context.Context, key string) error {
 			return err
 		}
 		s.files.remove(account, "", freed)
+		s.files.removeShared(account, unshed)
 		if n == 0 {
 			return nil
 		}
@@ -172,22 +181,26 @@ func (s *Service) sweepOrphans(ctx context.Context) error {
 			})
 			bad = errors.Join(bad, err)
 		}
-		scan(kindBlob, func(b []byte) error {
+		one := func(b []byte) error {
 			var doc blobDoc
 			err := decode(b, &doc)
 			if doc.Part != nil {
 				add(*doc.Part)
 			}
 			return err
-		})
-		scan(kindParts, func(b []byte) error {
+		}
+		list := func(b []byte) error {
 			var parts []part
 			err := decode(b, &parts)
 			for _, p := range parts {
 				add(p)
 			}
 			return err
-		})
+		}
+		scan(kindBlob, one)
+		scan(kindHistory, one)
+		scan(kindParts, list)
+		scan(kindPages, list)
 		scan(kindStaged, func(b []byte) error {
 			var doc stagedDoc
 			err := decode(b, &doc)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"vauban.dev/internal/storagehttp"
 )
 
 // Kinds of documents in the store and their keys.
@@ -20,12 +22,19 @@ const (
 	kindInline     = "blob.data"       // account/ref → sealed bytes of a small payload
 	kindTrash      = "blob.trash"      // account/uid → a deleted container whose blobs remain to be removed
 	kindDelegation = "blob.delegation" // account/hash → delegationDoc
+	kindHistory    = "blob.history"    // account/uid/name NUL letter id → blobDoc: a snapshot, a version, or what was deleted
+	kindShared     = "blob.shared"     // account/ref → how many documents name the payload, when several do
+	kindPages      = "blob.pages"      // pagesID/bucket → []part: what a page blob has written in 1 MiB
+	kindTagged     = "blob.tagged"     // account/uid/name → the index tags of a blob that has some
+	kindDeleted    = "blob.deleted"    // account/container/version → deletedContainer
+	kindCopy       = "blob.copy"       // account/copy id → copyJob
 )
 
 // Types of blobs.
 const (
 	BlockBlob  = "BlockBlob"
 	AppendBlob = "AppendBlob"
+	PageBlob   = "PageBlob"
 )
 
 // Container as callers see it.
@@ -36,26 +45,36 @@ type Container struct {
 	PublicAccess string // "", "blob" or "container"
 	Metadata     map[string]string
 	Managed      json.RawMessage // what Resource Manager keeps of it (GuardTx)
+	Worm         bool            // versions can be made immutable
+	Deleted      time.Time       // soft-deleted then; zero: it is there
+	KeepDays     int             // how long soft delete keeps it since then
+	Version      string          // of a deleted one, which Restore Container names
+
+	doc containerDoc
 }
 
 // ContainerOptions are what a container is made with.
 type ContainerOptions struct {
 	PublicAccess string // "", "blob" or "container"
 	Metadata     map[string]string
+	Worm         bool // versions can be made immutable; it cannot be taken back
 }
 
 type containerDoc struct {
-	UID      string            `json:"u"`
-	ETag     int64             `json:"e"`
-	Modified int64             `json:"m"` // Unix nanoseconds
-	Access   string            `json:"a,omitempty"`
-	Metadata map[string]string `json:"meta,omitempty"`
-	Guard    Guard             `json:"g,omitzero"`
-	Managed  json.RawMessage   `json:"arm,omitempty"` // what Resource Manager keeps of the container
+	UID      string               `json:"u"`
+	ETag     int64                `json:"e"`
+	Modified int64                `json:"m"` // Unix nanoseconds
+	Access   string               `json:"a,omitempty"`
+	Metadata map[string]string    `json:"meta,omitempty"`
+	Guard    Guard                `json:"g,omitzero"`
+	Lease    *lease               `json:"lease,omitempty"`
+	Policies []storagehttp.Policy `json:"p,omitempty"`   // stored access policies
+	Worm     bool                 `json:"w,omitempty"`   // immutableStorageWithVersioning
+	Managed  json.RawMessage      `json:"arm,omitempty"` // what Resource Manager keeps of the container
 }
 
 func (d containerDoc) public(name string) Container {
-	return Container{Managed: d.Managed, Name: name, ETag: formatETag(d.ETag), LastModified: time.Unix(0, d.Modified).UTC(), PublicAccess: d.Access, Metadata: d.Metadata}
+	return Container{Managed: d.Managed, Name: name, ETag: formatETag(d.ETag), LastModified: time.Unix(0, d.Modified).UTC(), PublicAccess: d.Access, Metadata: d.Metadata, Worm: d.Worm, doc: d}
 }
 
 // Headers are the HTTP properties of a blob, given back as they were set.
@@ -76,11 +95,17 @@ type Blob struct {
 	ETag         string
 	LastModified time.Time
 	Created      time.Time
-	Tier         string // Hot, Cool, Cold; "" = inferred Hot
+	Tier         string // Hot, Cool, Cold, Archive; "" = inferred Hot
 	Blocks       int    // committed blocks of an append blob
 	Headers
 	Metadata map[string]string // names in lower case
 	Tags     map[string]string // index tags
+
+	Snapshot, Version string // the id of the snapshot or version that it is
+	Current           bool   // it is the current version
+	Sequence          int64  // of a page blob
+
+	doc *blobDoc
 }
 
 type blobDoc struct {
@@ -96,15 +121,29 @@ type blobDoc struct {
 	Metadata map[string]string `json:"meta,omitempty"`
 	Tags     map[string]string `json:"tags,omitempty"`  // index tags
 	Part     *part             `json:"p,omitempty"`     // the payload, when it is one
-	Parts    string            `json:"parts,omitempty"` // the id of the list of payloads, when they are several or named blocks
+	Parts    string            `json:"parts,omitempty"` // the id of the list of payloads, when they are several or named blocks, or of a page blob's pages
 	PartDocs int               `json:"pd,omitempty"`    // how many documents that list has
+	Shared   bool              `json:"sh,omitempty"`    // other documents may name payloads of this one too: see kindShared
+
+	Sequence  int64        `json:"seq,omitempty"`   // of a page blob
+	Sealed    bool         `json:"seal,omitempty"`  // an append blob that takes no more blocks
+	Lease     *lease       `json:"lease,omitempty"` // nil: never leased, or released
+	Copy      *copyState   `json:"copy,omitempty"`  // of the last copy to this blob
+	Rehydrate *rehydration `json:"rh,omitempty"`    // on its way out of the archive
+	Keep      *immutable   `json:"keep,omitempty"`  // immutability of this version
+	Sealing   sealing      `json:"enc,omitzero"`    // with which key it is encrypted
+
+	Version  string `json:"v,omitempty"`   // the id, when it was written while the account keeps versions
+	Snapshot string `json:"s,omitempty"`   // the id of the snapshot that this document is
+	Deleted  int64  `json:"del,omitempty"` // Unix nanoseconds: soft-deleted
+	KeepDays int    `json:"kd,omitempty"`  // how long soft delete keeps it
 }
 
 func (d *blobDoc) public(name string) Blob {
 	return Blob{
 		Name: name, Type: d.Type, Size: d.Size, ETag: formatETag(d.ETag), LastModified: time.Unix(0, d.Modified).UTC(),
 		Created: time.Unix(0, d.Created).UTC(), Tier: d.Tier, Blocks: d.Blocks, Headers: d.Headers, Metadata: d.Metadata,
-		Tags: d.Tags,
+		Tags: d.Tags, Snapshot: d.Snapshot, Version: d.Version, Sequence: d.Sequence, doc: d,
 	}
 }
 
@@ -114,11 +153,26 @@ type part struct {
 	Size   int64  `json:"n"`
 	Inline bool   `json:"i,omitempty"`
 	Block  string `json:"b,omitempty"` // the block id, base64 as the client sent it
+
+	// Of page blobs: the part is Size bytes from Off of a payload of Whole bytes, at At of the blob.
+	At    int64 `json:"a,omitempty"`
+	Off   int64 `json:"o,omitempty"`
+	Whole int64 `json:"w,omitempty"`
+}
+
+// plain is the length of the payload, in bytes, that the part is of.
+func (p part) plain() int64 {
+	if p.Whole > 0 {
+		return p.Whole
+	}
+	return p.Size
 }
 
 type stagedDoc struct {
-	Part part  `json:"p"`
-	At   int64 `json:"at"` // Unix nanoseconds of the region's clock
+	Part    part    `json:"p"`
+	At      int64   `json:"at"`           // Unix nanoseconds of the region's clock
+	Name    string  `json:"n,omitempty"`  // of the blob
+	Sealing sealing `json:"enc,omitzero"` // with which key it is encrypted
 }
 
 // partsPerDoc keeps an append from rewriting a long list.

@@ -31,6 +31,7 @@ var crcTable = sync.OnceValue(func() *crc64.Table { return crc64.MakeTable(0x9A6
 // upload is a request's body: bounded, and hashed while it is read.
 type upload struct {
 	io.Reader
+	length           int64
 	md5, crc         hash.Hash
 	wantMD5, wantCRC []byte
 }
@@ -45,7 +46,7 @@ func (q *request) body(limit int64, wantMD5, wantCRC bool) (*upload, error) {
 	case n > limit:
 		return nil, errTooLarge(limit)
 	}
-	u := &upload{Reader: &exactReader{r: q.R.Body, left: n}}
+	u := &upload{Reader: &exactReader{r: q.R.Body, left: n}, length: n}
 	var err error
 	if u.wantMD5, err = q.decodeHash("Content-MD5", md5.Size, "InvalidMd5"); err != nil {
 		return nil, err
@@ -53,14 +54,7 @@ func (q *request) body(limit int64, wantMD5, wantCRC bool) (*upload, error) {
 	if u.wantCRC, err = q.decodeHash("X-Ms-Content-Crc64", crc64.Size, "InvalidCrc64"); err != nil {
 		return nil, err
 	}
-	if wantMD5 || u.wantMD5 != nil {
-		u.md5 = md5.New()
-		u.Reader = io.TeeReader(u.Reader, u.md5)
-	}
-	if u.wantCRC != nil || wantCRC && u.wantMD5 == nil {
-		u.crc = crc64.New(crcTable())
-		u.Reader = io.TeeReader(u.Reader, u.crc)
-	}
+	u.hash(wantMD5 || u.wantMD5 != nil, wantCRC && u.wantMD5 == nil)
 	return u, nil
 }
 
@@ -125,24 +119,20 @@ func (q *request) putOptions(plain bool) (o PutOptions, err error) {
 	if o.ContentMD5, err = q.decodeHash("X-Ms-Blob-Content-Md5", md5.Size, "InvalidMd5"); err != nil {
 		return o, err
 	}
-	if o.Tier, err = tier(h.Get("X-Ms-Access-Tier")); err != nil {
+	if o.Tier, err = readTier(h.Get("X-Ms-Access-Tier")); err != nil {
 		return o, err
 	}
 	if o.Tags, err = q.sentTags(); err != nil {
 		return o, err
 	}
+	if o.sealing, err = q.customerKey(); err != nil {
+		return o, err
+	}
+	if o.keep, err = q.immutability(); err != nil {
+		return o, err
+	}
 	o.Metadata, err = q.Metadata()
 	return o, err
-}
-
-func tier(v string) (string, error) {
-	switch v {
-	case "", "Hot", "Cool", "Cold":
-		return v, nil
-	case "Archive":
-		return "", errNotImplemented("the Archive tier")
-	}
-	return "", errInvalidHeader("x-ms-access-tier", v)
 }
 
 func (q *request) writeConditions() (conditions, error) {
@@ -169,22 +159,24 @@ func (q *request) putBlob() error {
 			return errInvalidHeader("Content-Length", strconv.FormatInt(q.R.ContentLength, 10)).Because("an append blob is made empty")
 		}
 		b, err = q.s.createAppend(q.Ctx, q.Account.Name, q.container, q.blob, o, cond)
-	case "PageBlob":
-		return errNotImplemented("page blobs")
+	case PageBlob:
+		b, err = q.putPageBlob(o, cond)
 	case "":
-		return newError(http.StatusBadRequest, "MissingRequiredHeader", "An HTTP header that's mandatory for this request is not specified.").Because("x-ms-blob-type")
+		return errMissingHeader("x-ms-blob-type")
 	default:
 		return errInvalidHeader("x-ms-blob-type", kind)
 	}
 	if err != nil {
 		return err
 	}
-	q.SetStamp(b.ETag, b.LastModified)
-	q.W.Header().Set("x-ms-request-server-encrypted", "true")
+	q.wrote(b, o.sealing)
 	return q.Send(http.StatusCreated)
 }
 
 func (q *request) putBlockBlob(o PutOptions, cond conditions) (Blob, error) {
+	if q.R.Header.Get("X-Ms-Copy-Source") != "" {
+		return q.putFromURL(o, cond)
+	}
 	u, err := q.body(maxPutBlob, false, false)
 	if err != nil {
 		return Blob{}, err
@@ -199,27 +191,63 @@ func (q *request) putBlockBlob(o PutOptions, cond conditions) (Blob, error) {
 	return b, nil
 }
 
-func (q *request) putBlock() error {
-	if q.R.Header.Get("X-Ms-Copy-Source") != "" {
-		return errNotImplemented("Put Block From URL")
+// putFromURL is Put Blob From URL: a block blob of what another has. Its properties are the source's unless
+// x-ms-copy-source-blob-properties says no.
+func (q *request) putFromURL(o PutOptions, cond conditions) (Blob, error) {
+	if q.R.ContentLength > 0 {
+		return Blob{}, errInvalidHeader("Content-Length", strconv.FormatInt(q.R.ContentLength, 10)).Because("with x-ms-copy-source a request has no body")
 	}
-	u, err := q.body(maxPutBlock, false, true)
+	src, err := q.copySource()
+	if err != nil {
+		return Blob{}, err
+	}
+	if !strings.EqualFold(q.R.Header.Get("X-Ms-Copy-Source-Blob-Properties"), "false") {
+		given := o.Headers
+		o.Headers = src.doc.Headers
+		o.ContentMD5 = given.ContentMD5
+		for _, h := range []struct{ to, from *string }{
+			{&o.ContentType, &given.ContentType}, {&o.ContentEncoding, &given.ContentEncoding}, {&o.ContentLanguage, &given.ContentLanguage},
+			{&o.ContentDisposition, &given.ContentDisposition}, {&o.CacheControl, &given.CacheControl},
+		} {
+			*h.to = orElse(*h.from, *h.to)
+		}
+	}
+	if strings.EqualFold(q.R.Header.Get("X-Ms-Copy-Source-Tag-Option"), "COPY") {
+		o.Tags = src.doc.Tags
+	}
+	u, done, err := q.open(src, maxPutBlob)
+	if err != nil {
+		return Blob{}, err
+	}
+	defer done()
+	b, err := q.s.put(q.Ctx, q.Account.Name, q.container, q.blob, u, o, cond, u.check)
+	if err == nil {
+		u.setHashes(q.W.Header())
+		q.W.Header().Set("Content-MD5", md5Header(b.ContentMD5))
+	}
+	return b, err
+}
+
+// putBlock is Put Block and Put Block From URL.
+func (q *request) putBlock() error {
+	k, err := q.customerKey()
 	if err != nil {
 		return err
 	}
-	if q.R.ContentLength == 0 {
+	u, done, err := q.content(maxPutBlock, true)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if u.length == 0 {
 		return errInvalidHeader("Content-Length", "0").Because("a block has at least one byte")
 	}
-	if q.createOnly {
-		if err := q.s.precheck(q.Ctx, q.Account.Name, q.container, q.blob, conditions{noOverwrite: true}); err != nil {
-			return err
-		}
-	}
-	if err := q.s.stage(q.Ctx, q.Account.Name, q.container, q.blob, q.Query.Get("blockid"), u, u.check); err != nil {
+	cond := conditions{noOverwrite: q.createOnly, lease: q.R.Header.Get("X-Ms-Lease-Id")}
+	if err := q.s.stage(q.Ctx, q.Account.Name, q.container, q.blob, q.Query.Get("blockid"), k, cond, u, u.check); err != nil {
 		return err
 	}
 	u.setHashes(q.W.Header())
-	q.W.Header().Set("x-ms-request-server-encrypted", "true")
+	k.tell(q.W.Header())
 	return q.Send(http.StatusCreated)
 }
 
@@ -251,17 +279,27 @@ func (q *request) putBlockList() error {
 		return err
 	}
 	u.setHashes(q.W.Header())
-	q.SetStamp(b.ETag, b.LastModified)
-	q.W.Header().Set("x-ms-request-server-encrypted", "true")
+	q.wrote(b, o.sealing)
 	return q.Send(http.StatusCreated)
 }
 
 func (q *request) getBlockList() error {
-	doc, committed, uncommitted, err := q.s.blockList(q.Ctx, q.Account.Name, q.container, q.blob)
+	at, err := q.target()
+	if err != nil {
+		return err
+	}
+	cond, err := parseConditions(q.R.Header)
+	if err != nil {
+		return err
+	}
+	doc, committed, uncommitted, err := q.s.blockList(q.Ctx, q.Account.Name, q.container, at)
 	if err != nil {
 		return err
 	}
 	if doc != nil {
+		if err := q.judgeRead(cond, doc); err != nil {
+			return err
+		}
 		if doc.Type != BlockBlob {
 			return errInvalidBlobType()
 		}
@@ -296,9 +334,11 @@ func writeBlocks(x *storagehttp.XML, name string, blocks []Block) {
 	x.WriteString("</" + name + ">")
 }
 
+// appendBlock is Append Block and Append Block From URL.
 func (q *request) appendBlock() error {
-	if q.R.Header.Get("X-Ms-Copy-Source") != "" {
-		return errNotImplemented("Append Block From URL")
+	k, err := q.customerKey()
+	if err != nil {
+		return err
 	}
 	cond, err := parseConditions(q.R.Header)
 	if err != nil {
@@ -315,11 +355,15 @@ func (q *request) appendBlock() error {
 	if q.Version < "2022-11-02" {
 		limit = 4 * mib
 	}
-	u, err := q.body(limit, false, true)
+	u, done, err := q.content(limit, true)
 	if err != nil {
 		return err
 	}
-	b, offset, err := q.s.append(q.Ctx, q.Account.Name, q.container, q.blob, u, cond, ac, false, u.check)
+	defer done()
+	if u.length == 0 {
+		return errInvalidHeader("Content-Length", "0").Because("a block has at least one byte")
+	}
+	b, offset, err := q.s.append(q.Ctx, q.Account.Name, q.container, q.blob, u, k, cond, ac, false, u.check)
 	if err != nil {
 		return err
 	}
@@ -328,7 +372,7 @@ func (q *request) appendBlock() error {
 	q.SetStamp(b.ETag, b.LastModified)
 	h.Set("x-ms-blob-append-offset", strconv.FormatInt(offset, 10))
 	h.Set("x-ms-blob-committed-block-count", strconv.Itoa(b.Blocks))
-	h.Set("x-ms-request-server-encrypted", "true")
+	k.tell(h)
 	return q.Send(http.StatusCreated)
 }
 
@@ -346,23 +390,61 @@ func (q *request) int64Header(name string) (int64, error) {
 }
 
 func (q *request) deleteBlob() error {
+	at, err := q.target()
+	if err != nil {
+		return err
+	}
 	cond, err := parseConditions(q.R.Header)
 	if err != nil {
 		return err
 	}
+	if v := q.Query.Get("deletetype"); v != "" {
+		return errNotImplemented("deletetype=%s: what soft delete keeps goes when its days are over", v)
+	}
+	also := snapshotsRefuse
 	switch v := q.R.Header.Get("X-Ms-Delete-Snapshots"); v {
-	case "", "include":
-	case "only": // there are no snapshots: nothing to delete, but the blob must be there
-		if _, err := q.s.stat(q.Ctx, q.Account.Name, q.container, q.blob); err != nil {
-			return err
-		}
-		return q.Send(http.StatusAccepted)
+	case "":
+	case "include":
+		also = snapshotsToo
+	case "only":
+		also = snapshotsOnly
 	default:
 		return errInvalidHeader("x-ms-delete-snapshots", v)
 	}
-	if err := q.s.delete(q.Ctx, q.Account.Name, q.container, q.blob, cond); err != nil {
+	if also != snapshotsRefuse && at.isHistory() {
+		return errInvalidQuery("snapshot", at.snapshot+at.version).Because("x-ms-delete-snapshots is for the blob itself")
+	}
+	soft, err := q.s.delete(q.Ctx, q.Account.Name, q.container, at, also, cond)
+	if err != nil {
 		return err
 	}
-	q.W.Header().Set("x-ms-delete-type-permanent", "true")
+	q.W.Header().Set("x-ms-delete-type-permanent", strconv.FormatBool(!soft))
 	return q.Send(http.StatusAccepted)
+}
+
+// sealAppendBlob is Append Blob Seal: from then on the blob is read only.
+func (q *request) sealAppendBlob() error {
+	position, err := q.int64Header("X-Ms-Blob-Condition-Appendpos")
+	if err != nil {
+		return err
+	}
+	b, err := q.change(func(t *blobTx, d *blobDoc) error {
+		if d.Type != AppendBlob {
+			return errInvalidBlobType()
+		}
+		if position >= 0 && position != d.Size {
+			return newError(http.StatusPreconditionFailed, "AppendPositionConditionNotMet", "The append position condition specified was not met.").Because("the blob has %d bytes", d.Size)
+		}
+		if d.Sealed {
+			d.ETag, d.Modified = t.old.ETag, t.old.Modified
+		}
+		d.Sealed = true
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	q.SetStamp(b.ETag, b.LastModified)
+	q.W.Header().Set("x-ms-blob-sealed", "true")
+	return q.Send(http.StatusOK)
 }

@@ -1,13 +1,12 @@
 package blob
 
 import (
-	"encoding/base64"
-	"encoding/xml"
 	"errors"
 	"io"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"vauban.dev/internal/storagehttp"
 )
@@ -43,19 +42,27 @@ func (q *request) createContainer() error {
 	return q.Send(http.StatusCreated)
 }
 
-func (q *request) getContainer() error {
+// readContainer returns the request's container, if the lease id that the request may have is right.
+func (q *request) readContainer() (Container, error) {
 	c, err := q.s.GetContainer(q.Ctx, q.Account.Name, q.container)
+	if err != nil {
+		return c, err
+	}
+	return c, c.doc.Lease.need(q.s.clock.Now(), q.R.Header.Get("X-Ms-Lease-Id"), "Container", false)
+}
+
+func (q *request) getContainer() error {
+	c, err := q.readContainer()
 	if err != nil {
 		return err
 	}
 	q.SetStamp(c.ETag, c.LastModified)
 	q.SetMetadata(c.Metadata)
 	h := q.W.Header()
-	h.Set("x-ms-lease-status", "unlocked")
-	h.Set("x-ms-lease-state", "available")
-	h.Set("x-ms-has-immutability-policy", "false")
-	h.Set("x-ms-has-legal-hold", "false")
-	h.Set("x-ms-immutable-storage-with-versioning-enabled", "false")
+	setLease(h, c.doc.Lease, q.s.clock.Now())
+	h.Set("x-ms-has-immutability-policy", strconv.FormatBool(c.doc.Guard.Days > 0))
+	h.Set("x-ms-has-legal-hold", strconv.FormatBool(c.doc.Guard.Hold))
+	h.Set("x-ms-immutable-storage-with-versioning-enabled", strconv.FormatBool(c.Worm))
 	h.Set("x-ms-default-encryption-scope", "$account-encryption-key")
 	h.Set("x-ms-deny-encryption-scope-override", "false")
 	if c.PublicAccess != "" {
@@ -69,15 +76,15 @@ func (q *request) setContainerMetadata() error {
 	if err != nil {
 		return err
 	}
-	return q.changeContainer(func(o *ContainerOptions) { o.Metadata = m })
+	return q.changeContainer(func(doc *containerDoc) { doc.Metadata = m })
 }
 
-func (q *request) changeContainer(f func(*ContainerOptions)) error {
+func (q *request) changeContainer(f func(*containerDoc)) error {
 	cond, err := parseConditions(q.R.Header)
 	if err != nil {
 		return err
 	}
-	c, err := q.s.updateContainer(q.Ctx, q.Account.Name, q.container, cond, f)
+	c, err := q.s.updateContainer(q.Ctx, q.Account.Name, q.container, cond, func(doc *containerDoc) error { f(doc); return nil })
 	if err != nil {
 		return err
 	}
@@ -86,7 +93,7 @@ func (q *request) changeContainer(f func(*ContainerOptions)) error {
 }
 
 func (q *request) getContainerACL() error {
-	c, err := q.s.GetContainer(q.Ctx, q.Account.Name, q.container)
+	c, err := q.readContainer()
 	if err != nil {
 		return err
 	}
@@ -94,9 +101,7 @@ func (q *request) getContainerACL() error {
 	if c.PublicAccess != "" {
 		q.W.Header().Set("x-ms-blob-public-access", c.PublicAccess)
 	}
-	x := storagehttp.NewXML()
-	x.WriteString("<SignedIdentifiers />")
-	return q.SendXML(x)
+	return q.SendXML(storagehttp.Identifiers(c.doc.Policies))
 }
 
 func (q *request) setContainerACL() error {
@@ -104,19 +109,11 @@ func (q *request) setContainerACL() error {
 	if err != nil {
 		return err
 	}
-	var body struct {
-		XMLName     xml.Name   `xml:"SignedIdentifiers"`
-		Identifiers []struct{} `xml:"SignedIdentifier"`
+	policies, err := storagehttp.ParseIdentifiers(q.R.Body, sasOrder)
+	if err != nil {
+		return err
 	}
-	if q.R.ContentLength != 0 {
-		if err := storagehttp.DecodeXML(q.R.Body, &body); err != nil {
-			return err
-		}
-	}
-	if len(body.Identifiers) > 0 {
-		return errNotImplemented("stored access policies are not kept")
-	}
-	return q.changeContainer(func(o *ContainerOptions) { o.PublicAccess = access })
+	return q.changeContainer(func(doc *containerDoc) { doc.Access, doc.Policies = access, policies })
 }
 
 func (q *request) deleteContainer() error {
@@ -140,12 +137,65 @@ func includes(list, item string) bool {
 	return false
 }
 
-func (q *request) listBlobs() error {
+// restore is Restore Container: a deleted container is there again.
+func (q *request) restore() error {
+	name, version := q.R.Header.Get("X-Ms-Deleted-Container-Name"), q.R.Header.Get("X-Ms-Deleted-Container-Version")
+	if name == "" || version == "" {
+		return errMissingHeader("x-ms-deleted-container-name and x-ms-deleted-container-version")
+	}
+	if _, err := q.s.restoreContainer(q.Ctx, q.Account.Name, q.container, name, version); err != nil {
+		return err
+	}
+	return q.Send(http.StatusCreated)
+}
+
+// listOptions reads the parameters of List Blobs.
+func (q *request) listOptions() (o ListOptions, include map[string]bool, err error) {
 	limit, err := q.maxResults()
+	if err != nil {
+		return o, nil, err
+	}
+	o = ListOptions{Prefix: q.Query.Get("prefix"), Delimiter: q.Query.Get("delimiter"), Marker: q.Query.Get("marker"), MaxResults: limit, After: q.Query.Get("startfrom")}
+	include = map[string]bool{}
+	for item := range strings.SplitSeq(q.Query.Get("include"), ",") {
+		switch item = strings.ToLower(strings.TrimSpace(item)); item {
+		case "snapshots":
+			o.snapshots = true
+		case "versions":
+			o.versions = true
+		case "deleted", "deletedwithversions":
+			o.deleted = true
+		case "uncommittedblobs":
+			o.uncommitted = true
+		case "", "metadata", "copy", "tags", "immutabilitypolicy", "legalhold", "permissions":
+		default:
+			return o, nil, errInvalidQuery("include", item)
+		}
+		include[item] = true
+	}
+	switch o.only = strings.ToLower(q.Query.Get("showonly")); o.only {
+	case "", "files", "directories":
+	case "deleted":
+		o.deleted = true
+	default:
+		return o, nil, errInvalidQuery("showonly", o.only)
+	}
+	if o.snapshots && o.Delimiter != "" {
+		return o, nil, errInvalidQuery("include", "snapshots").Because("snapshots are not listed with a delimiter")
+	}
+	return o, include, nil
+}
+
+func (q *request) listBlobs() error {
+	o, include, err := q.listOptions()
 	if err != nil {
 		return err
 	}
-	o := ListOptions{Prefix: q.Query.Get("prefix"), Delimiter: q.Query.Get("delimiter"), Marker: q.Query.Get("marker"), MaxResults: limit}
+	if include["tags"] && q.Caller.Kind != storagehttp.ByKey {
+		if err := q.authorize(listTags); err != nil {
+			return err
+		}
+	}
 	page, err := q.s.List(q.Ctx, q.Account.Name, q.container, o)
 	if err != nil {
 		return err
@@ -157,17 +207,17 @@ func (q *request) listBlobs() error {
 	x.Option("MaxResults", q.Query.Get("maxresults"))
 	x.Option("Delimiter", o.Delimiter)
 	x.WriteString("<Blobs>")
-	metadata := includes(q.Query.Get("include"), "metadata")
+	l := blobLister{XML: x, now: q.s.clock.Now(), include: include}
 	prefixes := page.Prefixes
 	for i := range page.Blobs {
 		for len(prefixes) > 0 && prefixes[0] < page.Blobs[i].Name {
-			writeBlobPrefix(x, prefixes[0])
+			l.prefix(prefixes[0])
 			prefixes = prefixes[1:]
 		}
-		writeBlob(x, &page.Blobs[i], metadata)
+		l.blob(&page.Blobs[i])
 	}
 	for _, p := range prefixes {
-		writeBlobPrefix(x, p)
+		l.prefix(p)
 	}
 	x.WriteString("</Blobs>")
 	x.Text("NextMarker", page.Next)
@@ -175,39 +225,118 @@ func (q *request) listBlobs() error {
 	return q.SendXML(x)
 }
 
-func writeBlobPrefix(x *storagehttp.XML, p string) {
-	x.WriteString("<BlobPrefix>")
-	x.Name(p)
-	x.WriteString("</BlobPrefix>")
+// blobLister writes the blobs of a listing, with what is to be included.
+type blobLister struct {
+	*storagehttp.XML
+	now     time.Time
+	include map[string]bool
 }
 
-func writeBlob(x *storagehttp.XML, b *Blob, metadata bool) {
-	x.WriteString("<Blob>")
-	x.Name(b.Name)
-	x.WriteString("<Properties>")
-	x.Text("Creation-Time", storagehttp.HTTPTime(b.Created))
-	x.Text("Last-Modified", storagehttp.HTTPTime(b.LastModified))
-	x.Text("Etag", strings.Trim(b.ETag, `"`))
-	x.Text("Content-Length", strconv.FormatInt(b.Size, 10))
-	x.Text("Content-Type", b.ContentType)
-	x.Text("Content-Encoding", b.ContentEncoding)
-	x.Text("Content-Language", b.ContentLanguage)
-	x.WriteString("<Content-CRC64 />")
-	x.Text("Content-MD5", base64.StdEncoding.EncodeToString(b.ContentMD5))
-	x.Text("Cache-Control", b.CacheControl)
-	x.Text("Content-Disposition", b.ContentDisposition)
-	x.Text("BlobType", b.Type)
-	if b.Type == BlockBlob {
-		x.Text("AccessTier", orElse(b.Tier, "Hot"))
-		if b.Tier == "" {
-			x.WriteString("<AccessTierInferred>true</AccessTierInferred>")
+func (l blobLister) prefix(p string) {
+	l.WriteString("<BlobPrefix>")
+	l.Name(p)
+	l.WriteString("</BlobPrefix>")
+}
+
+func (l blobLister) blob(b *Blob) {
+	l.WriteString("<Blob>")
+	l.Name(b.Name)
+	if b.doc.Deleted != 0 {
+		l.Text("Deleted", "true")
+	}
+	l.Option("Snapshot", b.Snapshot)
+	if b.Version != "" && b.Snapshot == "" {
+		l.Text("VersionId", b.Version)
+		if b.Current {
+			l.Text("IsCurrentVersion", "true")
 		}
 	}
-	x.WriteString("<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState><ServerEncrypted>true</ServerEncrypted></Properties>")
-	if metadata {
-		x.Metadata(b.Metadata)
+	l.properties(b)
+	if l.include["metadata"] {
+		l.Metadata(b.Metadata)
 	}
-	x.WriteString("<OrMetadata /></Blob>")
+	if l.include["tags"] && len(b.Tags) > 0 {
+		encodeTags(l.XML, b.Tags)
+	}
+	l.WriteString("<OrMetadata /></Blob>")
+}
+
+func (l blobLister) properties(b *Blob) {
+	d := b.doc
+	l.WriteString("<Properties>")
+	if d.ETag != 0 { // a blob of uncommitted blocks has none of these
+		l.Text("Creation-Time", storagehttp.HTTPTime(b.Created))
+		l.Text("Last-Modified", storagehttp.HTTPTime(b.LastModified))
+		l.Text("Etag", strings.Trim(b.ETag, `"`))
+	}
+	l.Text("Content-Length", strconv.FormatInt(b.Size, 10))
+	l.Text("Content-Type", b.ContentType)
+	l.Text("Content-Encoding", b.ContentEncoding)
+	l.Text("Content-Language", b.ContentLanguage)
+	l.WriteString("<Content-CRC64 />")
+	l.Text("Content-MD5", md5Header(b.ContentMD5))
+	l.Text("Cache-Control", b.CacheControl)
+	l.Text("Content-Disposition", b.ContentDisposition)
+	if b.Type == PageBlob {
+		l.Text("x-ms-blob-sequence-number", strconv.FormatInt(b.Sequence, 10))
+	}
+	l.Text("BlobType", b.Type)
+	if d.Sealed {
+		l.Text("Sealed", "true")
+	}
+	if b.Type == BlockBlob {
+		l.tier(d)
+	}
+	if b.Current {
+		writeLease(l.XML, d.Lease, l.now)
+	}
+	if c := d.Copy; c != nil && l.include["copy"] {
+		l.Text("CopyId", c.ID)
+		l.Text("CopyStatus", c.Status)
+		l.Text("CopySource", c.Source)
+		l.Text("CopyProgress", c.progress())
+		l.Option("CopyStatusDescription", c.Why)
+		if c.At > 0 {
+			l.Text("CopyCompletionTime", c.completed())
+		}
+	}
+	if k := d.Keep; k != nil && k.Until > 0 && l.include["immutabilitypolicy"] {
+		l.Text("ImmutabilityPolicyUntilDate", storagehttp.HTTPTime(time.Unix(0, k.Until)))
+		l.Text("ImmutabilityPolicyMode", k.mode())
+	}
+	if l.include["legalhold"] && d.Keep != nil && d.Keep.Hold {
+		l.Text("LegalHold", "true")
+	}
+	if d.Deleted != 0 {
+		gone := time.Unix(0, d.Deleted)
+		l.Text("DeletedTime", storagehttp.HTTPTime(gone))
+		l.Text("RemainingRetentionDays", strconv.Itoa(remaining(gone, d.KeepDays, l.now)))
+	}
+	if n := len(b.Tags); n > 0 {
+		l.Text("TagCount", strconv.Itoa(n))
+	}
+	l.Option("CustomerProvidedKeySha256", d.Sealing.Hash)
+	l.WriteString("<ServerEncrypted>true</ServerEncrypted></Properties>")
+}
+
+func (l blobLister) tier(d *blobDoc) {
+	tier, waiting := d.tierNow(l.now)
+	l.Text("AccessTier", orElse(tier, "Hot"))
+	if tier == "" {
+		l.Text("AccessTierInferred", "true")
+	} else {
+		l.Text("AccessTierChangeTime", storagehttp.HTTPTime(time.Unix(0, d.TierAt)))
+	}
+	if waiting != nil {
+		l.Text("ArchiveStatus", waiting.status())
+		l.Text("RehydratePriority", waiting.Priority)
+	}
+}
+
+// remaining is how many days soft delete keeps what was deleted then; a day that has begun counts.
+func remaining(deleted time.Time, days int, now time.Time) int {
+	left := deleted.AddDate(0, 0, days).Sub(now)
+	return max(int((left+24*time.Hour-1)/(24*time.Hour))-1, 0)
 }
 
 // drain reads what is left of a short body, so that the connection can be used again.

@@ -2,7 +2,6 @@ package blob
 
 import (
 	"crypto/md5"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"hash/crc64"
@@ -15,44 +14,72 @@ import (
 )
 
 func (q *request) headBlob() error {
+	k, err := q.customerKey()
+	if err != nil {
+		return err
+	}
 	doc, err := q.readable()
 	if err != nil {
 		return err
 	}
+	if doc.Sealing.Hash != "" || k.Hash != "" {
+		if err := k.matches(doc.Sealing); err != nil {
+			return err
+		}
+	}
 	b := doc.public(q.blob)
-	q.setBlobHeaders(&b)
+	b.Current = doc.Snapshot == "" && !q.past
+	q.setBlobHeaders(&b, doc)
 	h := q.W.Header()
 	h.Set("Content-Length", strconv.FormatInt(b.Size, 10))
 	if len(b.ContentMD5) > 0 {
-		h.Set("Content-MD5", base64.StdEncoding.EncodeToString(b.ContentMD5))
+		h.Set("Content-MD5", md5Header(b.ContentMD5))
 	}
 	if b.Type == BlockBlob {
-		h.Set("x-ms-access-tier", orElse(b.Tier, "Hot"))
-		if b.Tier == "" {
-			h.Set("x-ms-access-tier-inferred", "true")
-		} else {
-			h.Set("x-ms-access-tier-change-time", storagehttp.HTTPTime(time.Unix(0, doc.TierAt)))
-		}
+		q.setTierHeaders(doc)
 	}
 	q.W.WriteHeader(http.StatusOK)
 	return nil
 }
 
-// readable returns the blob's document if the request's conditions let it be read.
+func (q *request) setTierHeaders(doc *blobDoc) {
+	h := q.W.Header()
+	tier, waiting := doc.tierNow(q.s.clock.Now())
+	h.Set("x-ms-access-tier", orElse(tier, "Hot"))
+	if tier == "" {
+		h.Set("x-ms-access-tier-inferred", "true")
+	} else {
+		h.Set("x-ms-access-tier-change-time", storagehttp.HTTPTime(time.Unix(0, doc.TierAt)))
+	}
+	if waiting != nil {
+		h.Set("x-ms-archive-status", waiting.status())
+		h.Set("x-ms-rehydrate-priority", waiting.Priority)
+	}
+}
+
+// readable returns the document of the blob, snapshot or version if the request's conditions let it be read.
 func (q *request) readable() (*blobDoc, error) {
 	cond, err := parseConditions(q.R.Header)
 	if err != nil {
 		return nil, err
 	}
-	doc, err := q.s.stat(q.Ctx, q.Account.Name, q.container, q.blob)
+	at, err := q.target()
 	if err != nil {
 		return nil, err
+	}
+	doc, err := q.s.stat(q.Ctx, q.Account.Name, q.container, at)
+	if err != nil {
+		return nil, err
+	}
+	if at.version != "" {
+		base, err := q.s.stat(q.Ctx, q.Account.Name, q.container, target{name: q.blob})
+		q.past = err != nil || base.Version != at.version
 	}
 	return doc, q.judgeRead(cond, doc)
 }
 
 func (q *request) judgeRead(cond conditions, doc *blobDoc) error {
-	err := cond.forRead(doc.ETag, doc.Modified)
+	err := cond.judgeRead(doc, q.s.clock.Now())
 	var e *Error
 	if errors.As(err, &e) && e.Status == http.StatusNotModified {
 		b := doc.public(q.blob)
@@ -62,7 +89,7 @@ func (q *request) judgeRead(cond conditions, doc *blobDoc) error {
 }
 
 // setBlobHeaders sets what Get Blob and Get Blob Properties have in common. A SAS may override some.
-func (q *request) setBlobHeaders(b *Blob) {
+func (q *request) setBlobHeaders(b *Blob, doc *blobDoc) {
 	q.SetStamp(b.ETag, b.LastModified)
 	q.SetMetadata(b.Metadata)
 	h := q.W.Header()
@@ -87,11 +114,25 @@ func (q *request) setBlobHeaders(b *Blob) {
 	h.Set("Accept-Ranges", "bytes")
 	h.Set("x-ms-blob-type", b.Type)
 	h.Set("x-ms-creation-time", storagehttp.HTTPTime(b.Created))
-	h.Set("x-ms-lease-status", "unlocked")
-	h.Set("x-ms-lease-state", "available")
 	h.Set("x-ms-server-encrypted", "true")
-	if b.Type == AppendBlob {
+	set("x-ms-encryption-key-sha256", doc.Sealing.Hash)
+	set("x-ms-version-id", b.Version)
+	if b.Version != "" && b.Current {
+		h.Set("x-ms-is-current-version", "true")
+	}
+	if b.Current {
+		setLease(h, doc.Lease, q.s.clock.Now())
+	}
+	setCopy(h, doc.Copy)
+	setKeep(h, doc.Keep)
+	switch b.Type {
+	case AppendBlob:
 		h.Set("x-ms-blob-committed-block-count", strconv.Itoa(b.Blocks))
+		if doc.Sealed {
+			h.Set("x-ms-blob-sealed", "true")
+		}
+	case PageBlob:
+		setInt(h, "x-ms-blob-sequence-number", b.Sequence)
 	}
 }
 
@@ -100,7 +141,19 @@ func (q *request) getBlob() error {
 	if err != nil {
 		return err
 	}
-	o, err := q.s.Get(q.Ctx, q.Account.Name, q.container, q.blob)
+	at, err := q.target()
+	if err != nil {
+		return err
+	}
+	k, err := q.customerKey()
+	if err != nil {
+		return err
+	}
+	window := byteRange{End: -1}
+	if rng, ok := parseRange(orElse(q.R.Header.Get("X-Ms-Range"), q.R.Header.Get("Range"))); ok {
+		window = rng
+	}
+	o, err := q.s.get(q.Ctx, q.Account.Name, q.container, at, k, window)
 	if err != nil {
 		return err
 	}
@@ -115,9 +168,9 @@ func (q *request) getBlob() error {
 	if q.wantsRangeHash() {
 		return errInvalidHeader("x-ms-range-get-content-md5", "true").Because("a hash is given for a range only")
 	}
-	q.setBlobHeaders(&o.Blob)
+	q.setBlobHeaders(&o.Blob, o.doc)
 	if len(o.ContentMD5) > 0 {
-		q.W.Header().Set("Content-MD5", base64.StdEncoding.EncodeToString(o.ContentMD5))
+		q.W.Header().Set("Content-MD5", md5Header(o.ContentMD5))
 	}
 	return q.sendContent(o, 0, o.Size, http.StatusOK)
 }
@@ -132,11 +185,11 @@ func (q *request) sendRange(o *Object, rng byteRange) error {
 		return err
 	}
 	n := rng.End - rng.Start + 1
-	q.setBlobHeaders(&o.Blob)
+	q.setBlobHeaders(&o.Blob, o.doc)
 	h := q.W.Header()
 	h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", rng.Start, rng.End, o.Size))
 	if len(o.ContentMD5) > 0 {
-		h.Set("x-ms-blob-content-md5", base64.StdEncoding.EncodeToString(o.ContentMD5))
+		h.Set("x-ms-blob-content-md5", md5Header(o.ContentMD5))
 	}
 	if q.wantsRangeHash() {
 		if n > maxRangeHash {

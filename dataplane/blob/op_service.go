@@ -17,18 +17,6 @@ func (q *request) serviceEndpoint() string {
 	return scheme + q.Account.Name + q.s.front.Suffix + "/"
 }
 
-// getServiceProperties tells what is so: no logging, metrics, CORS rules, soft delete or static website.
-func (q *request) getServiceProperties() error {
-	x := storagehttp.NewXML()
-	off := "<Enabled>false</Enabled>"
-	metrics := "<Version>1.0</Version>" + off + "<RetentionPolicy>" + off + "</RetentionPolicy>"
-	x.WriteString("<StorageServiceProperties>" +
-		"<Logging><Version>1.0</Version><Read>false</Read><Write>false</Write><Delete>false</Delete><RetentionPolicy>" + off + "</RetentionPolicy></Logging>" +
-		"<HourMetrics>" + metrics + "</HourMetrics><MinuteMetrics>" + metrics + "</MinuteMetrics><Cors />" +
-		"<DeleteRetentionPolicy>" + off + "</DeleteRetentionPolicy><StaticWebsite>" + off + "</StaticWebsite></StorageServiceProperties>")
-	return q.SendXML(x)
-}
-
 // getServiceStats is for the secondary location of geo-redundant accounts, which no account here has.
 func (q *request) getServiceStats() error {
 	return errInvalidQuery("comp", "stats").Because("service stats are answered by the secondary location, and this account has none")
@@ -107,11 +95,11 @@ func (q *request) listContainers() error {
 	if err != nil {
 		return err
 	}
-	list, next, err := q.s.ListContainers(q.Ctx, q.Account.Name, q.Query.Get("prefix"), after, limit)
+	include := q.Query.Get("include")
+	list, next, err := q.s.listContainers(q.Ctx, q.Account.Name, q.Query.Get("prefix"), after, limit, includes(include, "deleted"))
 	if err != nil {
 		return err
 	}
-	include := q.Query.Get("include")
 	x := storagehttp.NewXML()
 	x.WriteString(`<EnumerationResults ServiceEndpoint="` + q.Endpoint() + `">`)
 	x.Option("Prefix", q.Query.Get("prefix"))
@@ -119,19 +107,7 @@ func (q *request) listContainers() error {
 	x.Option("MaxResults", q.Query.Get("maxresults"))
 	x.WriteString("<Containers>")
 	for _, c := range list {
-		x.WriteString("<Container>")
-		x.Text("Name", c.Name)
-		x.WriteString("<Properties>")
-		x.Text("Last-Modified", storagehttp.HTTPTime(c.LastModified))
-		x.Text("Etag", c.ETag)
-		x.WriteString("<LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>")
-		x.Option("PublicAccess", c.PublicAccess)
-		x.WriteString("<DefaultEncryptionScope>$account-encryption-key</DefaultEncryptionScope><DenyEncryptionScopeOverride>false</DenyEncryptionScopeOverride>" +
-			"<HasImmutabilityPolicy>false</HasImmutabilityPolicy><HasLegalHold>false</HasLegalHold></Properties>")
-		if includes(include, "metadata") {
-			x.Metadata(c.Metadata)
-		}
-		x.WriteString("</Container>")
+		writeContainer(x, c, includes(include, "metadata"), q.s.clock.Now())
 	}
 	x.WriteString("</Containers>")
 	if next != "" {
@@ -140,4 +116,31 @@ func (q *request) listContainers() error {
 	x.Text("NextMarker", next)
 	x.WriteString("</EnumerationResults>")
 	return q.SendXML(x)
+}
+
+func writeContainer(x *storagehttp.XML, c Container, metadata bool, now time.Time) {
+	x.WriteString("<Container>")
+	x.Text("Name", c.Name)
+	if !c.Deleted.IsZero() {
+		x.Text("Deleted", "true")
+		x.Text("Version", c.Version)
+	}
+	x.WriteString("<Properties>")
+	x.Text("Last-Modified", storagehttp.HTTPTime(c.LastModified))
+	x.Text("Etag", c.ETag)
+	writeLease(x, c.doc.Lease, now)
+	x.Option("PublicAccess", c.PublicAccess)
+	x.WriteString("<DefaultEncryptionScope>$account-encryption-key</DefaultEncryptionScope><DenyEncryptionScopeOverride>false</DenyEncryptionScopeOverride>")
+	x.Text("HasImmutabilityPolicy", strconv.FormatBool(c.doc.Guard.Days > 0))
+	x.Text("HasLegalHold", strconv.FormatBool(c.doc.Guard.Hold))
+	x.Text("ImmutableStorageWithVersioningEnabled", strconv.FormatBool(c.Worm))
+	if !c.Deleted.IsZero() {
+		x.Text("DeletedTime", storagehttp.HTTPTime(c.Deleted))
+		x.Text("RemainingRetentionDays", strconv.Itoa(remaining(c.Deleted, c.KeepDays, now)))
+	}
+	x.WriteString("</Properties>")
+	if metadata {
+		x.Metadata(c.Metadata)
+	}
+	x.WriteString("</Container>")
 }

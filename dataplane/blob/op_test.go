@@ -59,17 +59,17 @@ func TestPutBlob(t *testing.T) {
 		{"no MD5", with(block, "Content-MD5", "AAAA"), 400, "InvalidMd5"},
 		{"wrong CRC", with(block, "x-ms-content-crc64", crcOf("other")), 400, "Crc64Mismatch"},
 		{"no type", nil, 400, "MissingRequiredHeader"},
-		{"page blob", []string{"x-ms-blob-type", "PageBlob"}, 501, "NotImplemented"},
+		{"page blob", []string{"x-ms-blob-type", "PageBlob"}, 400, "InvalidHeaderValue"},
 		{"odd type", []string{"x-ms-blob-type", "Blob"}, 400, "InvalidHeaderValue"},
 		{"append blob with a body", []string{"x-ms-blob-type", "AppendBlob"}, 400, "InvalidHeaderValue"},
 		{"metadata name", with(block, "x-ms-meta-1a", "v"), 400, "InvalidMetadata"},
 		{"metadata size", with(block, "x-ms-meta-a", strings.Repeat("v", 9000)), 400, "MetadataTooLarge"},
-		{"customer's key", with(block, "x-ms-encryption-key", "k"), 501, "NotImplemented"},
+		{"customer's key", with(block, "x-ms-encryption-key", "k"), 400, "InvalidHeaderValue"},
 		{"tags", with(block, "x-ms-tags", "a=%3B"), 400, "InvalidTag"},
-		{"conditions on tags", with(block, "x-ms-if-tags", "a='b'"), 501, "NotImplemented"},
+		{"conditions on tags", with(block, "x-ms-if-tags", "a='b'"), 412, "ConditionNotMet"},
 		{"lease", with(block, "x-ms-lease-id", "x"), 412, "LeaseNotPresentWithBlobOperation"},
 		{"version", with(block, "x-ms-version", "2019-13-01"), 400, "InvalidHeaderValue"},
-		{"archive", with(block, "x-ms-access-tier", "Archive"), 501, "NotImplemented"},
+		{"archive", with(block, "x-ms-access-tier", "Archive"), 201, ""},
 		{"tier", with(block, "x-ms-access-tier", "Warm"), 400, "InvalidHeaderValue"},
 	}
 	for _, tt := range tests {
@@ -81,9 +81,9 @@ func TestPutBlob(t *testing.T) {
 	f.TB = t
 	f.want(call{method: "PUT", path: "/nothere/b", body: "hello", header: block}, 404, CodeContainerNotFound)
 	f.want(call{method: "PATCH", path: "/con1/b"}, 405, "UnsupportedHttpVerb")
-	f.want(call{method: "PUT", path: "/con1/b?comp=lease"}, 501, "NotImplemented")
+	f.want(call{method: "PUT", path: "/con1/b?comp=lease"}, 400, "MissingRequiredHeader")
 	f.want(call{method: "PUT", path: "/con1/b?comp=what"}, 400, "InvalidQueryParameterValue")
-	f.want(call{method: "GET", path: "/con1/b?snapshot=2020"}, 501, "NotImplemented")
+	f.want(call{method: "GET", path: "/con1/b?snapshot=2020"}, 400, "InvalidQueryParameterValue")
 	if n := f.payloads(); n != 0 {
 		t.Errorf("%d files after refusals", n)
 	}
@@ -277,13 +277,13 @@ func TestBlocks(t *testing.T) {
 	if n := f.payloads(); n != 2 {
 		t.Errorf("%d files", n)
 	}
-	doc, committed, uncommitted, err := f.blockList(ctx, acct, "con1", "b")
+	doc, committed, uncommitted, err := f.blockList(ctx, acct, "con1", target{name: "b"})
 	if d := cmp.Diff([]Block{{two, 3}, {two, 3}}, committed); d != "" || uncommitted != nil || err != nil || doc.Size != 6 {
 		t.Errorf("%v %v %v\n%s", doc, uncommitted, err, d)
 	}
 	f.want(stage(one, "one"), 201, "")
 	f.put("con1", "b", "whole") // discards uncommitted blocks
-	if _, _, uncommitted, _ := f.blockList(ctx, acct, "con1", "b"); uncommitted != nil {
+	if _, _, uncommitted, _ := f.blockList(ctx, acct, "con1", target{name: "b"}); uncommitted != nil {
 		t.Errorf("uncommitted %v", uncommitted)
 	}
 	f.want(list(), 201, "")
@@ -295,7 +295,7 @@ func TestBlocks(t *testing.T) {
 	}
 	f.noDocs(kindParts, kindStaged, kindInline)
 	f.want(call{method: "PUT", path: "/con1/b?comp=blocklist", body: "<BlockList><Latest>"}, 400, "InvalidXmlDocument")
-	f.want(call{method: "PUT", path: "/con1/b?comp=block&blockid=AAAA", body: "x", header: []string{"x-ms-copy-source", "https://x/y"}}, 501, "NotImplemented")
+	f.want(call{method: "PUT", path: "/con1/b?comp=block&blockid=AAAA", header: []string{"x-ms-copy-source", "https://x/y"}}, 404, "CannotVerifyCopySource")
 	f.want(call{method: "GET", path: "/con1/none?comp=blocklist"}, 404, CodeBlobNotFound)
 }
 
@@ -342,7 +342,7 @@ func TestCopy(t *testing.T) {
 		t.Errorf("%+v %v", b, err)
 	}
 	f.want(cp("https://labstore.blob.core.windows.net/con1/none"), 404, CodeBlobNotFound)
-	f.want(cp("https://other.blob.core.windows.net/con1/a"), 501, "NotImplemented")
+	f.want(cp("https://other.blob.core.windows.net/con1/a"), 404, "CannotVerifyCopySource")
 	f.want(cp("https://labstore.blob.core.windows.net/con1/a%20b", "x-ms-source-if-match", "0x1"), 412, "SourceConditionNotMet")
 	f.want(cp("https://labstore.blob.core.windows.net/con1/a%20b", "If-None-Match", "*"), 409, CodeBlobAlreadyExists)
 	f.grants["alice "+blobsWrite] = true
@@ -394,7 +394,7 @@ func TestContainers(t *testing.T) {
 		t.Errorf("%v", w.Header())
 	}
 	f.want(call{method: "PUT", path: "/con1?restype=container&comp=acl"}, 200, "")
-	f.want(call{method: "PUT", path: "/con1?restype=container&comp=acl", body: "<SignedIdentifiers><SignedIdentifier><Id>x</Id></SignedIdentifier></SignedIdentifiers>"}, 501, "NotImplemented")
+	f.want(call{method: "PUT", path: "/con1?restype=container&comp=acl", body: "<SignedIdentifiers><SignedIdentifier><Id>x</Id></SignedIdentifier></SignedIdentifiers>"}, 200, "")
 	w = f.want(call{method: "GET", path: "/con1?restype=container&comp=acl"}, 200, "")
 	if w.Header().Get("x-ms-blob-public-access") != "" {
 		t.Errorf("%v", w.Header())
@@ -417,7 +417,7 @@ func TestContainers(t *testing.T) {
 	f.want(call{method: "DELETE", path: "/con1?restype=container"}, 202, "")
 	f.want(call{method: "GET", path: "/con1?restype=container"}, 404, CodeContainerNotFound)
 	f.want(call{method: "GET", path: "/?restype=service&comp=stats"}, 400, "InvalidQueryParameterValue")
-	f.want(call{method: "PUT", path: "/?restype=service&comp=properties", body: "<x/>"}, 501, "NotImplemented")
+	f.want(call{method: "PUT", path: "/?restype=service&comp=properties", body: "<x/>"}, 400, "InvalidXmlDocument")
 }
 
 func TestListXML(t *testing.T) {

@@ -28,6 +28,8 @@ type Object struct {
 	ctx     context.Context
 	account string
 	pinned  string
+	reader  int64
+	base    string // the blob's key
 	key     *seal.Key
 	doc     *blobDoc
 	parts   []part
@@ -40,25 +42,42 @@ const maxInlineParts = 64
 
 // Get opens a blob; ContainerNotFound, BlobNotFound.
 func (s *Service) Get(ctx context.Context, account, container, name string) (*Object, error) {
+	return s.get(ctx, account, container, target{name: name}, customerKey{}, byteRange{End: -1})
+}
+
+// get is Get of a blob, a snapshot or a version, with the key that it is encrypted with. Of a page blob only what is in the
+// range can be read.
+func (s *Service) get(ctx context.Context, account, container string, at target, k customerKey, window byteRange) (*Object, error) {
 	c, err := s.container(ctx, account, container)
 	if err != nil {
 		return nil, err
 	}
-	o := &Object{s: s, ctx: ctx, account: account, pinned: blobKey(account, c.UID, name)}
-	s.files.pin(o.pinned)
-	if err := o.load(ctx, name); err != nil {
+	o := &Object{s: s, ctx: ctx, account: account, base: blobKey(account, c.UID, at.name)}
+	o.pinned, o.reader = o.base, s.files.pin(o.base)
+	if err := o.load(ctx, at, window); err != nil {
 		return nil, errors.Join(err, o.Close())
 	}
-	if o.key, err = s.key(ctx, account); err != nil {
+	if err := k.matches(o.doc.Sealing); err != nil {
+		return nil, errors.Join(err, o.Close())
+	}
+	if o.doc.archived(s.clock.Now()) {
+		return nil, errors.Join(errArchived(), o.Close())
+	}
+	if o.key, err = s.sealingKey(ctx, account, k); err != nil {
 		return nil, errors.Join(err, o.Close())
 	}
 	return o, nil
 }
 
-func (o *Object) load(ctx context.Context, name string) error {
+func (o *Object) load(ctx context.Context, at target, window byteRange) error {
 	err := o.s.store.View(ctx, func(tx store.Tx) (err error) {
-		if o.doc, err = getBlob(tx, o.pinned); err != nil {
+		key := ""
+		if key, o.doc, err = at.find(tx, o.base); err != nil {
 			return err
+		}
+		o.Current = key == o.base
+		if o.doc.Type == PageBlob {
+			return o.loadPages(tx, window)
 		}
 		if o.parts, err = loadParts(tx, o.doc); err != nil {
 			return err
@@ -70,7 +89,7 @@ func (o *Object) load(ctx context.Context, name string) error {
 			}
 			b, err := inlineBytes(tx, o.account, p)
 			if err != nil {
-				return fmt.Errorf("blob: payload %s of %s: %w", p.Ref, name, errMissing)
+				return fmt.Errorf("blob: payload %s of %s: %w", p.Ref, at.name, errMissing)
 			}
 			if o.inline == nil {
 				o.inline = map[string][]byte{}
@@ -83,9 +102,35 @@ func (o *Object) load(ctx context.Context, name string) error {
 		return errBlobNotFound()
 	}
 	if err == nil {
-		o.Blob = o.doc.public(name)
+		current := o.Current
+		o.Blob = o.doc.public(at.name)
+		o.Current = current
 	}
 	return err
+}
+
+// loadPages makes the parts of a page blob: zeros up to the window, what is written in it, and zeros between.
+func (o *Object) loadPages(tx store.Tx, window byteRange) error {
+	to := o.doc.Size
+	if window.End >= 0 {
+		to = min(to, window.End+1)
+	}
+	written, err := loadPages(tx, o.doc, min(window.Start, to), to)
+	if err != nil {
+		return err
+	}
+	at := int64(0)
+	for _, p := range written {
+		if p.At > at {
+			o.parts = append(o.parts, part{Size: p.At - at})
+		}
+		o.parts = append(o.parts, p)
+		at = p.At + p.Size
+	}
+	if at < o.doc.Size {
+		o.parts = append(o.parts, part{Size: o.doc.Size - at})
+	}
+	return nil
 }
 
 var errMissing = errors.New("it is missing from the store")
@@ -93,7 +138,7 @@ var errMissing = errors.New("it is missing from the store")
 // Close lets go of the content.
 func (o *Object) Close() error {
 	if o.pinned != "" {
-		o.s.files.unpin(o.pinned)
+		o.s.files.unpin(o.pinned, o.reader)
 		o.pinned = ""
 	}
 	return nil
@@ -122,6 +167,9 @@ func (o *Object) writePart(w io.Writer, p part, off, n int64) (wrote int64, err 
 	if err := o.ctx.Err(); err != nil {
 		return 0, err
 	}
+	if p.Ref == "" {
+		return writeZeros(w, min(n, p.Size-off))
+	}
 	if p.Inline {
 		plain, err := o.openInline(p)
 		if err != nil {
@@ -135,7 +183,18 @@ func (o *Object) writePart(w io.Writer, p part, off, n int64) (wrote int64, err 
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	return r.WriteRange(w, off, n)
+	return r.WriteRange(w, p.Off+off, min(n, p.Size-off))
+}
+
+var zeros [64 << 10]byte
+
+func writeZeros(w io.Writer, n int64) (wrote int64, err error) {
+	for wrote < n && err == nil {
+		var m int
+		m, err = w.Write(zeros[:min(n-wrote, int64(len(zeros)))])
+		wrote += int64(m)
+	}
+	return wrote, err
 }
 
 func (o *Object) openInline(p part) ([]byte, error) {

@@ -29,7 +29,9 @@ type operation struct {
 	// sub is the suboperation by which conditions of roles know it; tags: x-ms-tags may come with it.
 	sub  string
 	tags bool
-	run  func(*request) error
+	// past: it can be asked of a snapshot or a version; parts: its requests are authorized one by one.
+	past, parts bool
+	run         func(*request) error
 }
 
 const (
@@ -39,6 +41,9 @@ const (
 	blobsDelete = "containers/blobs/delete"
 	tagsRead    = "containers/blobs/tags/read"
 	tagsWrite   = "containers/blobs/tags/write"
+	blobsFind   = "containers/blobs/filter/action"
+	deletePast  = "containers/blobs/deleteBlobVersion/action"
+	immutably   = "containers/blobs/immutableStorage/runAsSuperUser/action"
 )
 
 // operations by level, method, restype and comp. "put" and "copy" stand for PUT of a blob by its headers.
@@ -46,6 +51,9 @@ var operations = map[string]*operation{
 	"s GET service/properties":         {name: "Get Blob Service Properties", level: levelService, sas: "r", roles: []string{"read"}, run: (*request).getServiceProperties},
 	"s GET service/stats":              {name: "Get Blob Service Stats", level: levelService, sas: "r", roles: []string{"read"}, run: (*request).getServiceStats},
 	"s POST service/userdelegationkey": {name: "Get User Delegation Key", level: levelService, roles: []string{"generateUserDelegationKey/action"}, run: (*request).getDelegationKey},
+	"s PUT service/properties":         {name: "Set Blob Service Properties", level: levelService, sas: "w", roles: []string{"write"}, run: (*request).setServiceProperties},
+	"s GET /blobs":                     {name: "Find Blobs by Tags", level: levelService, sas: "f", roles: []string{blobsFind}, run: (*request).findBlobs},
+	"s POST /batch":                    {name: "Blob Batch", level: levelService, parts: true, run: (*request).batch},
 	"s GET /list":                      {name: "List Containers", level: levelService, sas: "l", roles: []string{"containers/read"}, run: (*request).listContainers},
 	"s GET account/properties":         {name: "Get Account Information", level: levelService, sas: "racwdl", roles: []string{"getInfo/action", "read"}, run: (*request).getAccountInformation},
 	"c GET account/properties":         {name: "Get Account Information", level: levelContainer, sas: "racwdl", roles: []string{"getInfo/action", "read"}, run: (*request).getAccountInformation},
@@ -60,20 +68,38 @@ var operations = map[string]*operation{
 	"c DELETE container/":      {name: "Delete Container", level: levelContainer, sas: "d", roles: []string{"containers/delete"}, run: (*request).deleteContainer},
 	"c GET container/list":     {name: "List Blobs", level: levelContainer, sas: "l", delegable: true, roles: []string{blobsRead}, anonymous: "container", sub: "Blob.List", run: (*request).listBlobs},
 
-	"o put":              {name: "Put Blob", level: levelObject, sas: "w", sasCreate: "c", delegable: true, roles: []string{blobsWrite}, rolesCreate: []string{blobsAdd}, tags: true, run: (*request).putBlob},
-	"o copy":             {name: "Copy Blob", level: levelObject, sas: "w", sasCreate: "c", delegable: true, roles: []string{blobsWrite}, rolesCreate: []string{blobsAdd}, tags: true, run: (*request).copyBlob},
-	"o GET /":            {name: "Get Blob", level: levelObject, sas: "r", delegable: true, roles: []string{blobsRead}, anonymous: "blob", run: (*request).getBlob},
-	"o HEAD /":           {name: "Get Blob Properties", level: levelObject, sas: "r", delegable: true, roles: []string{blobsRead}, anonymous: "blob", run: (*request).headBlob},
-	"o DELETE /":         {name: "Delete Blob", level: levelObject, sas: "d", delegable: true, roles: []string{blobsDelete}, run: (*request).deleteBlob},
-	"o GET /metadata":    {name: "Get Blob Metadata", level: levelObject, sas: "r", delegable: true, roles: []string{blobsRead}, anonymous: "blob", run: (*request).getBlobMetadata},
-	"o PUT /metadata":    {name: "Set Blob Metadata", level: levelObject, sas: "w", delegable: true, roles: []string{blobsWrite}, run: (*request).setBlobMetadata},
-	"o PUT /properties":  {name: "Set Blob Properties", level: levelObject, sas: "w", delegable: true, roles: []string{blobsWrite}, run: (*request).setBlobProperties},
-	"o PUT /tier":        {name: "Set Blob Tier", level: levelObject, sas: "w", delegable: true, roles: []string{blobsWrite}, sub: "Blob.Write.Tier", run: (*request).setBlobTier},
-	"o PUT /block":       {name: "Put Block", level: levelObject, sas: "w", sasCreate: "c", delegable: true, roles: []string{blobsWrite}, rolesCreate: []string{blobsAdd}, run: (*request).putBlock},
-	"o PUT /blocklist":   {name: "Put Block List", level: levelObject, sas: "w", sasCreate: "c", delegable: true, roles: []string{blobsWrite}, rolesCreate: []string{blobsAdd}, tags: true, run: (*request).putBlockList},
-	"o GET /blocklist":   {name: "Get Block List", level: levelObject, sas: "r", delegable: true, roles: []string{blobsRead}, anonymous: "blob", run: (*request).getBlockList},
-	"o GET /tags":        {name: "Get Blob Tags", level: levelObject, sas: "t", delegable: true, roles: []string{tagsRead}, run: (*request).getBlobTags},
-	"o PUT /tags":        {name: "Set Blob Tags", level: levelObject, sas: "t", delegable: true, roles: []string{tagsWrite}, run: (*request).setBlobTags},
+	"c GET container/blobs":    {name: "Find Blobs by Tags in Container", level: levelContainer, sas: "f", delegable: true, roles: []string{blobsFind}, run: (*request).findBlobs},
+	"c POST container/batch":   {name: "Blob Batch", level: levelContainer, parts: true, run: (*request).batch},
+	"c PUT container/undelete": {name: "Restore Container", level: levelContainer, sas: "w", roles: []string{"containers/write"}, run: (*request).restore},
+	"c PUT container/lease":    {name: "Lease Container", level: levelContainer, sas: "wd", roles: []string{"containers/write"}, run: (*request).leaseContainer},
+
+	"o put":             {name: "Put Blob", level: levelObject, sas: "w", sasCreate: "c", delegable: true, roles: []string{blobsWrite}, rolesCreate: []string{blobsAdd}, tags: true, run: (*request).putBlob},
+	"o copy":            {name: "Copy Blob", level: levelObject, sas: "w", sasCreate: "c", delegable: true, roles: []string{blobsWrite}, rolesCreate: []string{blobsAdd}, tags: true, run: (*request).copyBlob},
+	"o GET /":           {name: "Get Blob", level: levelObject, sas: "r", delegable: true, roles: []string{blobsRead}, anonymous: "blob", past: true, run: (*request).getBlob},
+	"o HEAD /":          {name: "Get Blob Properties", level: levelObject, sas: "r", delegable: true, roles: []string{blobsRead}, anonymous: "blob", past: true, run: (*request).headBlob},
+	"o DELETE /":        {name: "Delete Blob", level: levelObject, sas: "d", delegable: true, roles: []string{blobsDelete}, past: true, run: (*request).deleteBlob},
+	"o GET /metadata":   {name: "Get Blob Metadata", level: levelObject, sas: "r", delegable: true, roles: []string{blobsRead}, anonymous: "blob", past: true, run: (*request).getBlobMetadata},
+	"o PUT /metadata":   {name: "Set Blob Metadata", level: levelObject, sas: "w", delegable: true, roles: []string{blobsWrite}, run: (*request).setBlobMetadata},
+	"o PUT /properties": {name: "Set Blob Properties", level: levelObject, sas: "w", delegable: true, roles: []string{blobsWrite}, run: (*request).setBlobProperties},
+	"o PUT /tier":       {name: "Set Blob Tier", level: levelObject, sas: "w", delegable: true, roles: []string{blobsWrite}, sub: "Blob.Write.Tier", past: true, run: (*request).setBlobTier},
+	"o PUT /block":      {name: "Put Block", level: levelObject, sas: "w", sasCreate: "c", delegable: true, roles: []string{blobsWrite}, rolesCreate: []string{blobsAdd}, run: (*request).putBlock},
+	"o PUT /blocklist":  {name: "Put Block List", level: levelObject, sas: "w", sasCreate: "c", delegable: true, roles: []string{blobsWrite}, rolesCreate: []string{blobsAdd}, tags: true, run: (*request).putBlockList},
+	"o GET /blocklist":  {name: "Get Block List", level: levelObject, sas: "r", delegable: true, roles: []string{blobsRead}, anonymous: "blob", past: true, run: (*request).getBlockList},
+	"o GET /tags":       {name: "Get Blob Tags", level: levelObject, sas: "t", delegable: true, roles: []string{tagsRead}, past: true, run: (*request).getBlobTags},
+	"o PUT /tags":       {name: "Set Blob Tags", level: levelObject, sas: "t", delegable: true, roles: []string{tagsWrite}, past: true, run: (*request).setBlobTags},
+	"o DELETE version":  {name: "Delete Blob Version", level: levelObject, sas: "x", delegable: true, roles: []string{deletePast}, past: true, run: (*request).deleteBlob},
+	"o PUT /lease":      {name: "Lease Blob", level: levelObject, sas: "wd", delegable: true, roles: []string{blobsWrite}, run: (*request).leaseBlob},
+	"o PUT /snapshot":   {name: "Snapshot Blob", level: levelObject, sas: "cw", delegable: true, roles: []string{blobsWrite, blobsAdd}, run: (*request).makeSnapshot},
+	"o PUT /undelete":   {name: "Undelete Blob", level: levelObject, sas: "w", delegable: true, roles: []string{blobsWrite}, run: (*request).undeleteBlob},
+	"o PUT /page":       {name: "Put Page", level: levelObject, sas: "w", delegable: true, roles: []string{blobsWrite}, run: (*request).putPage},
+	"o GET /pagelist":   {name: "Get Page Ranges", level: levelObject, sas: "r", delegable: true, roles: []string{blobsRead}, anonymous: "blob", past: true, run: (*request).getPageRanges},
+	"o PUT /copy":       {name: "Abort Copy Blob", level: levelObject, sas: "w", delegable: true, roles: []string{blobsWrite}, run: (*request).abortCopyBlob},
+	"o PUT /seal":       {name: "Append Blob Seal", level: levelObject, sas: "w", delegable: true, roles: []string{blobsWrite}, run: (*request).sealAppendBlob},
+	"o PUT /legalhold":  {name: "Set Blob Legal Hold", level: levelObject, sas: "i", delegable: true, roles: []string{immutably}, past: true, run: (*request).setLegalHold},
+
+	"o PUT /immutabilityPolicies":    {name: "Set Blob Immutability Policy", level: levelObject, sas: "i", delegable: true, roles: []string{immutably}, past: true, run: (*request).setImmutability},
+	"o DELETE /immutabilityPolicies": {name: "Delete Blob Immutability Policy", level: levelObject, sas: "i", delegable: true, roles: []string{immutably}, past: true, run: (*request).deleteImmutability},
+
 	"o PUT /appendblock": {name: "Append Block", level: levelObject, sas: "aw", delegable: true, roles: []string{blobsWrite, blobsAdd}, run: (*request).appendBlock},
 }
 
@@ -83,12 +109,12 @@ var readSource = &operation{name: "Copy Blob (source)", level: levelObject, sas:
 // writeTags is what x-ms-tags needs besides the write that it comes with.
 var writeTags = &operation{name: "Set Blob Tags", level: levelObject, sas: "t", delegable: true, roles: []string{tagsWrite}, tags: true}
 
+// listTags is what a listing with index tags needs besides.
+var listTags = &operation{name: "List Blobs with tags", level: levelContainer, sas: "t", delegable: true, roles: []string{tagsRead}}
+
 // unbuilt are the values of comp that Azure knows and this service does not serve.
 var unbuilt = map[string]string{
-	"lease": "leases", "snapshot": "snapshots", "page": "page blobs", "pagelist": "page blobs", "blobs": "Find Blobs by Tags",
-	"batch": "blob batch", "query": "Query Blob Contents", "undelete": "soft delete of blobs and containers", "copy": "Abort Copy Blob (copies end at once)",
-	"immutabilityPolicies": "immutability policies", "legalhold": "legal holds", "expiry": "blob expiry", "incrementalcopy": "page blobs",
-	"seal": "Append Blob Seal", "properties": "Set Blob Service Properties", "rename": "hierarchical namespaces",
+	"query": "Query Blob Contents", "expiry": "Set Blob Expiry", "incrementalcopy": "Incremental Copy Blob", "rename": "hierarchical namespaces",
 }
 
 // findOperation returns the operation that the request asks for, or nil.
@@ -103,10 +129,13 @@ func findOperation(q *request) *operation {
 	restype, comp := q.Query.Get("restype"), q.Query.Get("comp")
 	method := q.R.Method
 	if level == "o" && method == http.MethodPut && restype == "" && comp == "" {
-		if q.R.Header.Get("X-Ms-Copy-Source") != "" {
+		if q.R.Header.Get("X-Ms-Copy-Source") != "" && q.R.Header.Get("X-Ms-Blob-Type") == "" {
 			return operations["o copy"]
 		}
 		return operations["o put"]
+	}
+	if level == "o" && method == http.MethodDelete && comp == "" && q.Query.Get("versionid") != "" {
+		return operations["o DELETE version"]
 	}
 	if op := operations[level+" "+method+" "+restype+"/"+comp]; op != nil {
 		return op
@@ -120,8 +149,8 @@ func findOperation(q *request) *operation {
 // refuseUnsupported refuses what would change the meaning of a request if it were ignored.
 func (q *request) refuseUnsupported() error {
 	for _, p := range []string{"snapshot", "versionid"} {
-		if q.Query.Get(p) != "" {
-			return errNotImplemented("%s: snapshots and versions are not kept", p)
+		if v := q.Query.Get(p); v != "" && !q.op.past {
+			return errInvalidQuery(p, v).Because("%s is not an operation on snapshots and versions", q.op.name)
 		}
 	}
 	for name, values := range q.R.Header {
@@ -131,26 +160,15 @@ func (q *request) refuseUnsupported() error {
 			}
 		}
 	}
-	if q.R.Header.Get("X-Ms-Lease-Id") != "" {
-		code := "LeaseNotPresentWithBlobOperation"
-		if q.blob == "" {
-			code = "LeaseNotPresentWithContainerOperation"
-		}
-		return newError(http.StatusPreconditionFailed, code, "There is currently no lease on the resource.").Because("leases are not there yet")
-	}
 	return nil
 }
 
 func (q *request) unbuiltHeader(name string) string {
 	switch {
-	case strings.HasPrefix(name, "x-ms-encryption-"):
-		return "customer-provided keys and encryption scopes"
-	case name == "x-ms-if-tags", name == "x-ms-source-if-tags":
-		return "conditions on blob index tags"
+	case name == "x-ms-encryption-scope":
+		return "encryption scopes"
 	case name == "x-ms-tags" && !q.op.tags:
 		return "tags come with Put Blob, Put Block List and Copy Blob"
-	case strings.HasPrefix(name, "x-ms-immutability-policy"), name == "x-ms-legal-hold":
-		return "immutability"
 	case strings.HasPrefix(name, "x-ms-structured-"):
 		return "structured messages"
 	}

@@ -20,34 +20,62 @@ func (q *request) signature() (storagehttp.Caller, error) {
 	}
 	c := storagehttp.Caller{SAS: s}
 	switch {
-	case s.Identifier != "":
-		return c, errNotImplemented("the signature names the stored access policy '%s': these are not kept", s.Identifier)
 	case s.Services != "" || s.Types != "":
 		c.Kind = storagehttp.ByAccountSAS
 		err = q.VerifyKey(s, s.AccountText(q.Account.Name))
-	case s.Resource != "b" && s.Resource != "c":
-		return c, errNotImplemented("shared access signatures for sr=%s", s.Resource)
+	case s.Resource == "d":
+		return c, errNotImplemented("shared access signatures for sr=d: hierarchical namespaces")
+	case !strings.Contains("b c bs bv", s.Resource) || s.Resource == "":
+		return c, errAuthentication("sr '%s' is not c, b, bs or bv", s.Resource)
 	case q.container == "":
 		return c, storagehttp.ResourceTypeMismatch("the signature is for a container or a blob, not for the service")
-	case s.Resource == "b" && q.blob == "":
+	case s.Resource != "c" && q.blob == "":
 		return c, storagehttp.ResourceTypeMismatch("the signature is for a blob")
+	case s.Resource != "c" && moment(s.Resource, q.Query) != q.Query.Get("snapshot")+q.Query.Get("versionid"):
+		return c, storagehttp.ResourceTypeMismatch("the signature is for sr=%s, and the request for snapshot '%s' or version '%s'", s.Resource, q.Query.Get("snapshot"), q.Query.Get("versionid"))
 	case s.Key != nil:
 		c.Kind = storagehttp.ByDelegationSAS
 		c.Principal, err = q.verifyDelegationSAS(s)
 	default:
 		c.Kind = storagehttp.ByServiceSAS
-		err = q.VerifyKey(s, serviceText(s, q.Account.Name, q.container, q.blob))
+		err = q.VerifyKey(s, serviceText(s, q.Account.Name, q.container, q.blob, moment(s.Resource, q.Query)))
 	}
 	if err != nil {
 		return c, err
 	}
+	if s.Identifier != "" {
+		if err := q.applyPolicy(s); err != nil {
+			return c, err
+		}
+	}
 	return c, q.CheckSAS(s)
 }
 
-// serviceText is the string to sign of a service or user delegation SAS for container, or blob in it.
-func serviceText(s *storagehttp.SAS, account, container, blob string) string {
+// moment is the snapshot or version that a signature of the resource is for, as the request names it.
+func moment(resource string, query url.Values) string {
+	switch resource {
+	case "bs":
+		return query.Get("snapshot")
+	case "bv":
+		return query.Get("versionid")
+	}
+	return ""
+}
+
+// applyPolicy fills in what the container's stored access policy says.
+func (q *request) applyPolicy(s *storagehttp.SAS) error {
+	c, err := q.s.container(q.Ctx, q.Account.Name, q.container)
+	if err != nil && !IsCode(err, CodeContainerNotFound) {
+		return err
+	}
+	return s.Apply(c.Policies)
+}
+
+// serviceText is the string to sign of a service or user delegation SAS for container, or blob in it, or the snapshot or version
+// of the blob that moment names.
+func serviceText(s *storagehttp.SAS, account, container, blob, moment string) string {
 	resource := "/blob/" + account + "/" + container
-	if s.Resource == "b" {
+	if s.Resource != "c" {
 		resource += "/" + blob
 	}
 	lines := []string{s.Permissions, s.StartText, s.ExpiryText, resource}
@@ -64,7 +92,7 @@ func serviceText(s *storagehttp.SAS, account, container, blob string) string {
 	}
 	lines = append(lines, s.IP, s.Protocol, s.Version)
 	if s.Version >= "2018-11-09" {
-		lines = append(lines, s.Resource, "") // no snapshot
+		lines = append(lines, s.Resource, moment)
 	}
 	if s.Version >= "2020-12-06" {
 		lines = append(lines, s.Scope)
@@ -139,7 +167,7 @@ func (s *Service) SignQuery(account, container, blob string, key []byte, q url.V
 	}
 	text := t.AccountText(account)
 	if container != "" {
-		text = serviceText(t, account, container, blob)
+		text = serviceText(t, account, container, blob, moment(t.Resource, q))
 	}
 	q.Set("sig", base64.StdEncoding.EncodeToString(storagehttp.MAC(key, text)))
 	return q.Encode(), nil
@@ -168,7 +196,7 @@ func signURL(t *storagehttp.SAS, r SASRequest, key []byte, suffix string) string
 			q.Set(name, v)
 		}
 	}
-	q.Set("sig", base64.StdEncoding.EncodeToString(storagehttp.MAC(key, serviceText(t, r.Account, r.Container, r.Blob))))
+	q.Set("sig", base64.StdEncoding.EncodeToString(storagehttp.MAC(key, serviceText(t, r.Account, r.Container, r.Blob, ""))))
 	u := url.URL{Scheme: "https", Host: r.Account + suffix, Path: "/" + r.Container, RawQuery: q.Encode()}
 	if r.Blob != "" {
 		u.Path += "/" + r.Blob

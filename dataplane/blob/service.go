@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +28,7 @@ type Config struct {
 	Dir        string // payload files; made if missing
 	Clock      clock.Clock
 	Accounts   storagehttp.Accounts
+	Settings   Settings // nil: every account has the zero BlobSettings
 	Tokens     storagehttp.Tokens
 	Authorizer authz.Authorizer
 	Log        *slog.Logger
@@ -45,6 +45,9 @@ type Service struct {
 	files *files
 	clock clock.Clock
 	log   *slog.Logger
+
+	policy Settings
+	handle func(*request) error // of a part of a batch
 
 	lastTick atomic.Int64
 	kick     chan struct{} // wakes Run when there is something to sweep
@@ -69,7 +72,7 @@ func Open(cfg Config) (*Service, error) {
 			Service: "blob", Suffix: cfg.HostSuffix, GroupIDs: []string{"blob", "blob_secondary"},
 			Accounts: cfg.Accounts, Tokens: cfg.Tokens, Authorizer: cfg.Authorizer, Clock: cfg.Clock, Log: cfg.Log,
 		},
-		store: cfg.Store, keys: cfg.Keys, files: newFiles(cfg.Dir), clock: cfg.Clock, log: cfg.Log,
+		store: cfg.Store, keys: cfg.Keys, policy: cfg.Settings, handle: (*request).handle, files: newFiles(cfg.Dir), clock: cfg.Clock, log: cfg.Log,
 		kick: make(chan struct{}, 1), containers: map[string]containerDoc{},
 	}, nil
 }
@@ -118,7 +121,10 @@ func (s *Service) DeleteAccount(ctx context.Context, account string) error {
 	if err := s.trashContainers(ctx, account); err != nil {
 		return err
 	}
-	return os.RemoveAll(filepath.Join(s.files.dir, account))
+	if err := s.expireContainers(ctx, account+"/"); err != nil {
+		return err
+	}
+	return s.files.removeAccount(account)
 }
 
 // defaultSuffix follows the account's name in its host name.

@@ -140,7 +140,7 @@ func TestAppendGathers(t *testing.T) {
 	if err != nil || b.Blocks != 700 || b.Type != AppendBlob {
 		t.Errorf("Stat = %+v, %v", b, err)
 	}
-	doc, err := f.stat(ctx, acct, "con1", "log")
+	doc, err := f.stat(ctx, acct, "con1", target{name: "log"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +243,7 @@ func TestDeleteContainerRemovesBytes(t *testing.T) {
 	f.container("con1")
 	f.put("con1", "small", "x")
 	f.put("con1", "large", noise(100_000))
-	if err := f.stage(ctx, acct, "con1", "staged", "AAAA", strings.NewReader("block"), func() error { return nil }); err != nil {
+	if err := f.stage(ctx, acct, "con1", "staged", "AAAA", customerKey{}, conditions{}, strings.NewReader("block"), func() error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.DeleteContainer(ctx, acct, "con1"); err != nil {
@@ -312,10 +312,10 @@ func TestCrash(t *testing.T) {
 	f := newFixture(t)
 	f.container("con1")
 	f.put("con1", "kept", noise(100_000))
-	if err := f.stage(ctx, acct, "con1", "staged", "AAAA", strings.NewReader("block"), func() error { return nil }); err != nil {
+	if err := f.stage(ctx, acct, "con1", "staged", "AAAA", customerKey{}, conditions{}, strings.NewReader("block"), func() error { return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.write(ctx, acct, strings.NewReader(noise(100_000)), true); err != nil {
+	if _, err := f.write(ctx, acct, customerKey{}, strings.NewReader(noise(100_000)), true); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(f.dir, "data", acct, "half"), []byte("VSL1"), 0o600); err != nil {
@@ -370,18 +370,18 @@ func TestStagedExpire(t *testing.T) {
 	f := newFixture(t)
 	f.container("con1")
 	ok := func() error { return nil }
-	if err := f.stage(ctx, acct, "con1", "b", "AAAA", strings.NewReader("old"), ok); err != nil {
+	if err := f.stage(ctx, acct, "con1", "b", "AAAA", customerKey{}, conditions{}, strings.NewReader("old"), ok); err != nil {
 		t.Fatal(err)
 	}
 	f.clock.move(6 * 24 * time.Hour)
-	if err := f.stage(ctx, acct, "con1", "b", "BBBB", strings.NewReader("new"), ok); err != nil {
+	if err := f.stage(ctx, acct, "con1", "b", "BBBB", customerKey{}, conditions{}, strings.NewReader("new"), ok); err != nil {
 		t.Fatal(err)
 	}
 	f.clock.move(25 * time.Hour)
 	if err := f.Sweep(ctx); err != nil {
 		t.Fatal(err)
 	}
-	_, _, got, err := f.blockList(ctx, acct, "con1", "b")
+	_, _, got, err := f.blockList(ctx, acct, "con1", target{name: "b"})
 	if d := cmp.Diff([]Block{{"BBBB", 3}}, got); d != "" || err != nil {
 		t.Errorf("%v\n%s", err, d)
 	}

@@ -89,19 +89,12 @@ func parseTags(r io.Reader) (map[string]string, error) {
 }
 
 func (q *request) getBlobTags() error {
-	doc, err := q.s.stat(q.Ctx, q.Account.Name, q.container, q.blob)
+	doc, err := q.readable()
 	if err != nil {
 		return err
 	}
 	x := storagehttp.NewXML()
-	x.WriteString("<Tags><TagSet>")
-	for _, k := range sortedKeys(doc.Tags) {
-		x.WriteString("<Tag>")
-		x.Text("Key", k)
-		x.Text("Value", doc.Tags[k])
-		x.WriteString("</Tag>")
-	}
-	x.WriteString("</TagSet></Tags>")
+	encodeTags(x, doc.Tags)
 	return q.SendXML(x)
 }
 
@@ -121,9 +114,20 @@ func (q *request) setBlobTags() error {
 	if err := u.check(); err != nil {
 		return err
 	}
-	_, err = q.s.update(q.Ctx, q.Account.Name, q.container, q.blob, func(t *blobTx) error {
+	at, err := q.target()
+	if err != nil {
+		return err
+	}
+	cond, err := parseConditions(q.R.Header)
+	if err != nil {
+		return err
+	}
+	_, err = q.s.updateAt(q.Ctx, q.Account.Name, q.container, at, func(t *blobTx) error {
 		if t.old == nil {
 			return errBlobNotFound()
+		}
+		if err := t.check(cond); err != nil {
+			return err
 		}
 		doc := *t.old
 		doc.Tags = tags

@@ -64,7 +64,7 @@ func (q *Request) Authenticate(table bool, signature func() (Caller, error)) (Ca
 	case scheme == "SharedKey" || scheme == "SharedKeyLite":
 		return q.sharedKey(scheme, value, table)
 	case strings.EqualFold(scheme, "Bearer"):
-		return q.bearer(strings.TrimSpace(value))
+		return q.Bearer(strings.TrimSpace(value))
 	}
 	return Caller{}, invalidAuthentication()
 }
@@ -73,8 +73,8 @@ func invalidAuthentication() *Error {
 	return NewError(http.StatusBadRequest, "InvalidAuthenticationInfo", "The authentication information was not provided in the correct format. Verify the value of Authorization header.")
 }
 
-// bearer verifies a token of Microsoft Entra for Azure Storage or for this account.
-func (q *Request) bearer(token string) (Caller, error) {
+// Bearer verifies a token of Microsoft Entra for Azure Storage or for this account.
+func (q *Request) Bearer(token string) (Caller, error) {
 	if q.R.TLS == nil && q.Account.HTTPSOnly {
 		return Caller{}, NewError(http.StatusForbidden, "AuthenticationFailed", "Server failed to authenticate the request. Tokens are accepted over https only.")
 	}

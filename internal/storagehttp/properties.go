@@ -93,20 +93,25 @@ func ParseProperties(r io.Reader) (p Properties, err error) {
 	if p.CORS == nil {
 		return p, nil
 	}
-	if len(p.CORS.Rules) > maxCORSRules {
-		return p, InvalidXML(fmt.Errorf("%d CORS rules; a service has at most %d", len(p.CORS.Rules), maxCORSRules))
+	return p, p.CORS.Check()
+}
+
+// Check refuses rules that a service does not take ("Cross-Origin Resource Sharing (CORS) support for Azure Storage").
+func (c *CORS) Check() error {
+	if len(c.Rules) > maxCORSRules {
+		return InvalidXML(fmt.Errorf("%d CORS rules; a service has at most %d", len(c.Rules), maxCORSRules))
 	}
-	for _, c := range p.CORS.Rules {
-		if c.Origins == "" || c.Methods == "" || c.MaxAge < 0 {
-			return p, InvalidXML(errors.New("a CORS rule needs AllowedOrigins, AllowedMethods and a MaxAgeInSeconds that is not negative"))
+	for _, r := range c.Rules {
+		if r.Origins == "" || r.Methods == "" || r.MaxAge < 0 {
+			return InvalidXML(errors.New("a CORS rule needs AllowedOrigins, AllowedMethods and a MaxAgeInSeconds that is not negative"))
 		}
-		for m := range strings.SplitSeq(c.Methods, ",") {
+		for m := range strings.SplitSeq(r.Methods, ",") {
 			if !slices.Contains(corsMethods, strings.TrimSpace(m)) {
-				return p, InvalidXML(fmt.Errorf("AllowedMethods has '%s', which is none of %v", m, corsMethods))
+				return InvalidXML(fmt.Errorf("AllowedMethods has '%s', which is none of %v", m, corsMethods))
 			}
 		}
 	}
-	return p, nil
+	return nil
 }
 
 func (r Retention) check() error {
@@ -218,14 +223,19 @@ func (q *Request) NoSecondary() error {
 
 // Cross answers a preflight request, done is true then, and gives the headers of CORS to any other that comes from a page.
 func (q *Request) Cross(s store.Store) (done bool, err error) {
-	from := q.R.Header.Get("Origin")
-	if from == "" && q.R.Method != http.MethodOptions {
+	if q.R.Header.Get("Origin") == "" && q.R.Method != http.MethodOptions {
 		return false, nil
 	}
 	p, err := q.Front.ServiceProperties(q.Ctx, s, q.Account.Name)
 	if err != nil {
 		return false, err
 	}
+	return q.CrossBy(p.CORS.Rules)
+}
+
+// CrossBy is Cross by rules that the caller has at hand.
+func (q *Request) CrossBy(rules []CORSRule) (done bool, err error) {
+	from := q.R.Header.Get("Origin")
 	method := q.R.Method
 	preflight := method == http.MethodOptions
 	if preflight {
@@ -235,7 +245,7 @@ func (q *Request) Cross(s store.Store) (done bool, err error) {
 		}
 	}
 	h := q.W.Header()
-	for _, rule := range p.CORS.Rules {
+	for _, rule := range rules {
 		if !listed(rule.Origins, from, false) || !listed(rule.Methods, method, false) || preflight && !rule.admits(q.R.Header.Get("Access-Control-Request-Headers")) {
 			continue
 		}
@@ -262,7 +272,7 @@ func (q *Request) Cross(s store.Store) (done bool, err error) {
 	}
 	if preflight {
 		return false, NewError(http.StatusForbidden, "CorsPreflightFailure", "CORS not enabled or no matching rule found for this request.").
-			Because("none of the %d rules of the service allows %s from '%s'", len(p.CORS.Rules), method, from)
+			Because("none of the %d rules of the service allows %s from '%s'", len(rules), method, from)
 	}
 	return false, nil
 }

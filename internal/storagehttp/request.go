@@ -76,7 +76,7 @@ func (q *Request) Admit() error {
 	if err := q.setAccount(); err != nil {
 		return err
 	}
-	if err := q.passFirewall(); err != nil {
+	if err := q.PassFirewall(); err != nil {
 		return err
 	}
 	return q.checkTransport()
@@ -100,8 +100,8 @@ const (
 	lastVersion  = "2026-12-31"
 )
 
-// isVersion reports whether v has the form of a service version that is spoken.
-func isVersion(v string) bool {
+// IsVersion reports whether v has the form of a service version that is spoken.
+func IsVersion(v string) bool {
 	if len(v) != len(firstVersion) || v < firstVersion || v > lastVersion {
 		return false
 	}
@@ -109,16 +109,18 @@ func isVersion(v string) bool {
 	return err == nil
 }
 
-// setVersion takes x-ms-version, else the version of the SAS, else the oldest.
+// setVersion takes x-ms-version, else the version that the request has been given, else that of the SAS, else the oldest.
 func (q *Request) setVersion() error {
-	q.Version = q.R.Header.Get("X-Ms-Version")
-	if q.Version != "" && !isVersion(q.Version) {
+	if v := q.R.Header.Get("X-Ms-Version"); v != "" {
+		q.Version = v
+	}
+	if q.Version != "" && !IsVersion(q.Version) {
 		v := q.Version
 		q.Version = lastVersion
 		return InvalidHeader("x-ms-version", v)
 	}
 	if q.Version == "" {
-		if q.Version = q.Query.Get("sv"); !isVersion(q.Version) {
+		if q.Version = q.Query.Get("sv"); !IsVersion(q.Version) {
 			q.Version = firstVersion
 		}
 	}
@@ -145,7 +147,8 @@ func (q *Request) setAccount() error {
 	return err
 }
 
-func (q *Request) passFirewall() error {
+// PassFirewall judges the origin of the request by the rules of its account.
+func (q *Request) PassFirewall() error {
 	rules := q.Account.Firewall
 	rules.GroupIDs = q.Front.GroupIDs
 	if rules.ResourceID == "" {

@@ -66,7 +66,7 @@ func ParseSAS(q url.Values) (*SAS, error) {
 		return nil, AuthenticationFailed("sig is not base64")
 	}
 	switch {
-	case !isVersion(s.Version) || s.Version < "2015-04-05":
+	case !IsVersion(s.Version) || s.Version < "2015-04-05":
 		return nil, AuthenticationFailed("sv '%s' is not a version of 2015-04-05 or later", s.Version)
 	case s.Scope != "":
 		return nil, NotImplemented("encryption scopes (ses)")

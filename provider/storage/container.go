@@ -19,8 +19,8 @@ type Containers interface {
 	Container(tx store.Tx, account arm.ID, name string) (Container, error)
 	// PutContainer makes it or changes its access and metadata; created is false when it existed.
 	PutContainer(tx store.Tx, account arm.ID, c Container) (created bool, err error)
-	// DeleteContainer removes it; 404 ContainerNotFound.
-	DeleteContainer(tx store.Tx, account arm.ID, name string) error
+	// DeleteContainer removes it, and keeps it for days when that is not 0; 404 ContainerNotFound.
+	DeleteContainer(tx store.Tx, account arm.ID, name string, days int) error
 	// ListContainers lists all of the account.
 	ListContainers(tx store.Tx, account arm.ID) ([]Container, error)
 	// Guard has the data plane keep what is in a container; managed is returned by Container as it is.
@@ -36,6 +36,7 @@ type Container struct {
 	Metadata     map[string]string
 	ETag         string
 	LastModified time.Time
+	Versioned    bool            // immutableStorageWithVersioning: single versions can be made immutable
 	Managed      json.RawMessage // what Resource Manager keeps of it (Guard)
 }
 
@@ -76,6 +77,9 @@ func body(account arm.ID, c Container) (map[string]any, error) {
 		"publicAccess": access, "metadata": c.Metadata, "etag": c.ETag, "lastModifiedTime": c.LastModified,
 		"leaseStatus": "Unlocked", "leaseState": "Available", "deleted": false, "remainingRetentionDays": 0,
 		"defaultEncryptionScope": "$account-encryption-key",
+	}
+	if c.Versioned {
+		properties["immutableStorageWithVersioning"] = map[string]any{"enabled": true}
 	}
 	m, err := readManaged(c.Managed)
 	if err != nil {
@@ -131,6 +135,11 @@ func (p *Provider) writeContainer(patch bool) func(context.Context, *rp.Tx, map[
 		c, err := containerBody(a, path["container"], in)
 		if err != nil {
 			return nil, err
+		}
+		if c.Versioned {
+			if err := mayVersion(tx, a.ID); err != nil {
+				return nil, err
+			}
 		}
 		if patch {
 			old, err := p.containers.Container(tx, a.ID, c.Name)
@@ -203,11 +212,10 @@ func containerBody(a *rp.Resource[Account], name string, in []byte) (Container, 
 			return Container{}, arm.Errorf(http.StatusConflict, "PublicAccessNotPermitted", "Public access is not permitted on this storage account. (allowBlobPublicAccess of '%s' is false.)", a.ID.Name())
 		}
 	}
-	// What protects is never accepted and left undone.
-	if v := req.Properties.Versioned; v != nil && v.Enabled {
-		return Container{}, arm.NotImplemented("properties.immutableStorageWithVersioning: policies of single versions are not there yet; a container's own policy is.")
-	}
 	c := Container{Name: name, PublicAccess: access, Metadata: req.Properties.Metadata}
+	if v := req.Properties.Versioned; v != nil {
+		c.Versioned = v.Enabled
+	}
 	if req.Properties.Scope == "" && !req.Properties.Deny {
 		return c, nil
 	}
@@ -216,12 +224,25 @@ func containerBody(a *rp.Resource[Account], name string, in []byte) (Container, 
 	return c, err
 }
 
+// mayVersion refuses immutable versions in an account that keeps no versions.
+func mayVersion(tx *rp.Tx, account arm.ID) error {
+	s, err := BlobServiceOf(tx, account)
+	if err != nil || s.Properties.Versions() {
+		return err
+	}
+	return arm.Errorf(http.StatusConflict, "FeatureNotEnabled", "properties.immutableStorageWithVersioning needs versions: set isVersioningEnabled of blobServices/default of '%s' first.", account.Name())
+}
+
 func (p *Provider) deleteContainer(_ context.Context, tx *rp.Tx, path, _ map[string]string, _ []byte) (any, error) {
 	a, err := accountOf(tx, path)
 	if err != nil {
 		return nil, err
 	}
-	err = p.containers.DeleteContainer(tx, a.ID, path["container"])
+	service, err := BlobServiceOf(tx, a.ID)
+	if err != nil {
+		return nil, err
+	}
+	err = p.containers.DeleteContainer(tx, a.ID, path["container"], service.Properties.ContainerRetention.KeptDays())
 	if e := arm.AsError(err); e != nil && e.Status == http.StatusNotFound {
 		return nil, nil // 204
 	}

@@ -72,6 +72,6 @@ func TestLegalHold(t *testing.T) {
 	if a := r.Must("POST", con+"/clearLegalHold"+api, `{"tags":["case2"]}`); a.At("hasLegalHold") != false || r.guard.Hold {
 		t.Errorf("clear: %s, the data plane keeps %+v", a.Text, r.guard)
 	}
-	r.refused(501, "NotImplemented", "single versions", "PUT", con+api, `{"properties":{"immutableStorageWithVersioning":{"enabled":true}}}`)
+	r.refused(409, "FeatureNotEnabled", "isVersioningEnabled", "PUT", con+api, `{"properties":{"immutableStorageWithVersioning":{"enabled":true}}}`)
 	r.Must("DELETE", account+api, "")
 }

@@ -74,7 +74,7 @@ func (d *data) PutContainer(_ store.Tx, account arm.ID, c storage.Container) (bo
 	return !there, nil
 }
 
-func (d *data) DeleteContainer(tx store.Tx, account arm.ID, name string) error {
+func (d *data) DeleteContainer(tx store.Tx, account arm.ID, name string, _ int) error {
 	if _, err := d.Container(tx, account, name); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"net/http"
 	"slices"
 
 	"vauban.dev/arm"
@@ -10,9 +11,58 @@ import (
 
 // BlobService is the properties of blobServices/default (Storage REST: BlobServiceProperties).
 type BlobService struct {
-	CORS            CORS       `json:"cors"`
-	DefaultVersion  string     `json:"defaultServiceVersion,omitempty"`
-	DeleteRetention *Retention `json:"deleteRetentionPolicy,omitempty"`
+	CORS               CORS        `json:"cors"`
+	DefaultVersion     string      `json:"defaultServiceVersion,omitempty"`
+	DeleteRetention    *Retention  `json:"deleteRetentionPolicy,omitempty"`
+	ContainerRetention *Retention  `json:"containerDeleteRetentionPolicy,omitempty"`
+	Versioning         *bool       `json:"isVersioningEnabled,omitempty"`
+	ChangeFeed         *Switch     `json:"changeFeed,omitempty"`
+	Restore            *Switch     `json:"restorePolicy,omitempty"`
+	LastAccess         *LastAccess `json:"lastAccessTimeTrackingPolicy,omitempty"`
+	AutomaticSnapshots *bool       `json:"automaticSnapshotPolicyEnabled,omitempty"`
+}
+
+// Switch is a policy that is on or off.
+type Switch struct {
+	Enabled   bool `json:"enabled"`
+	Days      int  `json:"days,omitempty"`
+	Retention int  `json:"retentionInDays,omitempty"`
+}
+
+// LastAccess is whether the time of the last read of a blob is kept.
+type LastAccess struct {
+	Enable bool `json:"enable"`
+}
+
+// Versions reports whether blobs are versioned.
+func (s *BlobService) Versions() bool { return s.Versioning != nil && *s.Versioning }
+
+// Days is how long a retention policy keeps; 0: it is off.
+func (r *Retention) KeptDays() int {
+	if r == nil || !r.Enabled {
+		return 0
+	}
+	return r.Days
+}
+
+// check refuses what the data plane does not do: nobody shall take a protection for granted that is not there.
+func (s *BlobService) check() error {
+	switch {
+	case s.ChangeFeed != nil && s.ChangeFeed.Enabled:
+		return arm.NotImplemented("properties.changeFeed: the change feed is not there yet.")
+	case s.Restore != nil && s.Restore.Enabled:
+		return arm.NotImplemented("properties.restorePolicy: point-in-time restore needs the change feed, which is not there yet.")
+	case s.LastAccess != nil && s.LastAccess.Enable:
+		return arm.NotImplemented("properties.lastAccessTimeTrackingPolicy: times of access are not kept.")
+	case s.AutomaticSnapshots != nil && *s.AutomaticSnapshots:
+		return arm.NotImplemented("properties.automaticSnapshotPolicyEnabled: automatic snapshots are not there yet.")
+	case s.DeleteRetention != nil && s.DeleteRetention.AllowPermanent:
+		return arm.NotImplemented("properties.deleteRetentionPolicy.allowPermanentDelete: what soft delete keeps cannot be deleted before its time.")
+	}
+	if k := s.ContainerRetention; k != nil {
+		return k.check("containerDeleteRetentionPolicy")
+	}
+	return nil
 }
 
 // FileService is the properties of fileServices/default.
@@ -47,6 +97,22 @@ type Retention struct {
 	AllowPermanent bool `json:"allowPermanentDelete,omitempty"`
 }
 
+func (r *Retention) check(name string) error {
+	if r.Enabled && (r.Days < 1 || r.Days > 365) {
+		return invalid("the days of %s, which is enabled, are between 1 and 365, not %d.", name, r.Days)
+	}
+	return nil
+}
+
+// BlobServiceOf returns what blobServices/default of an account says; the zero one when the account has no blobs.
+func BlobServiceOf(tx *rp.Tx, account arm.ID) (*rp.Resource[BlobService], error) {
+	r, err := rp.Get[BlobService](tx, account.Child("blobServices", "default"))
+	if e := arm.AsError(err); e != nil && e.Status == http.StatusNotFound {
+		return &rp.Resource[BlobService]{}, nil
+	}
+	return r, err
+}
+
 // serviceTypes are an account's services: each has one resource, default, that is there with the account.
 func serviceTypes() []rp.Registration {
 	return []rp.Registration{
@@ -55,20 +121,20 @@ func serviceTypes() []rp.Registration {
 				s.DeleteRetention = &Retention{}
 			}
 			return &s.CORS
-		}, func(s *BlobService) *Retention { return s.DeleteRetention }),
+		}, func(s *BlobService) *Retention { return s.DeleteRetention }, (*BlobService).check),
 		serviceType("fileServices", true, func(s *FileService) *CORS {
 			if s.DeleteRetention == nil {
 				s.DeleteRetention = &Retention{Enabled: true, Days: 7}
 			}
 			return &s.CORS
-		}, func(s *FileService) *Retention { return s.DeleteRetention }),
-		serviceType("queueServices", false, func(s *OtherService) *CORS { return &s.CORS }, nil),
-		serviceType("tableServices", false, func(s *OtherService) *CORS { return &s.CORS }, nil),
+		}, func(s *FileService) *Retention { return s.DeleteRetention }, nil),
+		serviceType("queueServices", false, func(s *OtherService) *CORS { return &s.CORS }, nil, nil),
+		serviceType("tableServices", false, func(s *OtherService) *CORS { return &s.CORS }, nil, nil),
 	}
 }
 
 // serviceType is the type of one service. rules fills in what was not said and tells where its CORS rules are.
-func serviceType[T any](name string, sku bool, rules func(*T) *CORS, retention func(*T) *Retention) rp.Registration {
+func serviceType[T any](name string, sku bool, rules func(*T) *CORS, retention func(*T) *Retention, check func(*T) error) rp.Registration {
 	return rp.Of(rp.Type[T]{
 		Name: AccountType + "/" + name, Kind: rp.Proxy, Versions: rp.Versions[T](versions...), StateProperty: "-",
 		NamePattern: "^default$", NameRule: "The service of an account is named 'default'.", NoDelete: true,
@@ -81,10 +147,12 @@ func serviceType[T any](name string, sku bool, rules func(*T) *CORS, retention f
 			if err := checkCORS(rules(&r.Properties).Rules); err != nil || retention == nil {
 				return err
 			}
-			if k := retention(&r.Properties); k.Enabled && (k.Days < 1 || k.Days > 365) {
-				return invalid("the days of a retention policy that is enabled are between 1 and 365, not %d.", k.Days)
+			if check != nil {
+				if err := check(&r.Properties); err != nil {
+					return err
+				}
 			}
-			return nil
+			return retention(&r.Properties).check("deleteRetentionPolicy")
 		},
 		Present: func(_ context.Context, tx *rp.Tx, r *rp.Resource[T]) error {
 			if c := rules(&r.Properties); c.Rules == nil { // made with the account

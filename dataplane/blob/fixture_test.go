@@ -90,7 +90,7 @@ func (f *fixture) Verify(_ context.Context, token string, audiences ...string) (
 }
 
 func (f *fixture) Check(_ context.Context, p authz.Principal, r authz.Request) (authz.Decision, error) {
-	if !strings.HasPrefix(r.Scope, acctID+"/blobServices/default") {
+	if !strings.HasPrefix(r.Scope, acctID+"/blobServices/default") && !strings.HasPrefix(r.Scope, f.other.ID+"/blobServices/default/") {
 		return authz.Decision{}, fmt.Errorf("scope %s", r.Scope)
 	}
 	if f.roles != nil {

@@ -154,7 +154,7 @@ func (r *region) Container(_ store.Tx, _ arm.ID, name string) (storage.Container
 	return storage.Container{Name: name}, nil
 }
 func (r *region) PutContainer(store.Tx, arm.ID, storage.Container) (bool, error)       { return true, nil }
-func (r *region) DeleteContainer(store.Tx, arm.ID, string, int) error                       { return nil }
+func (r *region) DeleteContainer(store.Tx, arm.ID, string, int) error                  { return nil }
 func (r *region) ListContainers(store.Tx, arm.ID) ([]storage.Container, error)         { return nil, nil }
 func (r *region) Guard(store.Tx, arm.ID, string, storage.Guard, json.RawMessage) error { return nil }
 func (r *region) SignSAS(string, string, string, []byte, url.Values) (string, error) {

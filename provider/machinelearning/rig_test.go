@@ -59,7 +59,7 @@ func (p *parts) PutContainer(_ store.Tx, account arm.ID, c storage.Container) (b
 	p.made[account.Name()+"/"+c.Name] = true
 	return true, nil
 }
-func (p *parts) DeleteContainer(store.Tx, arm.ID, string, int) error                       { return nil }
+func (p *parts) DeleteContainer(store.Tx, arm.ID, string, int) error                  { return nil }
 func (p *parts) ListContainers(store.Tx, arm.ID) ([]storage.Container, error)         { return nil, nil }
 func (p *parts) Guard(store.Tx, arm.ID, string, storage.Guard, json.RawMessage) error { return nil }
 func (p *parts) SignSAS(string, string, string, []byte, url.Values) (string, error) {

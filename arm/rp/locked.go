@@ -40,6 +40,9 @@ func (e *Engine) CheckLocks(ctx context.Context, v locks.Verb, target arm.ID) er
 	return set.Check(v, target)
 }
 
+// Locks are all of the region's, as a transaction sees them.
+func Locks(tx *Tx) (*locks.Set, error) { return lockSet(tx, "") }
+
 // CheckLocks is Engine.CheckLocks in a transaction, for what a provider does to other resources on behalf of its own.
 func CheckLocks(tx *Tx, v locks.Verb, targets ...arm.ID) error {
 	set, err := lockSet(tx, "")

@@ -164,6 +164,12 @@ func (p *provider) in(subscription string, isRegistered func(string) bool) *prov
 	return &shown
 }
 
+// Registered reports whether a subscription is registered for a namespace.
+func (e *Engine) Registered(ctx context.Context, subscription, namespace string) (bool, error) {
+	is, err := e.registrations(ctx, subscription)
+	return err == nil && is(namespace), err
+}
+
 // providers is GET [/subscriptions/{subscription}]/providers.
 func (e *Engine) providers(ctx context.Context, r *Request, path map[string]string) (*Response, error) {
 	top, after, err := paging(r.Query)

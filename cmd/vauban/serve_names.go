@@ -75,6 +75,22 @@ func (w *world) doctor(ctx context.Context, r region.Request) (region.Reply, err
 	if err := w.sync.Sync(ctx); err != nil {
 		return region.Reply{}, err
 	}
+	report, err := w.examineNames(ctx)
+	if err != nil {
+		return region.Reply{}, err
+	}
+	if p.VNet != "" {
+		id, err := w.sync.current.Load().vnet(p.VNet)
+		if err != nil {
+			return region.Reply{}, err
+		}
+		report = report.Of(id)
+	}
+	return region.Reply{Result: report}, nil
+}
+
+// examineNames examines the names of the network as it was last applied.
+func (w *world) examineNames(ctx context.Context) (doctor.Report, error) {
 	v := w.sync.current.Load()
 	in := doctor.Region{
 		Topology: v.topology, Zones: v.zones,
@@ -90,17 +106,9 @@ func (w *world) doctor(ctx context.Context, r region.Request) (region.Reply, err
 		return err
 	})
 	if err != nil {
-		return region.Reply{}, err
+		return doctor.Report{}, err
 	}
-	report := doctor.Examine(in)
-	if p.VNet != "" {
-		id, err := v.vnet(p.VNet)
-		if err != nil {
-			return region.Reply{}, err
-		}
-		report = report.Of(id)
-	}
-	return region.Reply{Result: report}, nil
+	return doctor.Examine(in), nil
 }
 
 // vnet finds a virtual network by name, GROUP/NAME or id.

@@ -19,7 +19,7 @@ const module = "vauban.dev"
 var layers = [][]string{
 	{"arm", "origin", "internal"},
 	{"store", "reconcile"},
-	{"authz", "activity", "locks", "firewall", "seal", "azurefirewall", "explain", "audit", "check", "flowlog", "capture", "rulegen", "policy", "kql", "imports"},
+	{"authz", "activity", "locks", "firewall", "seal", "azurefirewall", "explain", "audit", "diagnose", "check", "flowlog", "capture", "rulegen", "policy", "kql", "imports"},
 	{"arm/rp", "entra", "ml", "internal/storagehttp"},
 	{"arm/door", "provider", "dataplane"},
 	{"arm/rp/rptest", "region", "demo", "cmd", "e2e"},
@@ -48,6 +48,7 @@ var rules = []rule{
 	{why: "flow logs are made of data", of: "flowlog", never: []string{"net/http", "database/sql", "store", "arm", "fabric/linux"}},
 	{why: "a check is pure", of: "check", never: []string{"net/http", "database/sql", "store", "fabric/linux"}},
 	{why: "an audit is pure", of: "audit", never: []string{"net/http", "database/sql", "store", "fabric/linux"}},
+	{why: "a diagnosis is pure", of: "diagnose", never: []string{"net/http", "database/sql", "store", "fabric/linux"}},
 	{why: "documents say nothing to the store", of: "store", never: []string{"arm"}, deep: true},
 	{why: "the kernel's network is the driver's", of: "", never: []string{"github.com/vishvananda/netlink", "github.com/google/nftables"}, but: []string{"fabric/linux", "internal/testkit"}},
 	{why: "a judge knows nothing of whom it judges", of: "conformance", never: []string{"arm", "store", "fabric", "provider", "dataplane", "entra", "region", "cmd"}},

@@ -57,6 +57,12 @@ func (d *deletedVault) body() (map[string]any, error) {
 	}, nil
 }
 
+// IsDeleted reports whether the vault is deleted and can be recovered.
+func IsDeleted(tx *rp.Tx, id arm.ID) (bool, error) {
+	d, err := readDeleted(tx, id.Name())
+	return d != nil && strings.EqualFold(d.ID, id.String()), err
+}
+
 // readDeleted finds the deleted vault of a name; nil without one.
 func readDeleted(tx *rp.Tx, name string) (*deletedVault, error) {
 	doc, err := tx.Get(kindDeleted, strings.ToLower(name))

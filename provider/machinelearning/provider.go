@@ -15,6 +15,7 @@ import (
 	"vauban.dev/arm/rp"
 	"vauban.dev/authz"
 	"vauban.dev/compute"
+	"vauban.dev/diagnose"
 	"vauban.dev/internal/clock"
 	"vauban.dev/ml"
 	"vauban.dev/provider/privatelink"
@@ -131,6 +132,8 @@ type Config struct {
 	Network    Network
 	Launcher   Launcher
 	TenantID   string
+	// Diagnose finds what is wrong with a workspace; nil: nobody does.
+	Diagnose func(ctx context.Context, workspace arm.ID) (*diagnose.Report, error)
 	// Images are the environments that this region has, by image reference.
 	Images map[string]bool
 }

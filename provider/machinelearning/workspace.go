@@ -141,6 +141,7 @@ func (p *Provider) workspaceType() rp.Registration {
 			"features":                             {Method: http.MethodGet, Permission: WorkspaceType + "/features/read", Do: workspaceFeatures},
 			"outboundNetworkDependenciesEndpoints": {Method: http.MethodGet, Permission: WorkspaceType + "/outboundNetworkDependenciesEndpoints/read", Do: outboundEndpoints},
 			"resyncKeys":                           {Do: resyncKeys, Links: resyncLinks},
+			"diagnose":                             {Do: checkDiagnose, Async: p.diagnose},
 			"privateLinkResources": {Method: http.MethodGet, Permission: WorkspaceType + "/privateLinkResources/read",
 				Do: func(_ context.Context, tx *rp.Tx, r *rp.Resource[Workspace], _ []byte) (any, error) {
 					return p.links.Resources(tx, r.ID)

@@ -3,11 +3,11 @@ package privatedns
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
-	"vauban.dev/fabric/dns"
 )
 
 // Link is the properties of a virtual network link (Private DNS REST: VirtualNetworkLinkProperties).
@@ -51,7 +51,7 @@ func (p *Provider) linkType() rp.Registration {
 			if err != nil {
 				return nil
 			}
-			return []rp.Link{{Action: "Microsoft.Network/virtualNetworks/join/action", ID: id}}
+			return []rp.Link{{Action: joinNetwork, ID: id}}
 		},
 		Reconcile: applied[Link](p),
 		Present: func(_ context.Context, _ *rp.Tx, r *rp.Resource[Link]) error {
@@ -104,69 +104,25 @@ func (p *Provider) admitLink(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.
 	if !exists {
 		return badRequest("The virtual network '%s' of link '%s' was not found.", id, new.ID.Name())
 	}
-	all, err := rp.List[Link](tx, LinkType, root)
+	if err := seesOne(tx, new.ID, id, new.Properties.RegistrationEnabled); err != nil {
+		return err
+	}
+	zone, registering := new.ID.Parent(), 0
+	siblings, err := rp.List[Link](tx, LinkType, zone)
 	if err != nil {
 		return err
 	}
-	zone, inZone, registering := new.ID.Parent(), 0, 0
-	for _, l := range all {
-		if l.ID.Key() == new.ID.Key() || l.State == arm.Deleting {
-			continue
-		}
-		other := l.ID.Parent()
-		if other.Key() == zone.Key() {
-			inZone++
-			registering += btoi(l.Properties.RegistrationEnabled)
-		}
-		if !strings.EqualFold(l.Properties.VirtualNetwork.ID, id.String()) {
-			continue
-		}
-		switch {
-		case op == rp.Create && strings.EqualFold(other.Name(), zone.Name()):
-			return badRequest("A virtual network cannot be linked to multiple zones with overlapping namespaces. You tried to link virtual network with '%s' and '%s' zones.", zone.Name(), other.Name())
-		case l.Properties.RegistrationEnabled && new.Properties.RegistrationEnabled:
-			return arm.Errorf(http.StatusConflict, "Conflict", "A virtual network can only be linked to 1 Private DNS zone(s) with auto-registration enabled; conflicting Private DNS zone is '%s'.", other)
-		}
+	siblings = slices.DeleteFunc(siblings, func(l *rp.Resource[Link]) bool { return l.ID.Key() == new.ID.Key() || l.State == arm.Deleting })
+	for _, l := range siblings {
+		registering += btoi(l.Properties.RegistrationEnabled)
 	}
 	switch {
-	case op == rp.Create && inZone >= maxLinks:
-		return badRequest("The zone '%s' has %d virtual network links; it can have no more.", zone.Name(), inZone)
+	case op == rp.Create && len(siblings) >= maxLinks:
+		return badRequest("The zone '%s' has %d virtual network links; it can have no more.", zone.Name(), len(siblings))
 	case new.Properties.RegistrationEnabled && registering >= maxRegistering:
 		return badRequest("The zone '%s' has %d virtual network links with registration; it can have no more.", zone.Name(), registering)
 	}
 	return nil
-}
-
-// Links are all links, as the resolver takes them. vnet turns the id of a virtual network into the one
-// that the fabric knows it by; ok is false when it does not exist (Azure keeps links to deleted ones).
-func Links(tx *rp.Tx, vnet func(arm.ID) (id string, ok bool, err error)) ([]dns.Link, error) {
-	all, err := rp.List[Link](tx, LinkType, root)
-	if err != nil {
-		return nil, err
-	}
-	var links []dns.Link
-	for _, l := range all {
-		if l.State == arm.Deleting {
-			continue
-		}
-		ref, err := arm.ParseID(l.Properties.VirtualNetwork.ID)
-		if err != nil {
-			return nil, err
-		}
-		id, ok, err := vnet(ref)
-		if err != nil {
-			return nil, err
-		}
-		zone, err := rp.Get[Zone](tx, l.ID.Parent())
-		if notFound(err) || !ok || (err == nil && zone.State == arm.Deleting) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		links = append(links, dns.Link{VNet: id, Zone: zone.ID.String(), NXDomainRedirect: l.Properties.Redirects(), Registration: l.Properties.RegistrationEnabled})
-	}
-	return links, nil
 }
 
 // Redirects tells whether names that the zone lacks are asked of the internet (NxDomainRedirect).

@@ -46,9 +46,6 @@ func familyOf(id arm.ID) *family {
 // set is the type of the record sets of a kind.
 func (f *family) set(kind string) string { return f.zone + "/" + kind }
 
-// setType is the type of a private zone's record sets of a kind.
-func setType(kind string) string { return privateFamily.set(kind) }
-
 var versions = []string{"2018-09-01", "2020-01-01", "2020-06-01", "2024-06-01"}
 
 // Syncer applies what is committed to the running resolvers.

@@ -29,7 +29,7 @@ type PublicZone struct {
 	NameServers   []string `json:"nameServers" rp:"readonly"`
 	RecordSets    int      `json:"numberOfRecordSets" rp:"readonly"`
 	ZoneType      string   `json:"zoneType,omitempty"`
-	// The networks of a private zone of this type, which Azure has retired: one without any resolves nowhere.
+	// The networks that a private zone of this type answers.
 	Registration []Ref `json:"registrationVirtualNetworks,omitempty"`
 	Resolution   []Ref `json:"resolutionVirtualNetworks,omitempty"`
 }
@@ -54,19 +54,18 @@ func (p *Provider) publicZoneType() rp.Registration {
 			switch z := &new.Properties; {
 			case z.ZoneType != "Public" && z.ZoneType != "Private":
 				return badRequest("The zoneType '%s' of zone '%s' is invalid. It is Public or Private.", clip(z.ZoneType), name)
-			case z.ZoneType == "Private" && len(z.Registration)+len(z.Resolution) > 0:
-				return arm.NotImplemented("Virtual networks of zone '%s' are not implemented: Azure has retired private zones of this type; make a privateDnsZones.", name)
 			case old != nil && old.Properties.ZoneType != z.ZoneType:
 				return badRequest("The zoneType of zone '%s' cannot be changed: it is %s.", name, old.Properties.ZoneType)
 			}
 			if !strings.EqualFold(new.Location, "global") {
 				return arm.Errorf(http.StatusBadRequest, "LocationNotAvailableForResourceType", "The provided location '%s' is not available for resource type '%s'. List of available regions for the resource type is 'global'.", new.Location, PublicZoneType)
 			}
-			return nil
+			return new.Properties.checkNetworks(name)
 		},
+		Links: networkLinks,
 		Admit: func(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[PublicZone]) error {
-			if op == rp.Update {
-				return nil
+			if err := p.admitNetworks(tx, new); err != nil || op == rp.Update {
+				return err
 			}
 			return publicApex(tx, new.ID, new.Properties.ZoneType == "Public")
 		},

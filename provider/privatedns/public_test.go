@@ -3,12 +3,14 @@ package privatedns_test
 import (
 	"encoding/json"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	mdns "github.com/miekg/dns"
 
+	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/fabric/dns"
 	"vauban.dev/provider/privatedns"
@@ -83,7 +85,10 @@ func TestPublicZone(t *testing.T) {
 		"alias records":   {"PUT", "/A/x", `{"properties":{"TTL":60,"targetResource":{"id":"/subscriptions/s"}}}`, 501, "NotImplemented"},
 		"CAA tag":         {"PUT", "/CAA/x", `{"properties":{"TTL":60,"caaRecords":[{"flags":0,"tag":"all","value":"x"}]}}`, 400, "BadRequest"},
 		"made private":    {"PUT", "", `{"location":"global","properties":{"zoneType":"Private"}}`, 400, "BadRequest"},
-		"private in one":  {"PUT", "x", `{"location":"global","properties":{"zoneType":"Private","resolutionVirtualNetworks":[{"id":"/subscriptions/s"}]}}`, 501, "NotImplemented"},
+		"private in one":  {"PUT", "x", `{"location":"global","properties":{"zoneType":"Private","resolutionVirtualNetworks":[{"id":"/subscriptions/s"}]}}`, 400, "BadRequest"},
+		"public in one":   {"PUT", "x", `{"location":"global","properties":{"resolutionVirtualNetworks":[{"id":"` + group + `virtualNetworks/hub"}]}}`, 400, "BadRequest"},
+		"private in none": {"PUT", "x", `{"location":"global","properties":{"zoneType":"Private","resolutionVirtualNetworks":[{"id":"` + group + `virtualNetworks/none"}]}}`, 400, "BadRequest"},
+		"private twice":   {"PUT", "x", `{"location":"global","properties":{"zoneType":"Private","registrationVirtualNetworks":[{"id":"` + group + `virtualNetworks/hub"}],"resolutionVirtualNetworks":[{"id":"` + group + `virtualNetworks/hub"}]}}`, 400, "BadRequest"},
 		"elsewhere":       {"PUT", "x", `{"location":"westeurope"}`, 400, "LocationNotAvailableForResourceType"},
 	} {
 		if a := r.Request(c.method, publicZone+c.path+publicAPI, c.body); a.Status != c.status || a.Code() != c.code {
@@ -97,7 +102,8 @@ func TestPublicZone(t *testing.T) {
 	}
 }
 
-// TestPrivateOfPublicType: a private zone of the public type has no name servers, and no public name.
+// TestPrivateOfPublicType: a private zone of the public type has no name servers and no public name; the networks that
+// it names see it, and the machines of the first are registered in it.
 func TestPrivateOfPublicType(t *testing.T) {
 	r := newRig(t)
 	inner := strings.Replace(publicZone, "shop.example", "inner.example", 1)
@@ -106,13 +112,46 @@ func TestPrivateOfPublicType(t *testing.T) {
 		t.Errorf("zone: %s", a.Text)
 	}
 	r.Must(http.MethodPut, inner+"/A/www"+publicAPI, `{"properties":{"TTL":60,"ARecords":[{"ipv4Address":"10.1.2.3"}]}}`)
+	r.vnets["hub"]["vm1"] = []netip.Addr{netip.MustParseAddr("10.20.0.4")}
+	named := `{"location":"global","properties":{"zoneType":"Private","registrationVirtualNetworks":[{"id":"` + group + `virtualNetworks/hub"}],"resolutionVirtualNetworks":[{"id":"` + group + `virtualNetworks/spoke"}]}}`
+	r.Must(http.MethodPut, inner+publicAPI, named)
+	if err := r.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var m *dns.Model
 	if err := r.Engine.View(t.Context(), func(tx *rp.Tx) error {
-		zones, err := privatedns.PublicZones(tx)
-		if len(zones) != 0 {
-			t.Errorf("it is public: %v", zones)
+		public, err := privatedns.PublicZones(tx)
+		if len(public) != 0 || err != nil {
+			t.Errorf("it is public: %v %v", public, err)
+		}
+		zones, err := privatedns.Zones(tx)
+		if err != nil {
+			return err
+		}
+		links, err := privatedns.Links(tx, func(id arm.ID) (string, bool, error) { return id.Name(), true, nil })
+		if err == nil {
+			m, err = dns.NewModel(dns.Config{Zones: zones, Links: links, Networks: []dns.Network{{ID: "hub"}, {ID: "spoke"}, {ID: "other"}}})
 		}
 		return err
 	}); err != nil {
 		t.Fatal(err)
+	}
+	for _, c := range []struct{ vnet, name, want string }{
+		{"hub", "www", "10.1.2.3"}, {"spoke", "www", "10.1.2.3"}, {"spoke", "vm1", "10.20.0.4"}, {"other", "www", ""},
+	} {
+		got := ""
+		for _, rec := range m.Resolve(c.vnet, c.name+".inner.example", mdns.TypeA).Records {
+			got = rec.Addr.String()
+		}
+		if got != c.want {
+			t.Errorf("%s asks %s: %q, want %q", c.vnet, c.name, got, c.want)
+		}
+	}
+	// One network sees one zone of a name, whichever type says so.
+	other := strings.Replace(zone, zone[strings.LastIndex(zone, "/")+1:], "inner.example", 1)
+	r.Must(http.MethodPut, other+api, `{"location":"global"}`)
+	link := `{"location":"global","properties":{"virtualNetwork":{"id":"` + group + `virtualNetworks/spoke"}}}`
+	if a := r.Request(http.MethodPut, other+"/virtualNetworkLinks/l"+api, link); a.Status != http.StatusBadRequest {
+		t.Errorf("two zones of one name: %d %s", a.Status, a.Text)
 	}
 }

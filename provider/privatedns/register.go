@@ -21,26 +21,19 @@ type Registration struct {
 // Registrations are the links that register, those to virtual networks that exist; stale are links to others,
 // which Azure clears by itself.
 func (p *Provider) Registrations(tx *rp.Tx) (list []Registration, stale []arm.ID, err error) {
-	links, err := rp.List[Link](tx, LinkType, root)
+	all, err := sights(tx)
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, l := range links {
-		if l.State == arm.Deleting {
-			continue
-		}
-		vnet, err := arm.ParseID(l.Properties.VirtualNetwork.ID)
-		if err != nil {
-			return nil, nil, err
-		}
-		exists, err := p.cfg.VNetExists(tx, vnet)
+	for _, s := range all {
+		exists, err := p.cfg.VNetExists(tx, s.vnet)
 		switch {
 		case err != nil:
 			return nil, nil, err
-		case !exists:
-			stale = append(stale, l.ID)
-		case l.Properties.RegistrationEnabled:
-			list = append(list, Registration{Zone: l.ID.Parent(), VNet: vnet})
+		case exists && s.registers:
+			list = append(list, Registration{Zone: s.zone, VNet: s.vnet})
+		case !exists && s.by.Key() != s.zone.Key():
+			stale = append(stale, s.by)
 		}
 	}
 	return list, stale, nil
@@ -66,15 +59,12 @@ func (p *Provider) Register(tx *rp.Tx, hosts func(vnet arm.ID) map[string][]neti
 			want[key][name] = append(want[key][name], addrs...)
 		}
 	}
-	zones, err := rp.List[Zone](tx, ZoneType, root)
+	zones, err := privateZones(tx)
 	if err != nil {
 		return false, err
 	}
 	for _, z := range zones {
-		if z.State == arm.Deleting {
-			continue
-		}
-		some, err := registerIn(tx, z.ID, want[z.ID.Key()], dry)
+		some, err := registerIn(tx, z, want[z.Key()], dry)
 		if err != nil {
 			return false, err
 		}
@@ -92,9 +82,27 @@ func (p *Provider) Register(tx *rp.Tx, hosts func(vnet arm.ID) map[string][]neti
 	return changed, nil
 }
 
+// privateZones are all zones that networks see and machines can be registered in.
+func privateZones(tx *rp.Tx) (ids []arm.ID, err error) {
+	zones, err := rp.List[Zone](tx, ZoneType, root)
+	if err != nil {
+		return nil, err
+	}
+	for _, z := range zones {
+		if z.State != arm.Deleting {
+			ids = append(ids, z.ID)
+		}
+	}
+	classic, err := privateClassic(tx)
+	for _, z := range classic {
+		ids = append(ids, z.ID)
+	}
+	return ids, err
+}
+
 // registerIn makes the automatically registered sets of one zone those of want.
 func registerIn(tx *rp.Tx, zone arm.ID, want map[string][]netip.Addr, dry bool) (changed bool, err error) {
-	sets, err := rp.List[RecordSet](tx, setType("A"), zone)
+	sets, err := rp.List[RecordSet](tx, familyOf(zone).set("A"), zone)
 	if err != nil {
 		return false, err
 	}

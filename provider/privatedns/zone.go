@@ -246,16 +246,13 @@ func (f *family) zoneID(tx *rp.Tx, id arm.ID) (arm.ID, error) {
 
 // Zones are all private zones with their records, as the resolver takes them.
 func Zones(tx *rp.Tx) ([]dns.Zone, error) {
-	stored, err := rp.List[Zone](tx, ZoneType, root)
+	ids, err := privateZones(tx)
 	if err != nil {
 		return nil, err
 	}
 	var zones []dns.Zone
-	for _, z := range stored {
-		if z.State == arm.Deleting {
-			continue
-		}
-		out, err := compiled(tx, z.ID)
+	for _, id := range ids {
+		out, err := compiled(tx, id)
 		if err != nil {
 			return nil, err
 		}

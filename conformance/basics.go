@@ -2,6 +2,10 @@ package conformance
 
 import (
 	"fmt"
+	"maps"
+	"net/netip"
+	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -22,9 +26,11 @@ func (s *seeder) basic(t, id string) (maker, bool) {
 	case "microsoft.network/virtualnetworks":
 		return network(object{"properties": object{"addressSpace": object{"addressPrefixes": []any{"10.0.0.0/8"}}}})
 	case "microsoft.network/virtualnetworks/subnets":
-		s.subnets++
-		return maker{version: "2024-05-01", body: object{"properties": object{
-			"addressPrefix": fmt.Sprintf("10.%d.0.0/16", 100+s.subnets), "privateLinkServiceNetworkPolicies": "Disabled"}}}, true
+		prefix := fmt.Sprintf("10.%d.0.0/16", 101+s.subnets)
+		if s.subnets++; s.subnets == 1 && s.address.IsValid() {
+			prefix = netip.PrefixFrom(s.address, 16).Masked().String()
+		}
+		return maker{version: "2024-05-01", body: object{"properties": object{"addressPrefix": prefix, "privateLinkServiceNetworkPolicies": "Disabled"}}}, true
 	case "microsoft.network/publicipaddresses":
 		return network(object{"sku": object{"name": "Standard"}, "properties": object{"publicIPAllocationMethod": "Static"}})
 	case "microsoft.network/publicipprefixes":
@@ -38,8 +44,36 @@ func (s *seeder) basic(t, id string) (maker, bool) {
 	case "microsoft.network/networkinterfaces":
 		return network(object{"properties": object{"ipConfigurations": []any{object{"name": "seed", "properties": object{"subnet": subnet}}}}})
 	case "microsoft.network/loadbalancers":
-		front := object{"name": "seed", "properties": object{"subnet": subnet}}
-		return network(object{"sku": object{"name": "Standard"}, "properties": object{"frontendIPConfigurations": []any{front}, "backendAddressPools": []any{object{"name": "seed"}}}})
+		return network(s.balancer(id, subnet))
+	case "microsoft.network/loadbalancers/inboundnatrules":
+		front := "seed"
+		for _, inner := range s.inner[strings.ToLower(s.w.path(parent(id)))] {
+			if collection, name, _ := strings.Cut(inner, "/"); strings.EqualFold(collection, "frontendIPConfigurations") {
+				front = name
+				break
+			}
+		}
+		return maker{version: "2024-05-01", body: object{"properties": object{"protocol": "Tcp", "frontendPort": 3389, "backendPort": 3389,
+			"frontendIPConfiguration": object{"id": parent(id) + "/frontendIPConfigurations/" + front}}}}, true
+	case "microsoft.network/virtualwans":
+		return network(object{"properties": object{"type": "Standard"}})
+	case "microsoft.network/virtualhubs":
+		wan := object{"id": group + "/providers/Microsoft.Network/virtualWans/seed"}
+		return network(object{"properties": object{"addressPrefix": "10.250.0.0/23", "sku": "Standard", "virtualWan": wan}})
+	case "microsoft.network/networkwatchers/flowlogs":
+		return network(object{"properties": object{"enabled": true, "targetResourceId": group + "/providers/Microsoft.Network/virtualNetworks/seed",
+			"storageId": group + "/providers/Microsoft.Storage/storageAccounts/seedaccount", "format": object{"type": "JSON", "version": 1}}})
+	case "microsoft.network/networkwatchers/packetcaptures":
+		return network(object{"properties": object{"target": group + "/providers/Microsoft.Network/networkInterfaces/seed",
+			"storageLocation": object{"storageId": group + "/providers/Microsoft.Storage/storageAccounts/seedaccount"}}})
+	case "microsoft.network/virtualnetworkgateways":
+		return s.gateway(id, group), true
+	case "microsoft.network/connections":
+		return network(object{"properties": object{"connectionType": "IPsec", "sharedKey": "seedseedseed",
+			"virtualNetworkGateway1": object{"id": group + "/providers/Microsoft.Network/virtualNetworkGateways/seed"},
+			"localNetworkGateway2":   object{"id": group + "/providers/Microsoft.Network/localNetworkGateways/seed"}}})
+	case "microsoft.operationalinsights/workspaces":
+		return maker{version: "2022-10-01", body: object{"location": s.w.location, "properties": object{}}}, true
 	case "microsoft.network/privatelinkservices":
 		return network(object{"properties": object{
 			"ipConfigurations":                     []any{object{"name": "seed", "properties": object{"subnet": subnet}}},
@@ -82,4 +116,44 @@ func (s *seeder) basic(t, id string) (maker, bool) {
 			"tenantId": s.w.tenant, "sku": object{"family": "A", "name": "standard"}, "accessPolicies": []any{}}}}, true
 	}
 	return maker{}, false
+}
+
+// gateway is a VPN gateway, in a network of its own: a network has one. The names of gateways for ExpressRoute say so.
+func (s *seeder) gateway(id, group string) maker {
+	name := id[strings.LastIndex(id, "/")+1:]
+	properties := object{"gatewayType": "Vpn", "vpnType": "RouteBased", "sku": object{"name": "VpnGw1", "tier": "VpnGw1"}}
+	config := object{"subnet": object{"id": group + "/providers/Microsoft.Network/virtualNetworks/" + name + "net/subnets/GatewaySubnet"}}
+	if strings.HasPrefix(strings.ToLower(name), "er") {
+		properties = object{"gatewayType": "ExpressRoute", "sku": object{"name": "Standard", "tier": "Standard"}}
+	} else {
+		config["publicIPAddress"] = object{"id": group + "/providers/Microsoft.Network/publicIPAddresses/" + name + "ip"}
+	}
+	properties["ipConfigurations"] = []any{object{"name": "default", "properties": config}}
+	return maker{version: "2024-05-01", body: object{"location": s.w.location, "properties": properties}}
+}
+
+// addressed are the members by which cases say which address of a subnet they mean.
+var addressed = regexp.MustCompile(`(?i)^(privateIPAddress|localIPAddress|sourceIPAddress|ipAddress)$`)
+
+// addressIn is the first private address of a value that stands in the networks that are made for cases.
+func addressIn(v any) (found netip.Addr) {
+	switch v := v.(type) {
+	case []any:
+		for _, x := range v {
+			if found = addressIn(x); found.IsValid() {
+				return found
+			}
+		}
+	case map[string]any:
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			text, _ := v[k].(string)
+			if a, err := netip.ParseAddr(text); err == nil && addressed.MatchString(k) && netip.MustParsePrefix("10.0.0.0/8").Contains(a) {
+				return a
+			}
+			if found = addressIn(v[k]); found.IsValid() {
+				return found
+			}
+		}
+	}
+	return found
 }

@@ -34,7 +34,7 @@ type Case struct {
 	Request  any
 	Status   int // of a recording
 	Headers  []string
-	Location string // the header of a recording: where Azure told the client to ask for the outcome
+	Links    map[string]string // of a recording: where its client was told to ask on, by header
 	Response any
 	Waits    bool // a client asked again until Azure was done; what is expected is the answer that ended its waiting
 }
@@ -148,9 +148,10 @@ func (l line) read() (Case, error) {
 		return c, err
 	}
 	c.Scenario, c.Recorded, c.Status, c.Host, c.Path = l.Src, true, l.Status, u.Host, u.RequestURI()
-	for name, value := range l.Headers {
-		if strings.EqualFold(name, "location") {
-			c.Location = value
+	c.Links = map[string]string{}
+	for name, v := range l.Headers {
+		if strings.HasPrefix(v, "https://") {
+			c.Links[name] = v
 		}
 		if name = strings.ToLower(name); name != "content-type" || l.Response != nil {
 			c.Headers = append(c.Headers, name)

@@ -147,7 +147,11 @@ func (r *Region) play(ctx context.Context, w *world, c Case) (diffs []string, er
 	}
 	if c.Recorded {
 		w.learn(c.Response, a.body)
-		w.learn(c.Location, a.header.Get("Location"))
+		for name, link := range c.Links {
+			if own := a.header.Get(name); own != "" {
+				w.note(link, own)
+			}
+		}
 	}
 	switch {
 	case !c.Recorded && !a.ok():

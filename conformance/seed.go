@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,6 +17,8 @@ import (
 type corpus struct {
 	makers  map[string][]maker // by type in lower case
 	unknown map[string]bool    // types that the region does not have
+	// recorded are the ids that a recording's own requests make, in lower case.
+	recorded map[string]bool
 }
 
 // maker is a request body that made a resource of a type, or what Azure showed of one.
@@ -26,11 +30,14 @@ type maker struct {
 }
 
 func newCorpus(cases []Case) *corpus {
-	c := &corpus{makers: map[string][]maker{}, unknown: map[string]bool{}}
+	c := &corpus{makers: map[string][]maker{}, unknown: map[string]bool{}, recorded: map[string]bool{}}
 	for _, x := range cases {
 		id, _, _ := strings.Cut(x.Path, "?")
 		version := x.version()
 		t := strings.ToLower(x.Type())
+		if x.Recorded && x.Method == http.MethodPut {
+			c.recorded[strings.ToLower(id)] = true
+		}
 		switch body, _ := x.Response.(map[string]any); {
 		case x.Host != managementHost:
 		case x.Method == http.MethodPut && x.Request != nil && (x.Status == 0 || x.Status < 300):
@@ -73,6 +80,8 @@ type seeder struct {
 	path      []string            // what is being made, the outermost first
 	shown     map[string]*maker   // by id in lower case, as the case has it: what the case is of, as it shows it or nil
 	subnets   int                 // that were made with a prefix of their own
+	leaning   any                 // the body for which resources are being made
+	address   netip.Addr          // that the case means, in the first of them
 	endpoints int                 // private ones that were made for connections
 	inner     map[string][]string // by the id of a resource, in lower case: what is named of it that is made with it, collection/name
 	beyond    []string            // addresses of what was made outside of groups
@@ -107,6 +116,8 @@ func ids(v any) (out []string) {
 func (s *seeder) prepare(ctx context.Context, c Case) error {
 	path, _, _ := strings.Cut(c.Path, "?")
 	s.w.rename(path)
+	query, _ := url.ParseQuery(c.Path[strings.Index(c.Path, "?")+1:])
+	s.address = addressIn([]any{c.Request, map[string]any{"ipAddress": query.Get("ipAddress")}, c.Response})
 	for _, id := range slices.Concat(ids(path), ids(c.Request), ids(c.Response)) {
 		s.name(id)
 	}
@@ -173,8 +184,9 @@ func (s *seeder) prepare(ctx context.Context, c Case) error {
 			return err
 		}
 	}
+	own := strings.ToLower(s.w.path(path))
 	for _, id := range ids(c.Request) {
-		if !strings.EqualFold(id, path) && !strings.HasPrefix(strings.ToLower(id), strings.ToLower(path)+"/") {
+		if named := strings.ToLower(s.w.path(id)); named != own && !strings.HasPrefix(named, own+"/") {
 			if err := s.ensure(ctx, id); err != nil {
 				return err
 			}
@@ -270,7 +282,7 @@ func (s *seeder) ensure(ctx context.Context, id string) error {
 		return nil
 	}
 	s.made[own] = true
-	t := strings.ToLower(Case{Host: managementHost, Path: id}.Type())
+	t := typeOf(id)
 	if s.unknown[t] {
 		s.refused = append(s.refused, fmt.Sprintf("%s could not be made: its type is not in the region", id))
 		return nil
@@ -288,6 +300,9 @@ func (s *seeder) ensure(ctx context.Context, id string) error {
 	if strings.HasSuffix(t, "/privateendpointconnections") {
 		return s.connect(ctx, id)
 	}
+	if isPart(t) {
+		return nil // it was made with what is above it
+	}
 	why, tried := "no case makes one of its type", false
 	ways := s.candidates(id)
 	if len(ways) == 0 {
@@ -295,9 +310,10 @@ func (s *seeder) ensure(ctx context.Context, id string) error {
 	}
 	for _, m := range ways {
 		m.body = s.complete(m.body, own)
+		s.leaning = m.body
 		for _, ref := range ids(m.body) {
 			s.name(ref)
-			if !strings.EqualFold(s.w.path(ref), own) && !strings.HasPrefix(strings.ToLower(s.w.path(ref)), own+"/") {
+			if !strings.EqualFold(s.w.path(ref), own) && !strings.HasPrefix(strings.ToLower(s.w.path(ref)), own+"/") && userOf(id, ref) == "" {
 				if err := s.ensure(ctx, ref); err != nil {
 					return err
 				}
@@ -341,7 +357,7 @@ func (s *seeder) ensure(ctx context.Context, id string) error {
 // candidates are the bodies to try, the likeliest first. What the case itself is of should look as Azure showed it; for
 // what it leans on the basics will do.
 func (s *seeder) candidates(id string) []maker {
-	t := strings.ToLower(Case{Host: managementHost, Path: id}.Type())
+	t := typeOf(id)
 	all := slices.Clone(s.makers[t])
 	slices.SortStableFunc(all, func(a, b maker) int { return rank(a, id) - rank(b, id) })
 	all = all[:min(len(all), 3)]
@@ -382,9 +398,6 @@ func (s *seeder) holds(body any, id string) bool {
 	}
 	return true
 }
-
-// parts are the collections whose elements are made with the resource that they are of, and cannot be made alone.
-var parts = map[string]bool{"loadbalancingrules": true, "outboundrules": true, "probes": true, "frontendipconfigurations": true, "ipconfigurations": true}
 
 func rank(m maker, id string) int {
 	r := 0

@@ -37,7 +37,7 @@ func (s *seeder) use(ctx context.Context, c Case, path string) error {
 	}
 	for own, body := range of {
 		for _, ref := range ids(body) {
-			if slices.Contains(asked, ref) || strings.HasPrefix(strings.ToLower(ref), strings.ToLower(own)) {
+			if slices.Contains(asked, ref) || strings.HasPrefix(strings.ToLower(s.w.path(ref)), strings.ToLower(s.w.path(own))) {
 				continue
 			}
 			if err := s.user(ctx, own, ref); err != nil {
@@ -48,13 +48,23 @@ func (s *seeder) use(ctx context.Context, c Case, path string) error {
 	return nil
 }
 
+// typeOf is the type of a resource's id, in lower case.
+func typeOf(id string) string { return strings.ToLower(Case{Host: managementHost, Path: id}.Type()) }
+
+// userOf is the member by which ref names own and own shows it in turn, "" when ref is no user of own.
+func userOf(own, ref string) string {
+	if strings.HasSuffix(typeOf(ref), "/ipconfigurations") {
+		ref = parent(ref)
+	}
+	return users[[2]string{typeOf(own), typeOf(ref)}]
+}
+
 func (s *seeder) user(ctx context.Context, own, ref string) error {
-	typeOf := func(id string) string { return strings.ToLower(Case{Host: managementHost, Path: id}.Type()) }
 	base, part := ref, ""
 	if t := typeOf(ref); strings.HasSuffix(t, "/ipconfigurations") {
 		base, part = parent(ref), ref[strings.LastIndex(ref, "/")+1:]
 	}
-	member := users[[2]string{typeOf(own), typeOf(base)}]
+	member := userOf(own, ref)
 	if member == "" || s.made[strings.ToLower(s.w.path(base))] {
 		return nil
 	}

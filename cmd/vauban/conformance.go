@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,7 +40,7 @@ examples of Azure's REST specifications, for which what they take for granted is
 	}
 	c.Flags().StringVar(&cases, "cases", "", "folder of cases")
 	c.Flags().StringVar(&write, "write", "", "also write the table to this Markdown file")
-	c.Flags().StringVar(&only, "only", "", "only types that begin so, as Microsoft.Network/virtualNetworks")
+	c.Flags().StringVar(&only, "only", "", "only types that begin so, as Microsoft.Network/virtualNetworks; several with commas")
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "say of each case what differs")
 	_ = c.MarkFlagRequired("cases") // the flag is there
 	return c
@@ -97,7 +98,7 @@ func (j *judge) run(ctx context.Context) (err error) {
 }
 
 func (j *judge) wanted(c conformance.Case) bool {
-	return strings.HasPrefix(strings.ToLower(c.Type()), j.only)
+	return slices.ContainsFunc(strings.Split(j.only, ","), func(only string) bool { return strings.HasPrefix(strings.ToLower(c.Type()), only) })
 }
 
 func (j *judge) say(r conformance.Result) {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -45,7 +46,7 @@ func (p *Provider) gatewayActions() map[string]rp.Action[Gateway] {
 	noPackage := func(_ context.Context, _ *rp.Tx, r *rp.Resource[Gateway], _ []byte) (any, error) {
 		return nil, arm.NotImplemented("VPN client packages are not implemented: the tunnel of %s is WireGuard. `vauban vpn profile --gateway %s` prints a client's configuration.", r.ID, r.ID.Name())
 	}
-	return map[string]rp.Action[Gateway]{
+	actions := map[string]rp.Action[Gateway]{
 		"reset": {Do: func(_ context.Context, tx *rp.Tx, r *rp.Resource[Gateway], _ []byte) (any, error) {
 			return p.reset(tx, r)
 		}},
@@ -59,6 +60,8 @@ func (p *Provider) gatewayActions() map[string]rp.Action[Gateway] {
 			return p.clientHealth(tx, r)
 		}},
 	}
+	maps.Copy(actions, p.sessionActions())
+	return actions
 }
 
 // reset ends the sessions of all tunnels of the gateway; they begin again by themselves.
@@ -76,6 +79,9 @@ func (p *Provider) reset(tx *rp.Tx, r *rp.Resource[Gateway]) (any, error) {
 			return nil, err
 		}
 	}
+	if err := presentGateway(context.Background(), tx, r); err != nil {
+		return nil, err
+	}
 	v := r.Properties
 	return map[string]any{"id": r.ID.String(), "name": r.ID.Name(), "type": Type, "location": r.Location, "etag": r.ETag, "properties": v.shown()}, nil
 }
@@ -90,9 +96,10 @@ func (v Gateway) shown() any {
 	if json.Unmarshal(b, &m) != nil {
 		return nil
 	}
-	for _, hidden := range []string{"key", "address", "public"} {
+	for _, hidden := range []string{"key", "address", "public", "clientPolicy"} {
 		delete(m, hidden)
 	}
+	m["provisioningState"] = string(arm.Succeeded)
 	if c, ok := m["vpnClientConfiguration"].(map[string]any); ok {
 		delete(c, "radiusServerSecret")
 	}
@@ -218,18 +225,14 @@ func (p *Provider) sessions(tx *rp.Tx, r *rp.Resource[Gateway]) ([]bgp.State, er
 }
 
 func (p *Provider) advertisedRoutes(tx *rp.Tx, r *rp.Resource[Gateway], query map[string]string) (any, error) {
-	peer, err := netip.ParseAddr(query["peer"])
-	if err != nil {
-		return nil, bad("InvalidRequestFormat", "The query parameter peer must be the address of a BGP peer of %s, not '%s'.", r.ID, clip(query["peer"]))
-	}
 	out := values[gatewayRoute]{Value: []gatewayRoute{}}
 	list, err := p.sessions(tx, r)
 	for _, s := range list {
-		if s.Peer.Remote != peer || !s.Established {
+		if s.Peer.Remote.String() != query["peer"] || !s.Established {
 			continue
 		}
 		for _, pre := range s.Peer.Advertise {
-			out.Value = append(out.Value, gatewayRoute{LocalAddress: s.Peer.Local.String(), Network: pre.String(), NextHop: s.Peer.Local.String(), SourcePeer: peer.String(), Origin: "Igp", ASPath: asPath([]uint32{s.Peer.LocalASN})})
+			out.Value = append(out.Value, gatewayRoute{LocalAddress: s.Peer.Local.String(), Network: pre.String(), NextHop: s.Peer.Local.String(), SourcePeer: s.Peer.Remote.String(), Origin: "Igp", ASPath: asPath([]uint32{s.Peer.LocalASN})})
 		}
 	}
 	return out, err

@@ -63,6 +63,7 @@ func (p *Provider) connectionType() rp.Registration {
 		Reconcile: applied[Connection](p),
 		Present:   p.presentConnection,
 		Finalize:  applied[Connection](p),
+		Actions:   p.connectionActions(),
 	})
 }
 
@@ -285,7 +286,7 @@ func (p *Provider) sharedKeyRoutes() []rp.Route {
 	}
 	return []rp.Route{
 		route(http.MethodGet, at, "Microsoft.Network/connections/sharedKey/read", func(_ *rp.Tx, r *rp.Resource[Connection], _ []byte) (any, error) {
-			return sharedKey{Value: r.Properties.SharedKey}, nil
+			return sharedKey{Value: r.Properties.SharedKey, ID: r.ID.String() + "/sharedKey"}, nil
 		}),
 		route(http.MethodPut, at, "Microsoft.Network/connections/sharedKey/write", setSharedKey),
 		route(http.MethodPost, at+"/reset", "Microsoft.Network/connections/sharedKey/write", resetSharedKey),

@@ -18,24 +18,31 @@ import (
 // Gateway is the properties of a virtual network gateway (Network REST:
 // VirtualNetworkGatewayPropertiesFormat).
 type Gateway struct {
-	ResourceGUID     string         `json:"resourceGuid,omitempty" rp:"readonly"`
-	IPConfigurations []IPConfig     `json:"ipConfigurations"`
-	SKU              SKU            `json:"sku"`
-	GatewayType      string         `json:"gatewayType"`
-	VPNType          string         `json:"vpnType,omitempty"`
-	Generation       string         `json:"vpnGatewayGeneration,omitempty"`
-	EnableBGP        bool           `json:"enableBgp"`
-	PrivateAddress   bool           `json:"enablePrivateIpAddress"`
-	ActiveActive     bool           `json:"activeActive"`
-	DefaultSite      *Ref           `json:"gatewayDefaultSite,omitempty"`
-	Clients          *ClientConfig  `json:"vpnClientConfiguration,omitempty"`
-	BGP              *BGPSettings   `json:"bgpSettings,omitempty"`
-	CustomRoutes     *AddressSpace  `json:"customRoutes,omitempty"`
-	NATRules         []any          `json:"natRules"`
-	PolicyGroups     []any          `json:"virtualNetworkGatewayPolicyGroups"`
-	Key              vpn.PrivateKey `json:"key,omitzero" rp:"private"` // of its point-to-site tunnel
-	Address          netip.Addr     `json:"address,omitzero" rp:"private"`
-	Public           netip.Addr     `json:"public,omitzero" rp:"private"`
+	ResourceGUID     string        `json:"resourceGuid,omitempty" rp:"readonly"`
+	IPConfigurations []IPConfig    `json:"ipConfigurations"`
+	SKU              SKU           `json:"sku"`
+	GatewayType      string        `json:"gatewayType"`
+	VPNType          string        `json:"vpnType,omitempty"`
+	Generation       string        `json:"vpnGatewayGeneration,omitempty"`
+	EnableBGP        bool          `json:"enableBgp"`
+	PrivateAddress   bool          `json:"enablePrivateIpAddress"`
+	ActiveActive     bool          `json:"activeActive"`
+	DefaultSite      *Ref          `json:"gatewayDefaultSite,omitempty"`
+	Clients          *ClientConfig `json:"vpnClientConfiguration,omitempty"`
+	BGP              *BGPSettings  `json:"bgpSettings,omitempty"`
+	CustomRoutes     *AddressSpace `json:"customRoutes,omitempty"`
+	NATRules         []any         `json:"natRules"`
+	PolicyGroups     []any         `json:"virtualNetworkGatewayPolicyGroups"`
+	// What Azure shows of every gateway; true is refused.
+	NoReplayProtection bool `json:"disableIPSecReplayProtection"`
+	TranslateForNAT    bool `json:"enableBgpRouteTranslationForNat"`
+	VirtualWANTraffic  bool `json:"allowVirtualWanTraffic"`
+	RemoteVNetTraffic  bool `json:"allowRemoteVnetTraffic"`
+
+	ClientPolicy *ClientPolicy  `json:"clientPolicy,omitempty" rp:"private"`
+	Key          vpn.PrivateKey `json:"key,omitzero" rp:"private"` // of its point-to-site tunnel
+	Address      netip.Addr     `json:"address,omitzero" rp:"private"`
+	Public       netip.Addr     `json:"public,omitzero" rp:"private"`
 }
 
 // IPConfig is one instance of a gateway, or a bastion's.
@@ -183,6 +190,9 @@ func validateGateway(op rp.Op, new, old *rp.Resource[Gateway]) error {
 		return bad("InvalidRequestFormat", "gatewayDefaultSite of %s is for gateways of type Vpn: an ExpressRoute circuit announces the default route by BGP.", new.ID)
 	case len(v.IPConfigurations) == 0:
 		return bad("InvalidRequestFormat", "Virtual network gateway %s must have an IP configuration in properties.ipConfigurations.", new.ID)
+	}
+	if err := v.unserved(new.ID); err != nil {
+		return err
 	}
 	if err := v.IPConfigurations[0].validate(v.GatewayType == "Vpn", new.ID); err != nil {
 		return err

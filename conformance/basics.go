@@ -68,6 +68,12 @@ func (s *seeder) basic(t, id string) (maker, bool) {
 			"storageLocation": object{"storageId": group + "/providers/Microsoft.Storage/storageAccounts/seedaccount"}}})
 	case "microsoft.network/virtualnetworkgateways":
 		return s.gateway(id, group), true
+	case "microsoft.network/azurefirewalls":
+		return network(object{"properties": object{"ipConfigurations": []any{object{"name": "seed", "properties": object{
+			"subnet":          object{"id": group + "/providers/Microsoft.Network/virtualNetworks/seed/subnets/AzureFirewallSubnet"},
+			"publicIPAddress": object{"id": group + "/providers/Microsoft.Network/publicIPAddresses/" + id[strings.LastIndex(id, "/")+1:] + "ip"}}}}}})
+	case "microsoft.network/ipgroups":
+		return network(object{"properties": object{"ipAddresses": []any{"10.0.0.0/24"}}})
 	case "microsoft.network/connections":
 		return network(object{"properties": object{"connectionType": "IPsec", "sharedKey": "seedseedseed",
 			"virtualNetworkGateway1": object{"id": group + "/providers/Microsoft.Network/virtualNetworkGateways/seed"},
@@ -128,8 +134,15 @@ func (s *seeder) gateway(id, group string) maker {
 	} else {
 		config["publicIPAddress"] = object{"id": group + "/providers/Microsoft.Network/publicIPAddresses/" + name + "ip"}
 	}
-	properties["ipConfigurations"] = []any{object{"name": "default", "properties": config}}
-	return maker{version: "2024-05-01", body: object{"location": s.w.location, "properties": properties}}
+	first := "default"
+	for _, inner := range s.inner[strings.ToLower(s.w.path(id))] {
+		if collection, name, _ := strings.Cut(inner, "/"); strings.EqualFold(collection, "ipConfigurations") {
+			first = name
+			break
+		}
+	}
+	properties["ipConfigurations"] = []any{object{"name": first, "properties": config}}
+	return maker{whole: true, version: "2024-05-01", body: object{"location": s.w.location, "properties": properties}}
 }
 
 // addressed are the members by which cases say which address of a subnet they mean.

@@ -14,6 +14,12 @@ func (s *seeder) connect(ctx context.Context, id string) error {
 	group := strings.Join(strings.Split(id, "/")[:5], "/")
 	s.endpoints++
 	endpoint := fmt.Sprintf("%s/providers/Microsoft.Network/privateEndpoints/seedendpoint%d", group, s.endpoints)
+	if s.endpoint != "" { // as the case says
+		endpoint = s.endpoint
+		if err := s.group(ctx, endpoint); err != nil {
+			return err
+		}
+	}
 	subnet := group + "/providers/Microsoft.Network/virtualNetworks/seed/subnets/seed"
 	if err := s.ensure(ctx, subnet); err != nil {
 		return err

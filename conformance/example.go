@@ -85,7 +85,7 @@ func (c *Case) named(collection string) (out []maker) {
 			id = c.groupID() + "/providers/" + kind + "/" + name
 		}
 		if armID.MatchString(id) {
-			out = append(out, maker{c.version(), creatable(m), false, id})
+			out = append(out, maker{version: c.version(), body: creatable(m), path: id})
 		}
 	}
 	return out

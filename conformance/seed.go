@@ -27,6 +27,7 @@ type maker struct {
 	body    any
 	asked   bool   // a request's body, not an answer's
 	path    string // of its case
+	whole   bool   // nothing is to be added
 }
 
 func newCorpus(cases []Case) *corpus {
@@ -41,13 +42,13 @@ func newCorpus(cases []Case) *corpus {
 		switch body, _ := x.Response.(map[string]any); {
 		case x.Host != managementHost:
 		case x.Method == http.MethodPut && x.Request != nil && (x.Status == 0 || x.Status < 300):
-			c.makers[t] = append(c.makers[t], maker{version, x.Request, true, id})
+			c.makers[t] = append(c.makers[t], maker{version: version, body: x.Request, asked: true, path: id})
 		case x.Method == http.MethodGet && !x.Recorded && body["id"] != nil:
-			c.makers[t] = append(c.makers[t], maker{version, creatable(body), false, id})
+			c.makers[t] = append(c.makers[t], maker{version: version, body: creatable(body), path: id})
 		case x.Method == http.MethodGet && !x.Recorded:
 			for _, e := range asList(body["value"]) {
 				if m, ok := e.(map[string]any); ok && m["id"] != nil && m["properties"] != nil {
-					c.makers[t] = append(c.makers[t], maker{version, creatable(m), false, fmt.Sprint(m["id"])})
+					c.makers[t] = append(c.makers[t], maker{version: version, body: creatable(m), path: fmt.Sprint(m["id"])})
 				}
 			}
 		}
@@ -82,6 +83,7 @@ type seeder struct {
 	subnets   int                 // that were made with a prefix of their own
 	leaning   any                 // the body for which resources are being made
 	address   netip.Addr          // that the case means, in the first of them
+	endpoint  string              // that a case's request names for its connection
 	endpoints int                 // private ones that were made for connections
 	inner     map[string][]string // by the id of a resource, in lower case: what is named of it that is made with it, collection/name
 	beyond    []string            // addresses of what was made outside of groups
@@ -137,21 +139,26 @@ func (s *seeder) prepare(ctx context.Context, c Case) error {
 	case c.Method == http.MethodPost:
 		target = path[:strings.LastIndex(path, "/")]
 		if _, is := shown["properties"].(map[string]any); is && shown["id"] != nil { // an action that shows the resource
-			s.shown[strings.ToLower(target)] = &maker{c.version(), creatable(shown), false, target}
+			s.shown[strings.ToLower(target)] = &maker{version: c.version(), body: creatable(shown), path: target}
 		}
 	case c.Method == http.MethodPut:
 		target = parent(path)
 		if strings.Contains(strings.ToLower(path), "/privateendpointconnections/") {
 			target = path // a connection is made by its endpoint, and approved by a PUT
+			for _, id := range ids(c.Request) {
+				if typeOf(id) == "microsoft.network/privateendpoints" {
+					s.endpoint = id
+				}
+			}
 		}
 		if shown["id"] != nil {
-			s.shown[strings.ToLower(path)] = &maker{c.version(), creatable(shown), false, path}
+			s.shown[strings.ToLower(path)] = &maker{version: c.version(), body: creatable(shown), path: path}
 		}
 	case !armID.MatchString(path):
 		target = path[:strings.LastIndex(path, "/")]
 		seeds = c.named(path)
 	case shown["id"] != nil:
-		seeds = []maker{{c.version(), creatable(shown), false, path}}
+		seeds = []maker{{version: c.version(), body: creatable(shown), path: path}}
 	}
 	if s.shown[strings.ToLower(path)] == nil {
 		s.shown[strings.ToLower(path)] = nil
@@ -168,6 +175,9 @@ func (s *seeder) prepare(ctx context.Context, c Case) error {
 		if err := s.ensure(ctx, one.path); err != nil {
 			return err
 		}
+	}
+	for target != "" && !armID.MatchString(target) && c.Method == http.MethodPost { // an operation on what is no resource itself
+		target = target[:strings.LastIndex(target, "/")]
 	}
 	if armID.MatchString(target) {
 		if err := s.ensure(ctx, target); err != nil {
@@ -309,7 +319,9 @@ func (s *seeder) ensure(ctx context.Context, id string) error {
 		ways = s.plain(ctx, id)
 	}
 	for _, m := range ways {
-		m.body = s.complete(m.body, own)
+		if !m.whole {
+			m.body = s.complete(m.body, own)
+		}
 		s.leaning = m.body
 		for _, ref := range ids(m.body) {
 			s.name(ref)

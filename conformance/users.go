@@ -17,6 +17,7 @@ var users = map[[2]string]string{
 	{"microsoft.network/networksecuritygroups", "microsoft.network/virtualnetworks/subnets"}:       "properties.networkSecurityGroup",
 	{"microsoft.network/networksecuritygroups", "microsoft.network/networkinterfaces"}:             "properties.networkSecurityGroup",
 	{"microsoft.network/serviceendpointpolicies", "microsoft.network/virtualnetworks/subnets"}:     "properties.serviceEndpointPolicies.0",
+	{"microsoft.network/ipgroups", "microsoft.network/azurefirewalls"}:                             "rule:sourceIpGroups",
 	{"microsoft.network/virtualnetworks/subnets", "microsoft.network/networkinterfaces"}:           "properties.ipConfigurations.0.properties.subnet",
 	{"microsoft.network/firewallpolicies", "microsoft.network/azurefirewalls"}:                     "properties.firewallPolicy",
 	{"microsoft.network/loadbalancers/backendaddresspools", "microsoft.network/networkinterfaces"}: "properties.ipConfigurations.0.properties.loadBalancerBackendAddressPools.0",
@@ -78,7 +79,13 @@ func (s *seeder) user(ctx context.Context, own, ref string) error {
 	if part != "" {
 		put(made.body, "properties.ipConfigurations.0.name", part)
 	}
-	put(made.body, member, object{"id": own})
+	if of, ok := strings.CutPrefix(member, "rule:"); ok { // the rule of a firewall names groups by their ids alone
+		rule := object{"name": "seed", "protocols": []any{"TCP"}, "destinationAddresses": []any{"*"}, "destinationPorts": []any{"443"}, of: []any{own}}
+		put(made.body, "properties.networkRuleCollections", []any{object{"name": "seed", "properties": object{
+			"priority": 100, "action": object{"type": "Allow"}, "rules": []any{rule}}}})
+	} else {
+		put(made.body, member, object{"id": own})
+	}
 	s.shown[strings.ToLower(base)] = &made
 	return s.ensure(ctx, base)
 }

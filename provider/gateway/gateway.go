@@ -86,6 +86,15 @@ type BGPAddress struct {
 	Tunnels []string `json:"tunnelIpAddresses"`
 }
 
+// custom are the addresses that a client chose for BGP, which VPN connections here do not speak.
+func (b *BGPSettings) custom() []string {
+	out := []string{}
+	for _, a := range b.Addresses {
+		out = append(out, a.Custom...)
+	}
+	return out
+}
+
 // azureASN is the autonomous system number of Azure's gateways, unless one chooses another.
 const azureASN = 65515
 
@@ -180,7 +189,7 @@ func validateGateway(op rp.Op, new, old *rp.Resource[Gateway]) error {
 		return bad("InvalidRequestFormat", "gatewayType of %s cannot be changed from %s to %s.", new.ID, old.Properties.GatewayType, v.GatewayType)
 	case !slices.Contains(skus[v.GatewayType], v.SKU.Name):
 		return bad("InvalidRequestFormat", "properties.sku.name of %s is '%s'; a gateway of type %s has one of %s.", new.ID, clip(v.SKU.Name), v.GatewayType, strings.Join(skus[v.GatewayType], ", "))
-	case v.VPNType != "RouteBased":
+	case v.VPNType != "RouteBased" && v.GatewayType == "Vpn":
 		return arm.NotImplemented("vpnType %s is not implemented; that of %s must be RouteBased.", clip(v.VPNType), new.ID)
 	case v.ActiveActive || len(v.IPConfigurations) > 1:
 		return arm.NotImplemented("Active-active gateways are not implemented; %s must have one IP configuration and activeActive false.", new.ID)
@@ -364,7 +373,7 @@ func presentGateway(_ context.Context, _ *rp.Tx, r *rp.Resource[Gateway]) error 
 			c.Properties.Address = v.Address.String()
 		}
 		v.BGP.Address = v.Address.String()
-		v.BGP.Addresses = []BGPAddress{{Config: c.ID, Default: []string{v.Address.String()}, Custom: []string{}, Tunnels: []string{}}}
+		v.BGP.Addresses = []BGPAddress{{Config: c.ID, Default: []string{v.Address.String()}, Custom: v.BGP.custom(), Tunnels: []string{}}}
 		if v.Public.IsValid() {
 			v.BGP.Addresses[0].Tunnels = append(v.BGP.Addresses[0].Tunnels, v.Public.String())
 		}

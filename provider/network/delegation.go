@@ -229,7 +229,7 @@ func shownLinks(tx *rp.Tx, s *rp.Resource[Subnet]) ([]map[string]any, error) {
 		return nil, err
 	}
 	links, err := serviceLinks(tx, s.ID)
-	var list []map[string]any
+	list := []map[string]any{}
 	for _, l := range links {
 		list = append(list, l.show(s.ETag, vnet.Location))
 	}

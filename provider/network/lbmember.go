@@ -125,7 +125,10 @@ func balancedNICs(_ context.Context, tx *rp.Tx, lb *rp.Resource[LoadBalancer], _
 		}
 		value = append(value, map[string]any{
 			"id": m.nic.ID.String(), "name": m.nic.ID.Name(), "type": NICType, "location": m.nic.Location, "etag": m.nic.ETag,
-			"properties": m.nic.Properties,
+			"properties": struct {
+				Interface
+				State arm.ProvisioningState `json:"provisioningState"`
+			}{m.nic.Properties, m.nic.State},
 		})
 	}
 	return map[string]any{"value": value}, nil

@@ -18,7 +18,7 @@ import (
 // NetworkSecurityGroupPropertiesFormat). Its rules are resources of their own.
 type NSG struct {
 	ResourceGUID      string        `json:"resourceGuid,omitempty" rp:"readonly"`
-	FlushConnection   bool          `json:"flushConnection,omitempty"`
+	FlushConnection   bool          `json:"flushConnection"`
 	DefaultRules      []defaultRule `json:"defaultSecurityRules" rp:"readonly"`
 	NetworkInterfaces []Ref         `json:"networkInterfaces,omitempty" rp:"readonly"`
 	Subnets           []Ref         `json:"subnets,omitempty" rp:"readonly"`
@@ -41,7 +41,13 @@ func (p *Provider) nsgType() rp.Registration {
 		Move: moved[NSG],
 		Name: NSGType, Kind: rp.Tracked, Versions: rp.Versions[NSG](versions...), ShowETag: true,
 		NamePattern: networkName, NameRule: networkNameRule,
-		Inline:    map[string]string{"securityRules": RuleType},
+		Inline: map[string]string{"securityRules": RuleType},
+		Validate: func(_ rp.Op, new, _ *rp.Resource[NSG]) error {
+			if new.Properties.FlushConnection {
+				return arm.NotImplemented("flushConnection of security group %s is not implemented: connections that stand outlive a change of its rules. It must be false.", new.ID)
+			}
+			return nil
+		},
 		Admit:     admitNSG,
 		Reconcile: applied[NSG](p),
 		Present:   presentNSG,

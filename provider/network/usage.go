@@ -2,7 +2,6 @@ package network
 
 import (
 	"context"
-	"slices"
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
@@ -159,5 +158,5 @@ func usages(_ context.Context, tx *rp.Tx, path, _ map[string]string, _ []byte) (
 
 // list is the answer of an operation that lists.
 func list[T any](value []T) map[string]any {
-	return map[string]any{"value": slices.Concat([]T{}, value)}
+	return map[string]any{"value": append([]T{}, value...)} // an empty list is none that is missing
 }

@@ -59,6 +59,12 @@ func (p *Provider) Types() []rp.Registration {
 		NamePattern: `^[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,78}[a-zA-Z0-9_])?$`,
 		NameRule:    "The name can be up to 80 characters long. It must begin with a word character, and it must end with a word character or with '_'. The name may contain word characters or '.', '-', '_'.",
 		Admit:       admitWatcher,
+		Present: func(_ context.Context, _ *rp.Tx, r *rp.Resource[Watcher]) error {
+			if r.Tags == nil {
+				r.Tags = map[string]string{} // the service always shows them
+			}
+			return nil
+		},
 		Actions: map[string]rp.Action[Watcher]{
 			"ipFlowVerify":                   asked(p, (*Provider).verifyFlow),
 			"nextHop":                        asked(p, (*Provider).nextHop),

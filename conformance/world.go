@@ -149,7 +149,7 @@ func (w *world) learn(azure, ours any) {
 			}
 		}
 	case string:
-		if o, ok := ours.(string); ok && w.text("", a) != o {
+		if o, ok := ours.(string); ok && o != "" && w.text("", a) != o {
 			w.note(a, o)
 		}
 	}

@@ -308,7 +308,11 @@ func (j *job) send(ctx context.Context, r *template.Resource, s *step) error {
 			return err
 		}
 		s.StatusCode = strings.ReplaceAll(http.StatusText(a.Status), " ", "")
-		return j.follow(ctx, r, a.Header)
+		err = j.follow(ctx, r, a.Header)
+		if err == nil && a.Status == http.StatusAccepted {
+			s.StatusCode = "OK" // as the end of what was accepted answers
+		}
+		return err
 	}
 }
 

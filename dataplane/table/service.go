@@ -1,0 +1,284 @@
+// Package table is Azure Table Storage's REST API over the region's store, in JSON: what unmodified azure-data-tables,
+// aztables, az and ParallelRunStep call, and what Resource Manager asks of tables. See docs/architecture/table.md.
+package table
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"vauban.dev/authz"
+	"vauban.dev/internal/clock"
+	"vauban.dev/internal/storagehttp"
+	"vauban.dev/seal"
+	"vauban.dev/store"
+)
+
+// Kinds of documents in the store and their keys.
+const (
+	kindTable  = "table.table"  // account/table in lower case → tableDoc
+	kindEntity = "table.entity" // account/uid/PartitionKey 0x01 RowKey → sealed entityDoc
+	kindTrash  = "table.trash"  // account/uid → a deleted table whose entities are to be removed
+)
+
+// Config is what a Service is made of; all but Log are needed.
+type Config struct {
+	Store      store.Store
+	Keys       *seal.Keyring
+	Clock      clock.Clock
+	Accounts   storagehttp.Accounts
+	Tokens     storagehttp.Tokens
+	Authorizer authz.Authorizer
+	Log        *slog.Logger
+}
+
+// Service keeps tables and their entities. Its methods do no authorization and pass no firewall. Errors are
+// *storagehttp.Error with Azure's code, or unexpected. Safe for use by many goroutines.
+type Service struct {
+	front    storagehttp.Front
+	store    store.Store
+	keys     *seal.Keyring
+	clock    clock.Clock
+	log      *slog.Logger
+	lastTick atomic.Int64
+	kick     chan struct{}
+}
+
+// Open returns the service over cfg. Call Run for its housekeeping.
+func Open(cfg Config) *Service {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Service{
+		front: storagehttp.Front{
+			Service: "table", Suffix: ".table.core.windows.net", GroupIDs: []string{"table", "table_secondary"},
+			Accounts: cfg.Accounts, Tokens: cfg.Tokens, Authorizer: cfg.Authorizer, Clock: cfg.Clock, Log: cfg.Log, ErrorBody: errorBody,
+		},
+		store: cfg.Store, keys: cfg.Keys, clock: cfg.Clock, log: cfg.Log, kick: make(chan struct{}, 1),
+	}
+}
+
+// Handler serves the table endpoint of every account. The connection's origin must be in the request's context.
+func (s *Service) Handler() http.Handler { return http.HandlerFunc(s.serve) }
+
+// Name names the service in logs.
+func (s *Service) Name() string { return "table" }
+
+// stamp is the time of a write: its ETag is made of it, so no two writes have the same.
+func (s *Service) stamp() time.Time {
+	tick := s.clock.Now().UnixNano() / 100
+	for {
+		last := s.lastTick.Load()
+		next := max(tick, last+1)
+		if s.lastTick.CompareAndSwap(last, next) {
+			return time.Unix(0, next*100).UTC()
+		}
+	}
+}
+
+func (s *Service) key(ctx context.Context, account string) (*seal.Key, error) {
+	return s.keys.Key(ctx, "table/"+account)
+}
+
+// Table as callers see it.
+type Table struct {
+	Name     string
+	Policies []storagehttp.Policy
+}
+
+type tableDoc struct {
+	UID      string               `json:"u"`
+	Name     string               `json:"n"` // as it was written; names have no case
+	Policies []storagehttp.Policy `json:"p,omitempty"`
+}
+
+var tableName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]*$`)
+
+// checkName as "Understanding the Table service data model" says.
+func checkName(name string) error {
+	switch {
+	case len(name) < 3 || len(name) > 63:
+		return storagehttp.NewError(http.StatusBadRequest, "OutOfRangeInput", "The specified resource name length is not within the permissible limits.").Because("table name '%s' is not of 3 to 63 characters", name)
+	case !tableName.MatchString(name), strings.EqualFold(name, "tables"):
+		return storagehttp.NewError(http.StatusBadRequest, "InvalidResourceName", "The specifed resource name contains invalid characters.").Because("table name '%s'", name)
+	}
+	return nil
+}
+
+func errTableNotFound(name string) error {
+	return storagehttp.NewError(http.StatusNotFound, "TableNotFound", "The table specified does not exist.").Because("table '%s'", name)
+}
+
+func tableKey(account, name string) string { return account + "/" + strings.ToLower(name) }
+
+func getTable(tx store.Tx, account, name string) (doc tableDoc, err error) {
+	d, err := tx.Get(kindTable, tableKey(account, name))
+	if errors.Is(err, store.ErrNotFound) {
+		return doc, errTableNotFound(name)
+	}
+	if err != nil {
+		return doc, err
+	}
+	return doc, decode(d.Value, &doc)
+}
+
+func putTable(tx store.Tx, account string, doc tableDoc) error {
+	b, err := json.Marshal(doc)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Put(kindTable, tableKey(account, doc.Name), b, store.Any)
+	return err
+}
+
+func decode(b []byte, v any) error {
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("table: a stored document is damaged: %w", err)
+	}
+	return nil
+}
+
+// GetTx returns a table; TableNotFound.
+func (s *Service) GetTx(tx store.Tx, account, name string) (Table, error) {
+	doc, err := getTable(tx, account, name)
+	return Table{doc.Name, doc.Policies}, err
+}
+
+// CreateTx makes a table; TableAlreadyExists.
+func (s *Service) CreateTx(tx store.Tx, account, name string) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	_, err := getTable(tx, account, name)
+	if err == nil {
+		return storagehttp.NewError(http.StatusConflict, "TableAlreadyExists", "The table specified already exists.").Because("table '%s'", name)
+	}
+	if !storagehttp.IsCode(err, "TableNotFound") {
+		return err
+	}
+	return putTable(tx, account, tableDoc{UID: randomID(), Name: name})
+}
+
+// SetPoliciesTx gives a table its stored access policies; TableNotFound.
+func (s *Service) SetPoliciesTx(tx store.Tx, account, name string, list []storagehttp.Policy) error {
+	doc, err := getTable(tx, account, name)
+	if err != nil {
+		return err
+	}
+	doc.Policies = list
+	return putTable(tx, account, doc)
+}
+
+// DeleteTx removes a table; TableNotFound. Its entities are gone at once for every caller.
+func (s *Service) DeleteTx(tx store.Tx, account, name string) error {
+	doc, err := getTable(tx, account, name)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Put(kindTrash, account+"/"+doc.UID, []byte("{}"), store.Any); err != nil {
+		return err
+	}
+	return tx.Delete(kindTable, tableKey(account, name), store.Any)
+}
+
+// ListTx calls yield for each table that follows after, by name without case, until it returns false.
+func (s *Service) ListTx(tx store.Tx, account, after string, yield func(Table) (bool, error)) error {
+	if after != "" {
+		after = tableKey(account, after)
+	}
+	var bad error
+	err := tx.Scan(kindTable, account+"/", after, func(d store.Doc) bool {
+		var doc tableDoc
+		if bad = decode(d.Value, &doc); bad != nil {
+			return false
+		}
+		var more bool
+		more, bad = yield(Table{doc.Name, doc.Policies})
+		return more && bad == nil
+	})
+	return errors.Join(err, bad)
+}
+
+// DeleteAccount makes all entities of an account unreadable at once, by destroying its key, and then removes them.
+func (s *Service) DeleteAccount(ctx context.Context, account string) error {
+	if err := s.keys.Destroy(ctx, "table/"+account); err != nil {
+		return err
+	}
+	err := s.store.Update(ctx, func(tx store.Tx) error {
+		var names []string
+		err := s.ListTx(tx, account, "", func(t Table) (bool, error) {
+			names = append(names, t.Name)
+			return true, nil
+		})
+		for i := 0; i < len(names) && err == nil; i++ {
+			err = s.DeleteTx(tx, account, names[i])
+		}
+		if err != nil {
+			return err
+		}
+		return s.front.ForgetProperties(tx, account)
+	})
+	s.wake()
+	return err
+}
+
+func (s *Service) wake() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Run removes the entities of deleted tables until ctx ends. Nobody sees them before either.
+func (s *Service) Run(ctx context.Context) error {
+	for {
+		if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error("table: sweep", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.kick:
+		}
+	}
+}
+
+// sweepBatch is how many entities one transaction of the sweep removes: other writers wait as long.
+const sweepBatch = 200
+
+// Sweep removes what nobody sees any more, once.
+func (s *Service) Sweep(ctx context.Context) error {
+	var tables []string
+	err := s.store.View(ctx, func(tx store.Tx) error {
+		return tx.Scan(kindTrash, "", "", func(d store.Doc) bool {
+			tables = append(tables, d.Key)
+			return true
+		})
+	})
+	for _, key := range tables {
+		for more := true; more && err == nil && ctx.Err() == nil; {
+			err = s.store.Update(ctx, func(tx store.Tx) error {
+				var keys []string
+				err := tx.Scan(kindEntity, key+"/", "", func(d store.Doc) bool {
+					keys = append(keys, d.Key)
+					return len(keys) < sweepBatch
+				})
+				for i := 0; i < len(keys) && err == nil; i++ {
+					err = tx.Delete(kindEntity, keys[i], store.Any)
+				}
+				if more = len(keys) > 0; err == nil && !more {
+					err = tx.Delete(kindTrash, key, store.Any)
+				}
+				return err
+			})
+		}
+	}
+	return err
+}

@@ -73,6 +73,8 @@ type Kind string
 
 const (
 	Blob      Kind = "blob"
+	Queue     Kind = "queue"
+	Table     Kind = "table"
 	Vault     Kind = "vault"
 	Workspace Kind = "amlworkspace"
 )

@@ -21,7 +21,9 @@ import (
 	"vauban.dev/dataplane/blob"
 	"vauban.dev/dataplane/keyvault"
 	"vauban.dev/dataplane/mlflow"
+	"vauban.dev/dataplane/queue"
 	"vauban.dev/dataplane/runhistory"
+	"vauban.dev/dataplane/table"
 	"vauban.dev/entra"
 	"vauban.dev/entra/directory"
 	"vauban.dev/entra/graph"
@@ -93,6 +95,8 @@ type world struct {
 	links      *privatelink.Links
 	accounts   *storageAccounts
 	blobs      *blob.Service
+	queues     *queue.Service
+	tables     *table.Service
 	secrets    *keyvault.Service
 	runs       *ml.Store
 	network    *network.Provider
@@ -208,6 +212,8 @@ func (w *world) openServices(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	w.queues = queue.Open(queue.Config{Store: w.db, Keys: w.keys, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Accounts: w.accounts})
+	w.tables = table.Open(table.Config{Store: w.db, Keys: w.keys, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Accounts: w.accounts})
 	w.secrets = keyvault.Open(keyvault.Config{
 		Store: w.db, Keys: w.keys, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Vaults: newVaultLookup(w.engine),
 	})
@@ -225,8 +231,9 @@ func (w *world) openProviders(context.Context) (err error) {
 	w.sync = &netSync{engine: w.engine, log: w.log, compiler: fabric.NewCompiler(), wake: make(chan struct{}, 1), servers: map[string]*served{}, relays: map[linux.Socket]*served{}, sockets: map[linux.Socket]bool{}}
 	w.sync.prober = probe.New(w.sync.dialProbe, w.sync.again)
 	tenant := w.entra.Tenant()
-	data := containers{w.blobs}
+	data := containers{blobs: w.blobs, drop: []func(context.Context, string) error{w.queues.DeleteAccount, w.tables.DeleteAccount}}
 	accounts, vaults := storage.New(data), kvprovider.New(vaultData{w.secrets})
+	accounts.Keep(queues{w.queues}, tables{w.tables}, serviceRules{})
 	bundle := w.path("exec", "ca-certificates.crt")
 	exe, err := os.Executable()
 	if err != nil {
@@ -387,8 +394,8 @@ func (w *world) openHosts(ctx context.Context) error {
 		"*.api.azureml.ms":                             history.Handler(),
 		"*.dfs.core.windows.net":                       notServed("Data Lake Storage Gen2"),
 		"*.file.core.windows.net":                      notServed("Azure Files"),
-		"*.queue.core.windows.net":                     notServed("Queue Storage"),
-		"*.table.core.windows.net":                     notServed("Table Storage"),
+		"*.queue.core.windows.net":                     w.queues.Handler(),
+		"*.table.core.windows.net":                     w.tables.Handler(),
 		"*.notebooks.azure.net":                        notServed("the workspace's notebooks"),
 		"graph.windows.net":                            notServed("Azure AD Graph, which Azure has retired,"),
 		machinelearning.BatchHost(w.settings.Location): batch.NewHandler(w.ml.Queue(), w.log),
@@ -453,6 +460,8 @@ func (w *world) run(ctx context.Context) error {
 	start("resource manager", w.engine.Run)
 	start("deployments", w.deploys.Run)
 	start("blob storage", w.blobs.Run)
+	start("queue storage", w.queues.Run)
+	start("table storage", w.tables.Run)
 	start("key vault", w.secrets.Run)
 	start("machine learning", w.ml.Run)
 	start("virtual machines", w.vms.Run)

@@ -104,7 +104,11 @@ func isStatus(err error, status int) bool {
 }
 
 // containers answers provider/storage from dataplane/blob.
-type containers struct{ blobs *blob.Service }
+type containers struct {
+	blobs *blob.Service
+	// drop removes an account's data from the other services.
+	drop []func(ctx context.Context, account string) error
+}
 
 func accountName(id arm.ID) string { return strings.ToLower(id.Name()) }
 
@@ -159,7 +163,11 @@ func (c containers) SignSAS(account, container, name string, key []byte, q url.V
 }
 
 func (c containers) DropAccount(ctx context.Context, _, name string) error {
-	return c.blobs.DeleteAccount(ctx, name)
+	err := c.blobs.DeleteAccount(ctx, name)
+	for _, drop := range c.drop {
+		err = errors.Join(err, drop(ctx, name))
+	}
+	return err
 }
 
 // vaultLookup answers dataplane/keyvault from provider/keyvault.

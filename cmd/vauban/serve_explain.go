@@ -255,19 +255,29 @@ func (w *world) groupPrincipal(tx *rp.Tx, p *authz.Principal) error {
 	return err
 }
 
+// storageReaders are what a reader of a storage service's data needs, by the service's domain.
+var storageReaders = map[string]explain.Service{
+	"blob.core.windows.net": {Kind: explain.Blob,
+		Action: "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read", Role: "Storage Blob Data Reader", RoleID: authz.StorageBlobDataReader},
+	"queue.core.windows.net": {Kind: explain.Queue,
+		Action: "Microsoft.Storage/storageAccounts/queueServices/queues/messages/read", Role: "Storage Queue Data Reader", RoleID: authz.StorageQueueDataReader},
+	"table.core.windows.net": {Kind: explain.Table,
+		Action: "Microsoft.Storage/storageAccounts/tableServices/tables/entities/read", Role: "Storage Table Data Reader", RoleID: authz.StorageTableDataReader},
+}
+
 // service is the resource behind a host name, with what a reader of its data needs.
 func (w *world) service(ctx context.Context, host string) (s *explain.Service, err error) {
 	host = httpx.CanonicalHost(host)
 	label, suffix, _ := strings.Cut(host, ".")
 	err = w.engine.View(ctx, func(tx *rp.Tx) error {
 		switch {
-		case suffix == "blob.core.windows.net":
+		case storageReaders[suffix].Kind != "":
 			r, err := storage.ByName(tx, label)
 			if err != nil {
 				return err
 			}
-			s = &explain.Service{Kind: explain.Blob, ID: r.ID.String(), Rules: storage.Firewall(r, "blob"), Data: true,
-				Action: "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read", Role: "Storage Blob Data Reader", RoleID: authz.StorageBlobDataReader}
+			reader := storageReaders[suffix]
+			s, reader.ID, reader.Rules, reader.Data = &reader, r.ID.String(), storage.Firewall(r, string(reader.Kind)), true
 			s.Rules.Policies = w.accounts.policies
 		case suffix == "vault.azure.net":
 			r, err := kvprovider.ByName(tx, label)

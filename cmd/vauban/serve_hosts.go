@@ -210,7 +210,7 @@ func storageFront(service string) func(location string) string {
 	}
 }
 
-// storageServices are the sub-resources of a storage account that have a host name. Blob is served; the
+// storageServices are the sub-resources of a storage account that have a host name. Blob, queue and table are served; the
 // others resolve, so that rules and endpoints for them can be tried, and answer 501.
 var storageServices = []string{"blob", "dfs", "file", "queue", "table"}
 

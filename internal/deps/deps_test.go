@@ -52,7 +52,7 @@ var rules = []rule{
 	{why: "documents say nothing to the store", of: "store", never: []string{"arm"}, deep: true},
 	{why: "the kernel's network is the driver's", of: "", never: []string{"github.com/vishvananda/netlink", "github.com/google/nftables"}, but: []string{"fabric/linux", "internal/testkit"}},
 	{why: "a judge knows nothing of whom it judges", of: "conformance", never: []string{"arm", "store", "fabric", "provider", "dataplane", "entra", "region", "cmd"}},
-	{why: "the backend is chosen in cmd", of: "", never: []string{"store/sqlite", "store/postgres"}, but: []string{"store", "cmd", "demo", "e2e", "arm/rp/rptest", "internal/testkit"}},
+	{why: "the backend is chosen in cmd", of: "", never: []string{"store/sqlite", "store/postgres"}, but: []string{"store", "cmd", "demo", "e2e", "arm/rp/rptest", "internal/testkit", "internal/storagehttp/storagetest"}},
 }
 
 // small are the packages that import, beside the standard library, nothing but these.

@@ -45,22 +45,9 @@ func ParseIdentifiers(r io.Reader, letters string) ([]Policy, error) {
 	if err := xml.Unmarshal(body, &doc); err != nil {
 		return nil, InvalidXML(err)
 	}
-	if len(doc.Identifiers) > maxPolicies {
-		return nil, InvalidXML(fmt.Errorf("%d identifiers; a resource has at most %d", len(doc.Identifiers), maxPolicies))
-	}
 	list := make([]Policy, len(doc.Identifiers))
-	seen := map[string]bool{}
 	for i, d := range doc.Identifiers {
 		p := Policy{ID: d.ID, Permission: strings.TrimSpace(d.Policy.Permission)}
-		if p.ID == "" || len([]rune(p.ID)) > maxPolicyID || seen[p.ID] {
-			return nil, InvalidXML(fmt.Errorf("the id '%s' is empty, longer than %d characters or there twice", p.ID, maxPolicyID))
-		}
-		seen[p.ID] = true
-		for _, letter := range p.Permission {
-			if !strings.ContainsRune(letters, letter) {
-				return nil, InvalidXML(fmt.Errorf("permission '%c' of '%s' is none of '%s'", letter, p.ID, letters))
-			}
-		}
 		for _, f := range []struct {
 			text string
 			to   *time.Time
@@ -74,7 +61,27 @@ func ParseIdentifiers(r io.Reader, letters string) ([]Policy, error) {
 		}
 		list[i] = p
 	}
-	return list, nil
+	return list, CheckPolicies(list, letters)
+}
+
+// CheckPolicies judges the stored access policies of a resource; letters are the permissions that its service knows.
+func CheckPolicies(list []Policy, letters string) error {
+	if len(list) > maxPolicies {
+		return InvalidXML(fmt.Errorf("%d identifiers; a resource has at most %d", len(list), maxPolicies))
+	}
+	seen := map[string]bool{}
+	for _, p := range list {
+		if p.ID == "" || len([]rune(p.ID)) > maxPolicyID || seen[p.ID] {
+			return InvalidXML(fmt.Errorf("the id '%s' is empty, longer than %d characters or there twice", p.ID, maxPolicyID))
+		}
+		seen[p.ID] = true
+		for _, letter := range p.Permission {
+			if !strings.ContainsRune(letters, letter) {
+				return InvalidXML(fmt.Errorf("permission '%c' of '%s' is none of '%s'", letter, p.ID, letters))
+			}
+		}
+	}
+	return nil
 }
 
 // Identifiers is the document that a Get … ACL operation answers.

@@ -147,19 +147,40 @@ func defaultProperties() Properties {
 // KindProperties are the documents of service properties: account/service.
 const KindProperties = "storage.properties"
 
-// ServiceProperties reads the properties of the request's service.
-func (f *Front) ServiceProperties(ctx context.Context, s store.Store, account string) (p Properties, err error) {
-	err = s.View(ctx, func(tx store.Tx) error {
-		d, err := tx.Get(KindProperties, account+"/"+f.Service)
-		if errors.Is(err, store.ErrNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		return json.Unmarshal(d.Value, &p)
-	})
+// PropertiesTx reads the properties of an account's service.
+func PropertiesTx(tx store.Tx, account, service string) (p Properties, err error) {
+	d, err := tx.Get(KindProperties, account+"/"+service)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return defaultProperties(), nil
+	case err != nil:
+		return p, err
+	}
+	err = json.Unmarshal(d.Value, &p)
 	return p.over(defaultProperties()), err
+}
+
+// SetPropertiesTx changes what p says of the properties of an account's service.
+func SetPropertiesTx(tx store.Tx, account, service string, p Properties) error {
+	old, err := PropertiesTx(tx, account, service)
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(p.over(old))
+	if err != nil {
+		return err
+	}
+	_, err = tx.Put(KindProperties, account+"/"+service, b, store.Any)
+	return err
+}
+
+// ServiceProperties reads the properties of an account's service of this kind.
+func (f *Front) ServiceProperties(ctx context.Context, s store.Store, account string) (p Properties, err error) {
+	err = s.View(ctx, func(tx store.Tx) (err error) {
+		p, err = PropertiesTx(tx, account, f.Service)
+		return err
+	})
+	return p, err
 }
 
 // GetProperties answers Get Service Properties.
@@ -181,25 +202,7 @@ func (q *Request) SetProperties(s store.Store) error {
 	if err != nil {
 		return err
 	}
-	err = s.Update(q.Ctx, func(tx store.Tx) error {
-		key := q.Account.Name + "/" + q.Front.Service
-		var old Properties
-		d, err := tx.Get(KindProperties, key)
-		switch {
-		case err == nil:
-			if err := json.Unmarshal(d.Value, &old); err != nil {
-				return err
-			}
-		case !errors.Is(err, store.ErrNotFound):
-			return err
-		}
-		b, err := json.Marshal(p.over(old))
-		if err != nil {
-			return err
-		}
-		_, err = tx.Put(KindProperties, key, b, store.Any)
-		return err
-	})
+	err = s.Update(q.Ctx, func(tx store.Tx) error { return SetPropertiesTx(tx, q.Account.Name, q.Front.Service, p) })
 	if err != nil {
 		return err
 	}

@@ -128,12 +128,19 @@ const nameRule = "Storage account name must be between 3 and 24 characters in le
 // Provider is Microsoft.Storage.
 type Provider struct {
 	containers Containers
+	queues     Queues
+	tables     Tables
+	rules      ServiceRules
 	links      *privatelink.Links
 	subnets    Subnets
 }
 
 // New returns the provider. containers is the data plane that keeps the blobs.
 func New(containers Containers) *Provider { return &Provider{containers: containers} }
+
+// Keep gives the provider the data planes that keep queues and tables, and the rules of CORS of both. Without, it has
+// neither.
+func (p *Provider) Keep(q Queues, t Tables, r ServiceRules) { p.queues, p.tables, p.rules = q, t, r }
 
 // Use gives the provider the region's links, which know its accounts as targets.
 func (p *Provider) Use(l *privatelink.Links) { p.links = l }
@@ -143,7 +150,7 @@ func Versions() []string { return slices.Clone(versions) }
 
 // Types are the resource types and routes.
 func (p *Provider) Types() []rp.Registration {
-	return append(serviceTypes(), []rp.Registration{
+	return append(p.serviceTypes(), []rp.Registration{
 		rp.Of(rp.Type[Account]{
 			Move:         moved,
 			Name:         AccountType,
@@ -172,7 +179,7 @@ func (p *Provider) Types() []rp.Registration {
 				"privateLinkResources": {Method: http.MethodGet, Permission: AccountType + "/privateLinkResources/read", Do: p.linkResources},
 			},
 		}),
-		usageRoutes(), p.containerRoutes(), operations(),
+		usageRoutes(), p.containerRoutes(), p.queueRoutes(), operations(),
 		rp.Routes(rp.Route{
 			Method: http.MethodPost, Pattern: "/subscriptions/{subscription}/providers/Microsoft.Storage/checkNameAvailability",
 			Permission: "Microsoft.Storage/checknameavailability/read", Versions: versions, Reads: true, Do: checkName,

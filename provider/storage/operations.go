@@ -2,7 +2,7 @@ package storage
 
 import "vauban.dev/arm/rp"
 
-// operations are those of the blob service and those that Links ask for. Those under containers/blobs are data actions
+// operations are those of the services and those that Links ask for. Those under containers/blobs, queues/messages and tables/entities are data actions
 // ("Permissions for calling data operations").
 func operations() rp.Registration {
 	const service = AccountType + "/blobServices/"
@@ -11,5 +11,12 @@ func operations() rp.Registration {
 	for _, name := range []string{"read", "write", "delete", "add/action", "filter/action", "move/action", "tags/read", "tags/write"} {
 		list = append(list, rp.Operation{Name: service + "containers/blobs/" + name, Data: true, Description: "Blobs: " + name})
 	}
+	data := func(what, path string, names ...string) {
+		for _, name := range names {
+			list = append(list, rp.Operation{Name: AccountType + path + name, Data: true, Description: what + ": " + name})
+		}
+	}
+	data("Messages of queues", "/queueServices/queues/messages/", "read", "write", "delete", "add/action", "process/action")
+	data("Entities of tables", "/tableServices/tables/entities/", "read", "write", "delete", "add/action", "update/action")
 	return rp.Operations(list...)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
@@ -114,28 +115,29 @@ func BlobServiceOf(tx *rp.Tx, account arm.ID) (*rp.Resource[BlobService], error)
 }
 
 // serviceTypes are an account's services: each has one resource, default, that is there with the account.
-func serviceTypes() []rp.Registration {
+func (p *Provider) serviceTypes() []rp.Registration {
 	return []rp.Registration{
 		serviceType("blobServices", true, func(s *BlobService) *CORS {
 			if s.DeleteRetention == nil {
 				s.DeleteRetention = &Retention{}
 			}
 			return &s.CORS
-		}, func(s *BlobService) *Retention { return s.DeleteRetention }, (*BlobService).check),
+		}, func(s *BlobService) *Retention { return s.DeleteRetention }, (*BlobService).check, nil),
 		serviceType("fileServices", true, func(s *FileService) *CORS {
 			if s.DeleteRetention == nil {
 				s.DeleteRetention = &Retention{Enabled: true, Days: 7}
 			}
 			return &s.CORS
-		}, func(s *FileService) *Retention { return s.DeleteRetention }, nil),
-		serviceType("queueServices", false, func(s *OtherService) *CORS { return &s.CORS }, nil, nil),
-		serviceType("tableServices", false, func(s *OtherService) *CORS { return &s.CORS }, nil, nil),
+		}, func(s *FileService) *Retention { return s.DeleteRetention }, nil, nil),
+		serviceType("queueServices", false, func(s *OtherService) *CORS { return &s.CORS }, nil, nil, p.rules),
+		serviceType("tableServices", false, func(s *OtherService) *CORS { return &s.CORS }, nil, nil, p.rules),
 	}
 }
 
-// serviceType is the type of one service. rules fills in what was not said and tells where its CORS rules are.
-func serviceType[T any](name string, sku bool, rules func(*T) *CORS, retention func(*T) *Retention, check func(*T) error) rp.Registration {
-	return rp.Of(rp.Type[T]{
+// serviceType is the type of one service. rules fills in what was not said and tells where its CORS rules are; kept is the
+// data plane that keeps them, if one does.
+func serviceType[T any](name string, sku bool, rules func(*T) *CORS, retention func(*T) *Retention, check func(*T) error, kept ServiceRules) rp.Registration {
+	t := rp.Type[T]{
 		Name: AccountType + "/" + name, Kind: rp.Proxy, Versions: rp.Versions[T](versions...), StateProperty: "-",
 		NamePattern: "^default$", NameRule: "The service of an account is named 'default'.", NoDelete: true,
 		Default: func(_ string, r *rp.Resource[T]) {
@@ -154,8 +156,14 @@ func serviceType[T any](name string, sku bool, rules func(*T) *CORS, retention f
 			}
 			return retention(&r.Properties).check("deleteRetentionPolicy")
 		},
-		Present: func(_ context.Context, tx *rp.Tx, r *rp.Resource[T]) error {
-			if c := rules(&r.Properties); c.Rules == nil { // made with the account
+		Present: func(_ context.Context, tx *rp.Tx, r *rp.Resource[T]) (err error) {
+			c := rules(&r.Properties)
+			if kept != nil {
+				if c.Rules, err = kept.CORS(tx, r.ID.Parent(), serviceName(name)); err != nil {
+					return err
+				}
+			}
+			if c.Rules == nil { // made with the account
 				c.Rules = []CORSRule{}
 			}
 			if !sku {
@@ -167,8 +175,17 @@ func serviceType[T any](name string, sku bool, rules func(*T) *CORS, retention f
 			}
 			return err
 		},
-	})
+	}
+	if kept != nil {
+		t.Admit = func(_ context.Context, tx *rp.Tx, _ rp.Op, r, _ *rp.Resource[T]) error {
+			return kept.SetCORS(tx, r.ID.Parent(), serviceName(name), rules(&r.Properties).Rules)
+		}
+	}
+	return rp.Of(t)
 }
+
+// serviceName is queue of queueServices.
+func serviceName(collection string) string { return strings.TrimSuffix(collection, "Services") }
 
 var corsMethods = []string{"DELETE", "GET", "HEAD", "MERGE", "POST", "OPTIONS", "PUT", "PATCH", "CONNECT", "TRACE"}
 

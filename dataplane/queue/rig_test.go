@@ -1,0 +1,21 @@
+package queue
+
+import (
+	"testing"
+
+	"vauban.dev/internal/storagehttp/storagetest"
+)
+
+// rig is a queue service with one account.
+type rig struct {
+	*storagetest.Rig
+	s *Service
+}
+
+func newRig(t testing.TB) *rig {
+	t.Helper()
+	r := storagetest.New(t, "queue")
+	s := Open(Config{Store: r.Store, Keys: r.Keys, Clock: r.Clock, Accounts: r, Tokens: r, Authorizer: r})
+	r.Handler = s.Handler()
+	return &rig{r, s}
+}

@@ -3,7 +3,6 @@ package objects
 import (
 	"context"
 	"encoding/json"
-	"net/http"
 	"regexp"
 	"slices"
 	"time"
@@ -45,27 +44,15 @@ type AccessPolicy struct {
 	Permission string `json:"permission,omitempty"`
 }
 
-// Queue is the properties of a queue.
-type Queue struct {
-	Metadata map[string]string `json:"metadata,omitempty"`
-	Messages int               `json:"approximateMessageCount" rp:"readonly"`
-}
-
-// Table is the properties of a table.
-type Table struct {
-	Name              string       `json:"tableName,omitempty" rp:"readonly"`
-	SignedIdentifiers []Identifier `json:"signedIdentifiers,omitempty"`
-}
-
 const badStorage = "InvalidValuesForRequestParameters"
 
-// lowName is the form of names of shares and queues.
+// lowName is the form of names of shares.
 const (
 	lowName     = `^[a-z0-9](?:-?[a-z0-9]){2,62}$`
 	lowNameRule = "The name has 3 to 63 lower-case letters, digits and single hyphens, and begins and ends with a letter or digit."
 )
 
-// storageChildren are what an account's services hold, beside blob containers, which are in blob storage.
+// storageChildren are what an account's services hold, beside blob containers, queues and tables, which their data planes keep.
 func storageChildren() []object {
 	return slices.Concat([]object{
 		of(rp.Type[Share]{
@@ -83,21 +70,6 @@ func storageChildren() []object {
 				return nil
 			},
 			Actions: unserved[Share](nil, "lease", "restore"),
-		}),
-		of(rp.Type[Queue]{
-			Name: storage.AccountType + "/queueServices/queues", Kind: rp.Proxy, Versions: rp.Versions[Queue](storage.Versions()...),
-			StateProperty: "-", SyncDelete: true, CreateStatus: http.StatusOK, ImplicitParent: true,
-			NamePattern: lowName, NameRule: lowNameRule,
-		}),
-		of(rp.Type[Table]{
-			Name: storage.AccountType + "/tableServices/tables", Kind: rp.Proxy, Versions: rp.Versions[Table](storage.Versions()...),
-			StateProperty: "-", SyncDelete: true, CreateStatus: http.StatusOK, ImplicitParent: true,
-			NamePattern: `^[A-Za-z][A-Za-z0-9]{2,62}$`, NameRule: "The name of a table has 3 to 63 letters and digits, and begins with a letter.",
-			Validate: func(_ rp.Op, r, _ *rp.Resource[Table]) error { return checkIdentifiers(r.Properties.SignedIdentifiers) },
-			Admit: func(_ context.Context, _ *rp.Tx, _ rp.Op, r, _ *rp.Resource[Table]) error {
-				r.Properties.Name = r.ID.Name()
-				return nil
-			},
 		}),
 	}, storagePolicies())
 }

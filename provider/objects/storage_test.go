@@ -15,9 +15,7 @@ func TestStorageChildren(t *testing.T) {
 	account, v := group+"/providers/Microsoft.Storage/storageAccounts/acct", "?api-version=2024-01-01"
 	r := rptest.New(t, rp.Config{Locations: []string{"westeurope"}}, append(objects.New().Types(),
 		rp.Of(rp.Type[struct{}]{Name: storage.AccountType, Versions: rp.Versions[struct{}]("2024-01-01")}),
-		rp.Of(rp.Type[struct{}]{Name: storage.AccountType + "/fileServices", Kind: rp.Proxy, Versions: rp.Versions[struct{}]("2024-01-01")}),
-		rp.Of(rp.Type[struct{}]{Name: storage.AccountType + "/queueServices", Kind: rp.Proxy, Versions: rp.Versions[struct{}]("2024-01-01")}),
-		rp.Of(rp.Type[struct{}]{Name: storage.AccountType + "/tableServices", Kind: rp.Proxy, Versions: rp.Versions[struct{}]("2024-01-01")}))...)
+		rp.Of(rp.Type[struct{}]{Name: storage.AccountType + "/fileServices", Kind: rp.Proxy, Versions: rp.Versions[struct{}]("2024-01-01")}))...)
 	r.Must("PUT", account+v, `{"location":"westeurope"}`)
 
 	share := account + "/fileServices/default/shares/share1"
@@ -29,13 +27,6 @@ func TestStorageChildren(t *testing.T) {
 	refused(t, r.Request("PUT", share+v, `{"properties":{"shareQuota":-1}}`), 400, "InvalidValuesForRequestParameters", "shareQuota")
 	refused(t, r.Request("PUT", share+"--x"+v, `{}`), 400, "InvalidResourceName", "")
 	refused(t, r.Request("POST", share+"/restore"+v, `{}`), 501, "NotImplemented", "object only")
-	r.Must("PUT", account+"/queueServices/default/queues/queue1"+v, `{"properties":{"metadata":{"a":"b"}}}`)
-	if a := r.Must("PUT", account+"/tableServices/default/tables/table1"+v, `{}`); a.String("properties", "tableName") != "table1" {
-		t.Errorf("table: %s", a.Text)
-	}
-	refused(t, r.Request("PUT", account+"/tableServices/default/tables/1t"+v, `{}`), 400, "InvalidResourceName", "begins with a letter")
-	refused(t, r.Request("PUT", account+"/tableServices/default/tables/table1"+v, `{"properties":{"signedIdentifiers":[{"id":"x","accessPolicy":{"startTime":"soon"}}]}}`), 400, "InvalidValuesForRequestParameters", "startTime")
-
 	rule := `{"properties":{"policy":{"rules":[{"name":"r","type":"Lifecycle","definition":{}}]}}}`
 	r.Must("PUT", account+"/managementPolicies/default"+v, rule)
 	refused(t, r.Request("PUT", account+"/managementPolicies/other"+v, rule), 400, "InvalidValuesForRequestParameters", "'default'")

@@ -152,7 +152,7 @@ func (p *Provider) putQueue(tx *rp.Tx, a *rp.Resource[Account], name string, bod
 }
 
 func (p *Provider) deleteQueue(tx *rp.Tx, a *rp.Resource[Account], name string, _ []byte) (any, error) {
-	return nil, p.queues.DeleteQueue(tx, a.ID, name)
+	return nil, gone(p.queues.DeleteQueue(tx, a.ID, name))
 }
 
 func tableBody(a *rp.Resource[Account], t Table) map[string]any {
@@ -201,7 +201,15 @@ func (p *Provider) putTable(tx *rp.Tx, a *rp.Resource[Account], name string, bod
 }
 
 func (p *Provider) deleteTable(tx *rp.Tx, a *rp.Resource[Account], name string, _ []byte) (any, error) {
-	return nil, p.tables.DeleteTable(tx, a.ID, name)
+	return nil, gone(p.tables.DeleteTable(tx, a.ID, name))
+}
+
+// gone takes what was not there for deleted, as of containers.
+func gone(err error) error {
+	if e := arm.AsError(err); e != nil && e.Status == http.StatusNotFound {
+		return nil
+	}
+	return err
 }
 
 func readBody(body []byte, into any) error {

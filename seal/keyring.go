@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"vauban.dev/store"
 )
@@ -21,13 +22,22 @@ type Keyring struct {
 	store store.Store
 	wrap  Wrapper
 
-	mu   sync.RWMutex
-	keys map[string]*Key
+	mu      sync.RWMutex
+	keys    map[string]*Key
+	refused map[string]refusal
 }
+
+// refusal keeps a customer's key that cannot be used from being asked for by every request.
+type refusal struct {
+	err   error
+	until time.Time
+}
+
+const refusedFor = time.Second
 
 // NewKeyring returns a keyring whose data keys w wraps.
 func NewKeyring(s store.Store, w Wrapper) *Keyring {
-	return &Keyring{store: s, wrap: w, keys: map[string]*Key{}}
+	return &Keyring{store: s, wrap: w, keys: map[string]*Key{}, refused: map[string]refusal{}}
 }
 
 // Key returns the owner's data key and makes it if there is none.
@@ -79,6 +89,20 @@ func (r *Keyring) Existing(ctx context.Context, owner string) (*Key, error) {
 
 // load reads and unwraps the owner's key; r.mu is held.
 func (r *Keyring) load(ctx context.Context, owner string) (*Key, error) {
+	if no, ok := r.refused[owner]; ok && time.Now().Before(no.until) {
+		return nil, no.err
+	}
+	k, err := r.unwrap(ctx, owner)
+	var unavailable *Unavailable
+	if errors.As(err, &unavailable) {
+		r.refused[owner] = refusal{err, time.Now().Add(refusedFor)}
+		return nil, err
+	}
+	delete(r.refused, owner)
+	return k, err
+}
+
+func (r *Keyring) unwrap(ctx context.Context, owner string) (*Key, error) {
 	var wrapped []byte
 	err := r.store.View(ctx, func(tx store.Tx) error {
 		d, err := tx.Get(kindKey, owner)
@@ -105,6 +129,7 @@ func (r *Keyring) load(ctx context.Context, owner string) (*Key, error) {
 func (r *Keyring) Forget(owner string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	delete(r.refused, owner)
 	if k := r.keys[owner]; k != nil {
 		k.Forget()
 		delete(r.keys, owner)

@@ -77,6 +77,7 @@ type world struct {
 	db        store.Store
 	dbEnded   <-chan struct{}
 	keys      *seal.Keyring
+	customers *customerKeys
 	activity  *activity.Log
 	entra     *entra.Directory
 	signin    *signin.Service
@@ -176,6 +177,7 @@ func (w *world) openStore(ctx context.Context) (err error) {
 		return err
 	}
 	w.keys = seal.NewKeyring(w.db, platform)
+	w.customers = newCustomerKeys(w, platform)
 	if err := w.openActivity(ctx); err != nil {
 		return err
 	}
@@ -206,7 +208,7 @@ func (w *world) openServices(context.Context) (err error) {
 	tokens := verifier{w.entra}
 	w.accounts = newStorageAccounts(w.engine, w.entra.Tenant().ID)
 	w.blobs, err = blob.Open(blob.Config{
-		Store: w.db, Keys: w.keys, Dir: w.path("blobs"), Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access,
+		Store: w.db, Keys: w.customers.ring, Dir: w.path("blobs"), Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access,
 		Accounts: w.accounts, Settings: newBlobSettings(w.engine),
 	})
 	if err != nil {
@@ -217,6 +219,8 @@ func (w *world) openServices(context.Context) (err error) {
 	w.secrets = keyvault.Open(keyvault.Config{
 		Store: w.db, Keys: w.keys, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Vaults: newVaultLookup(w.engine),
 	})
+	w.customers.byName = rp.NewMemo(w.engine, w.customers.find)
+	w.follow = append(w.follow, w.customers.run)
 	w.runs = ml.New(w.db, w.clock)
 	w.runs.Tell(w.recordRun)
 	return nil
@@ -270,6 +274,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	w.links = privatelink.New(accounts.Target(), vaults.Target(), w.ml.Target(), network.LinkServiceTarget(), objectOnly.Target(), objects.ClusterTarget())
 	targets.Links, w.sync.links = w.links, w.links
 	accounts.Use(w.links)
+	accounts.UseKeys(w.customers)
 	vaults.Use(w.links)
 	objectOnly.Use(w.links)
 	objectOnly.UseSizes(w.vms.SizeList())
@@ -500,6 +505,7 @@ func (w *world) close() {
 	}
 	if w.keys != nil {
 		w.keys.Close()
+		w.customers.ring.Close()
 	}
 	if w.db != nil {
 		if err := w.db.Close(); err != nil {

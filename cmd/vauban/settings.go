@@ -24,6 +24,8 @@ type settings struct {
 	Location string `json:"location"` // the Azure region that it plays
 	// RoleDelay is how much later changes of roles count, in nanoseconds.
 	RoleDelay time.Duration `json:"roleDelay,omitempty"`
+	// KeyDelay is how much later a customer-managed key that may no longer be used closes what it protects, in nanoseconds.
+	KeyDelay time.Duration `json:"keyDelay,omitempty"`
 	// PasswordGrant lets clients sign users in by their passwords (ROPC).
 	PasswordGrant bool              `json:"passwordGrant,omitempty"`
 	Images        map[string]string `json:"images,omitempty"` // environments for jobs: reference → directory

@@ -20,7 +20,7 @@ func newUpCmd(a *app) *cobra.Command {
 	var detach bool
 	var listen, datagrams, location, store string
 	var images []string
-	var roleDelay time.Duration
+	var roleDelay, keyDelay time.Duration
 	var passwordGrant bool
 	c := &cobra.Command{
 		Use:   "up",
@@ -39,6 +39,9 @@ server again and connections that waited meanwhile are served.`,
 			if c.Flags().Changed("role-delay") {
 				u.roleDelay = &roleDelay
 			}
+			if c.Flags().Changed("key-delay") {
+				u.keyDelay = &keyDelay
+			}
 			return u.run(c.Context())
 		},
 	}
@@ -49,6 +52,7 @@ server again and connections that waited meanwhile are served.`,
 	c.Flags().StringVar(&store, "store", "", "a PostgreSQL database for the state of a new region, postgres://USER@HOST:PORT/DATABASE or postgres:///DATABASE?host=/DIRECTORY/OF/SOCKET (default: a file in the data directory)")
 	c.Flags().BoolVar(&passwordGrant, "password-grant", false, "let clients sign users in by password alone, without a page (az login -u -p); kept for later starts")
 	c.Flags().DurationVar(&roleDelay, "role-delay", 0, "rehearse Azure: changes of roles count that much later by the region's clock; kept for later starts (0: at once)")
+	c.Flags().DurationVar(&keyDelay, "key-delay", 0, "rehearse Azure: a customer-managed key that was taken away closes its storage accounts that much later by the region's clock, in Azure up to 1h; kept for later starts (0: within seconds)")
 	c.Flags().StringArrayVar(&images, "image", nil, "an environment for jobs, REFERENCE=DIRECTORY of a Python environment; kept for later starts")
 	return c
 }
@@ -62,6 +66,7 @@ type up struct {
 	store         string
 	images        []string
 	roleDelay     *time.Duration // nil: as it was
+	keyDelay      *time.Duration // nil: as it was
 	passwordGrant *bool          // nil: as it was
 }
 
@@ -83,6 +88,9 @@ func (u *up) run(ctx context.Context) error {
 	}
 	if u.roleDelay != nil {
 		given.RoleDelay = max(0, *u.roleDelay)
+	}
+	if u.keyDelay != nil {
+		given.KeyDelay = max(0, *u.keyDelay)
 	}
 	if err := given.change(r.Dir(), u.location, u.store, u.images); err != nil {
 		return err

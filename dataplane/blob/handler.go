@@ -57,6 +57,11 @@ func (q *request) handle() error {
 	if err := q.refuseUnsupported(); err != nil {
 		return err
 	}
+	if q.blob != "" { // with a customer's key that cannot be used, not even properties and metadata are told
+		if err := q.s.usable(q.Ctx, q.Account.Name); err != nil {
+			return err
+		}
+	}
 	return q.op.run(q)
 }
 

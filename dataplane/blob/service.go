@@ -5,6 +5,7 @@ package blob
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -108,6 +109,15 @@ func (s *Service) key(ctx context.Context, account string) (*seal.Key, error) {
 		return nil, errInvalidInput("The account name '%s' is not valid.", account)
 	}
 	return s.keys.Key(ctx, "blob/"+account)
+}
+
+// usable reports whether the account's data key, where it has one, can be used: *seal.Unavailable.
+func (s *Service) usable(ctx context.Context, account string) error {
+	_, err := s.keys.Existing(ctx, "blob/"+account)
+	if errors.Is(err, seal.ErrNoKey) {
+		return nil
+	}
+	return err
 }
 
 // DeleteAccount makes all data of an account unreadable at once, by destroying its key, and then removes it.

@@ -33,7 +33,8 @@ type request struct {
 	name      string // of the object
 	version   string
 	issuer    string
-	status    int // of the answer, once it is sent
+	service   string // the resource that a trusted service calls for, instead of a client
+	status    int    // of the answer, once it is sent
 }
 
 // serve answers one request. It is the one place that writes errors.
@@ -60,9 +61,13 @@ func (q *request) record(err error) {
 	if operation == "" {
 		operation = "(refused before)"
 	}
+	from := q.origin.String()
+	if q.service != "" {
+		from = "the platform, for " + q.service
+	}
 	line := []any{
 		"operation", operation, "vault", q.vault.Name, "path", q.r.URL.Path, "status", q.status, "request", q.id,
-		"oid", q.principal.ObjectID, "appid", q.principal.AppID, "origin", q.origin.String(),
+		"oid", q.principal.ObjectID, "appid", q.principal.AppID, "origin", from,
 	}
 	var e *Error
 	if errors.As(err, &e) {

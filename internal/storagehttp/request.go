@@ -23,6 +23,7 @@ import (
 	"vauban.dev/internal/clock"
 	"vauban.dev/internal/httpx"
 	"vauban.dev/origin"
+	"vauban.dev/seal"
 	"vauban.dev/store"
 )
 
@@ -198,7 +199,14 @@ var contentHeaders = []string{
 // Fail writes an error. One that is not ours is a bare 500 and a line in the log.
 func (q *Request) Fail(err error) {
 	var e *Error
-	if !errors.As(err, &e) {
+	var key *seal.Unavailable
+	switch {
+	case errors.As(err, &key):
+		e = NewError(http.StatusForbidden, key.Code, "The key vault key is not found to unwrap the encryption key.").Because("key %s: %s", key.Key, key.Reason)
+	case errors.Is(err, seal.ErrForgotten):
+		e = NewError(http.StatusForbidden, "KeyVaultEncryptionKeyNotFound", "The key vault key is not found to unwrap the encryption key.").
+			Because("access to it was taken away while the request ran")
+	case !errors.As(err, &e):
 		if q.Ctx.Err() != nil {
 			return // the client went away
 		}

@@ -56,10 +56,12 @@ type Immutable struct {
 	Enabled bool `json:"enabled"`
 }
 
-// Encryption says how data at rest is encrypted; this version has platform keys only.
+// Encryption says how data at rest is encrypted: the data key is wrapped by the platform's key, or by a key in a vault.
 type Encryption struct {
 	KeySource string                       `json:"keySource,omitempty"`
 	Services  map[string]EncryptionService `json:"services,omitempty"`
+	KeyVault  *KeyVaultProperties          `json:"keyvaultproperties,omitempty"`
+	Identity  *EncryptionIdentity          `json:"identity,omitempty"`
 }
 
 // enable notes since when each service is encrypted.
@@ -133,6 +135,7 @@ type Provider struct {
 	rules      ServiceRules
 	links      *privatelink.Links
 	subnets    Subnets
+	keys       CustomerKeys
 }
 
 // New returns the provider. containers is the data plane that keeps the blobs.
@@ -265,9 +268,7 @@ func defaults(version string, r *rp.Resource[Account]) {
 	if a.Encryption == nil {
 		a.Encryption = &Encryption{}
 	}
-	if a.Encryption.KeySource == "" {
-		a.Encryption.KeySource = "Microsoft.Storage"
-	}
+	a.Encryption.defaults()
 	if a.Encryption.Services == nil {
 		a.Encryption.Services = map[string]EncryptionService{"blob": {Enabled: true, KeyType: "Account"}, "file": {Enabled: true, KeyType: "Account"}}
 	}
@@ -321,8 +322,8 @@ func validate(_ rp.Op, new, _ *rp.Resource[Account]) error {
 	if a.Immutable != nil && a.Immutable.Enabled {
 		return arm.NotImplemented("properties.immutableStorageWithVersioning: immutable storage is not there yet; blobs could be changed all the same.")
 	}
-	if a.Encryption.KeySource == "Microsoft.Keyvault" {
-		return arm.NotImplemented("properties.encryption.keySource Microsoft.Keyvault: customer-managed keys are not there yet; accounts are encrypted with the platform's key.")
+	if err := a.Encryption.validate(); err != nil {
+		return err
 	}
 	return validateACLs(a.NetworkACLs)
 }
@@ -336,7 +337,7 @@ func oneOf(field, value string, allowed ...string) error {
 	return invalid("%s '%s' is none of %s.", field, value, strings.Join(allowed, ", "))
 }
 
-func (p *Provider) admit(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource[Account]) error {
+func (p *Provider) admit(ctx context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource[Account]) error {
 	if err := p.admitSubnets(tx, new, old); err != nil {
 		return err
 	}
@@ -346,6 +347,9 @@ func (p *Provider) admit(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Re
 		was = old.Properties.Encryption.Services
 	}
 	a.Encryption.enable(was, tx.Now)
+	if err := p.admitKey(ctx, new, old); err != nil {
+		return err
+	}
 	a.PrimaryEndpoints = endpoints(new)
 	a.SecondLocation, a.StatusOfSecond = second(new)
 	if op == rp.Update {
@@ -449,6 +453,7 @@ func ByName(tx *rp.Tx, name string) (*rp.Resource[Account], error) {
 }
 
 func (p *Provider) present(_ context.Context, tx *rp.Tx, r *rp.Resource[Account]) (err error) {
+	p.presentKey(tx, r)
 	if r.Tags == nil {
 		r.Tags = map[string]string{} // the service always shows them
 	}

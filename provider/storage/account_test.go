@@ -160,7 +160,12 @@ func TestAccountRefusals(t *testing.T) {
 	} {
 		r.refused(400, c.code, c.says, "PUT", group+"/providers/Microsoft.Storage/storageAccounts/"+c.name+api, c.body)
 	}
-	r.refused(501, "NotImplemented", "customer-managed keys", "PUT", account+api, body("StorageV2", "Standard_LRS", `"encryption":{"keySource":"Microsoft.Keyvault"}`))
+	for says, properties := range map[string]string{
+		"keyname and keyvaulturi are required": `{"keySource":"Microsoft.Keyvault"}`, "keySource 'mine'": `{"keySource":"mine"}`,
+		"keyvaulturi 'https://elsewhere.example'": `{"keySource":"Microsoft.KeyVault","keyvaultproperties":{"keyname":"k","keyvaulturi":"https://elsewhere.example"}}`,
+	} {
+		r.refused(400, "InvalidValuesForRequestParameters", says, "PUT", account+api, body("StorageV2", "Standard_LRS", `"encryption":`+properties))
+	}
 	r.refused(501, "NotImplemented", "immutable storage", "PUT", account+api, body("StorageV2", "Standard_LRS", `"immutableStorageWithVersioning":{"enabled":true}`))
 	r.refused(501, "NotImplemented", "dnsEndpointType 'AzureDnsZone'", "PUT", account+api, body("StorageV2", "Standard_LRS", `"dnsEndpointType":"AzureDnsZone"`))
 	r.refused(404, "ResourceGroupNotFound", "none", "PUT", strings.Replace(account, "/rg/", "/none/", 1)+api, plain)

@@ -53,6 +53,11 @@ func (e *Encryption) defaults() {
 	case strings.EqualFold(e.KeySource, customerKeys):
 		e.KeySource = customerKeys
 	}
+	for _, name := range []string{"blob", "file"} { // they are always encrypted; clients send {} for what they do not change
+		if service, ok := e.Services[name]; ok && service == (EncryptionService{}) {
+			e.Services[name] = EncryptionService{Enabled: true, KeyType: "Account"}
+		}
+	}
 }
 
 func (e *Encryption) validate() error {

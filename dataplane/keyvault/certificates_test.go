@@ -39,7 +39,10 @@ func parseDER(t *testing.T, der []byte) *x509.Certificate {
 
 func TestSelfSigned(t *testing.T) {
 	f := newFixture(t)
-	o := f.operation("POST", "/certificates/web/create", selfSigned, 202)
+	if o := f.operation("POST", "/certificates/web/create", selfSigned, 202); o.Status != pendingInProgress || o.Target != "" {
+		t.Errorf("%+v", o)
+	}
+	o := f.operation("GET", "/certificates/web/pending", "", 200)
 	if o.Status != pendingCompleted || !strings.HasSuffix(o.Target, "/certificates/web") {
 		t.Errorf("%+v", o)
 	}

@@ -22,9 +22,15 @@ import (
 	"vauban.dev/origin"
 )
 
-// TestPythonClient runs testdata/client.py over TLS with the interpreter that VAUBAN_PYTHON names, which has
-// azure-keyvault-secrets: go test -tags clients -run Python .
+// TestPythonClient runs the scripts of testdata over TLS with the interpreter that VAUBAN_PYTHON names, which has
+// azure-keyvault-secrets, -keys and -certificates: go test -tags clients -run Python .
 func TestPythonClient(t *testing.T) {
+	for _, script := range []string{"client.py", "keys_certificates.py"} {
+		t.Run(script, func(t *testing.T) { runPython(t, "testdata/"+script) })
+	}
+}
+
+func runPython(t *testing.T, script string) {
 	f := newFixture(t)
 	f.clock.now = time.Now()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -52,7 +58,7 @@ func TestPythonClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(os.Getenv("VAUBAN_PYTHON"), "testdata/client.py")
+	cmd := exec.Command(os.Getenv("VAUBAN_PYTHON"), script)
 	cmd.Env = append(os.Environ(), "PORT="+port, "REQUESTS_CA_BUNDLE="+ca, "CURL_CA_BUNDLE="+ca)
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -89,7 +89,13 @@ func (q *request) createCertificate() error {
 	if err == nil {
 		q.w.Header().Set("Location", q.base()+"/certificates/"+head.Name+"/pending?api-version="+q.r.URL.Query().Get("api-version")+"&request_id="+head.Pending.RequestID)
 	}
-	return q.sendOperation(http.StatusAccepted, head, err)
+	if err != nil {
+		return err
+	}
+	o := q.operation(head)
+	o.Status, o.Target = pendingInProgress, "" // also of one that is made: clients ask again before they fetch it
+	q.send(http.StatusAccepted, o)
+	return nil
 }
 
 func (q *request) getPending() error {

@@ -22,15 +22,15 @@ import (
 	"vauban.dev/origin"
 )
 
-// TestPythonClient runs the scripts of testdata over TLS with the interpreter that VAUBAN_PYTHON names, which has
-// azure-keyvault-secrets, -keys and -certificates: go test -tags clients -run Python .
+// TestPythonClient runs the scripts of testdata over TLS with the interpreters that variables name: VAUBAN_PYTHON has
+// azure-keyvault-secrets, VAUBAN_VAULT_PYTHON also -keys and -certificates: go test -tags clients -run Python .
 func TestPythonClient(t *testing.T) {
-	for _, script := range []string{"client.py", "keys_certificates.py"} {
-		t.Run(script, func(t *testing.T) { runPython(t, "testdata/"+script) })
+	for script, python := range map[string]string{"client.py": "VAUBAN_PYTHON", "keys_certificates.py": "VAUBAN_VAULT_PYTHON"} {
+		t.Run(script, func(t *testing.T) { runPython(t, os.Getenv(python), "testdata/"+script) })
 	}
 }
 
-func runPython(t *testing.T, script string) {
+func runPython(t *testing.T, python, script string) {
 	f := newFixture(t)
 	f.clock.now = time.Now()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -58,7 +58,7 @@ func runPython(t *testing.T, script string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(os.Getenv("VAUBAN_PYTHON"), script)
+	cmd := exec.Command(python, script)
 	cmd.Env = append(os.Environ(), "PORT="+port, "REQUESTS_CA_BUNDLE="+ca, "CURL_CA_BUNDLE="+ca)
 	out, err := cmd.CombinedOutput()
 	if err != nil {

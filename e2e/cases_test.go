@@ -211,7 +211,12 @@ func (j *caseJudge) deploy(r *caseResult, template []byte, parameters obj) {
 	body := fmt.Sprintf(`{%s"properties":{"mode":"Incremental","parameters":%s,"template":%s}}`, location, p, template)
 	a := j.send(request{Method: http.MethodPut, URL: id + "?api-version=" + vDeployments, Body: strings.NewReader(body)})
 	if !a.ok() {
-		r.outcome, r.code, r.message = outcomeOf(a.Code), a.Code, a.Message
+		r.code, r.message = a.Code, a.Message
+		var refusal obj
+		if err := a.json(&refusal); err == nil {
+			r.innermost(refusal["error"])
+		}
+		r.outcome = outcomeOf(r.code)
 		return
 	}
 	var res obj
@@ -229,15 +234,20 @@ func (j *caseJudge) deploy(r *caseResult, template []byte, parameters obj) {
 		r.outputs, _ = property(res, "properties.outputs").(obj)
 		return
 	}
-	for e, _ := property(res, "properties.error").(obj); e != nil; { // the innermost first one
+	r.innermost(property(res, "properties.error"))
+	r.outcome = outcomeOf(r.code)
+}
+
+// innermost takes the code and message of the first error that has no details.
+func (r *caseResult) innermost(err any) {
+	for e, _ := err.(obj); e != nil; {
 		r.code, r.message = fmt.Sprint(e["code"]), fmt.Sprint(e["message"])
 		details, _ := e["details"].([]any)
 		if len(details) == 0 {
-			break
+			return
 		}
 		e, _ = details[0].(obj)
 	}
-	r.outcome = outcomeOf(r.code)
 }
 
 func outcomeOf(code string) string {
@@ -262,6 +272,9 @@ var documents = map[string]string{
 	"InvalidDeploymentName":                       "https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules",
 	"InvalidResourceID":                           "https://learn.microsoft.com/azure/azure-resource-manager/templates/template-functions-resource",
 	"PublicIpWithBasicSkuNotAllowedOnVPNGateways": "https://learn.microsoft.com/azure/vpn-gateway/gateway-sku-consolidation",
+	"PublicAccessNotPermitted":                    "https://learn.microsoft.com/azure/storage/blobs/anonymous-read-access-prevent",
+	"DeploymentScriptDownloadFailure":             "https://learn.microsoft.com/azure/azure-resource-manager/templates/deployment-script-template",
+	"InvalidCreatePolicyAssignmentRequest":        "https://learn.microsoft.com/azure/governance/policy/concepts/definition-structure-basics",
 	"LocationNotAvailableForResourceType":         "https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-sku-not-available",
 }
 

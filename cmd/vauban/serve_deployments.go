@@ -20,7 +20,7 @@ import (
 func newDeployments(w *world) *deployments.Provider {
 	tenant := w.entra.Tenant()
 	return deployments.New(deployments.Config{
-		TenantID: tenant.ID, TenantName: tenant.Name, Authorizer: w.access, Clock: w.clock, Log: w.log,
+		TenantID: tenant.ID, TenantName: tenant.Name, Authorizer: w.access, Policy: w.policies, Clock: w.clock, Log: w.log,
 		Environment: environmentFunction(door.AzureCloud()), Fetch: w.fetchLinked, Secret: w.deploymentSecret,
 	})
 }

@@ -127,8 +127,6 @@ func (o *OS) keys() []Key {
 
 func (o *OS) validatePassword() error {
 	switch {
-	case o.Linux.NoPassword && o.AdminPassword != "":
-		return invalid("adminPassword", "Authentication using an SSH key is required: adminPassword must not be given when linuxConfiguration.disablePasswordAuthentication is true.")
 	case o.Linux.NoPassword && len(o.keys()) == 0:
 		return invalid("linuxConfiguration.ssh.publicKeys", "Authentication using either SSH or by user name and password must be enabled in Linux profile.")
 	case o.Linux.NoPassword:

@@ -260,6 +260,9 @@ func (p *Provider) admit(_ context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Re
 		return nil
 	}
 	v.VMID, v.Created, v.Power, v.Since = uuid.NewString(), tx.Now, running, tx.Now
+	if v.OS.Linux.NoPassword { // templates give the key as the password too
+		v.OS.AdminPassword = ""
+	}
 	if v.OS.AdminPassword == "" {
 		return nil
 	}

@@ -283,6 +283,26 @@ func TestReconciled(t *testing.T) {
 	}
 }
 
+// Templates pass one parameter, "adminPasswordOrKey", as the password and as the key: with keys alone, the password is
+// neither judged nor kept.
+func TestKeyGivenAsPassword(t *testing.T) {
+	r := newRig(t)
+	k := key(t)
+	withKey := `"adminPassword":"` + k + `","linuxConfiguration":{"disablePasswordAuthentication":true,"ssh":{"publicKeys":[{"path":"/home/azureuser/.ssh/authorized_keys","keyData":"` + k + `"}]}}`
+	a := r.Must("PUT", vms+"jump"+api, machine("a", `"adminPassword":"`+password+`"`, withKey))
+	r.Wait(a)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range r.alive {
+		if m.PasswordHash != "" || len(m.Keys) != 1 {
+			t.Errorf("%+v", m)
+		}
+	}
+	if len(r.alive) != 1 {
+		t.Errorf("%d machines", len(r.alive))
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	r := newRig(t)
 	r.Must("PUT", vms+"jump"+api, machine("a"))
@@ -304,7 +324,6 @@ func TestRefusals(t *testing.T) {
 		"custom data":     {machine("b", secret, secret+`,"customData":"IyE="`), "NotImplemented"},
 		"bad key":         {machine("b", secret, withKey("/home/azureuser/.ssh/authorized_keys", "ssh-rsa nothing")), "InvalidParameter"},
 		"path of key":     {machine("b", secret, withKey("/root/.ssh/authorized_keys", k)), "InvalidParameter"},
-		"key, password":   {machine("b", secret, secret+","+withKey("/home/azureuser/.ssh/authorized_keys", k)), "InvalidParameter"},
 		"data disk":       {machine("b", `"osDisk"`, `"dataDisks":[{"lun":0}],"osDisk"`), "NotImplemented"},
 		"nobody's id":     {machine("b", nics+"b", "/subscriptions/x"), "InvalidParameter"},
 		"no osProfile":    {machine("b", "osProfile", "osProfil"), "InvalidParameter"},

@@ -36,6 +36,7 @@ type Door interface {
 type Config struct {
 	TenantID, TenantName string
 	Authorizer           authz.Authorizer // of the door
+	Policy               door.Policy      // of the door; nil: there are no policies
 	Clock                clock.Clock
 	Log                  *slog.Logger
 	// Environment is the object of the function environment().

@@ -305,7 +305,7 @@ func TestRefusals(t *testing.T) {
 // When a resource fails, those that do not depend on it go on, and the deployment says what failed.
 func TestFailure(t *testing.T) {
 	g := newRegion(t)
-	a := g.deploy("d", body(`"resources":[`+one("bad", `,"properties":{"fail":"it broke"}`)+`,`+one("after", `,"dependsOn":["bad"]`)+`,`+one("large", `,"properties":{"size":500}`)+`,`+one("good", "")+`],"outputs":{"o":{"type":"string","value":"x"}}`, ""))
+	a := g.deploy("d", body(`"resources":[`+one("bad", `,"properties":{"fail":"it broke"}`)+`,`+one("after", `,"dependsOn":["bad"]`)+`,`+one("large", `,"properties":{"size":"[if(equals(reference('good').note,'x'),1,500)]"}`)+`,`+one("good", `,"properties":{"note":"y"}`)+`],"outputs":{"o":{"type":"string","value":"x"}}`, ""))
 	if a.String("properties", "provisioningState") != "Failed" || a.String("properties", "error", "code") != "DeploymentFailed" || a.At("properties", "outputs") != nil {
 		t.Fatal(a.Text)
 	}
@@ -519,7 +519,7 @@ func TestKeyVaultReference(t *testing.T) {
 func TestRollback(t *testing.T) {
 	g := newRegion(t)
 	g.deploy("good", body(`"resources":[`+one("a", `,"properties":{"note":"good"}`)+`]`, ""))
-	g.deploy("d", body(`"resources":[`+one("a", `,"properties":{"note":"new"}`)+`,`+one("b", `,"dependsOn":["a"],"properties":{"size":101}`)+`]`, `,"onErrorDeployment":{"type":"LastSuccessful"}`))
+	g.deploy("d", body(`"resources":[`+one("a", `,"properties":{"note":"new"}`)+`,`+one("b", `,"dependsOn":["a"],"properties":{"fail":"it broke"}`)+`]`, `,"onErrorDeployment":{"type":"LastSuccessful"}`))
 	g.end(group + "/providers/Microsoft.Resources/deployments/good")
 	a := g.Request("GET", group+"/providers/Microsoft.Toys/toys/a?api-version=2024-01-01", "")
 	d := g.Request("GET", group+"/providers/Microsoft.Resources/deployments/d"+api, "")

@@ -35,6 +35,15 @@ func (p *Provider) plan(ctx context.Context, q *request, s session) (*template.D
 	return d, p.authorize(ctx, d, s)
 }
 
+// checked is plan and preflight: all that refuses a deployment before it begins.
+func (p *Provider) checked(ctx context.Context, q *request, s session) (*template.Deployment, error) {
+	d, err := p.plan(ctx, q, s)
+	if err != nil {
+		return nil, err
+	}
+	return d, p.preflight(ctx, d, s)
+}
+
 // deployed are the resources that the deployment writes.
 func deployed(d *template.Deployment) []*template.Resource {
 	var all []*template.Resource

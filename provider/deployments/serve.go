@@ -73,7 +73,7 @@ func (p *Provider) put(ctx context.Context, r *rp.Request, _ map[string]string) 
 	if old, err := p.find(ctx, id); err == nil && old.active() {
 		return nil, activeError(old)
 	}
-	d, err := p.plan(ctx, q, s)
+	d, err := p.checked(ctx, q, s)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +106,7 @@ func (p *Provider) validate(ctx context.Context, r *rp.Request, _ map[string]str
 		return nil, err
 	}
 	s := sessionOf(ctx, r)
-	d, err := p.plan(ctx, q, s)
+	d, err := p.checked(ctx, q, s)
 	if err != nil {
 		return nil, err
 	}

@@ -43,7 +43,7 @@ func (p *Provider) whatIf(ctx context.Context, r *rp.Request, _ map[string]strin
 		return nil, err
 	}
 	s := sessionOf(ctx, r)
-	d, err := p.plan(ctx, q, s)
+	d, err := p.checked(ctx, q, s)
 	if err != nil {
 		return nil, err
 	}

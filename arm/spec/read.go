@@ -246,11 +246,6 @@ func (r *reader) object(n *Node, m map[string]any, path string) any {
 			if strings.EqualFold(form.Members[i].Name, n.Discriminator) {
 				continue
 			}
-			if x := &form.Members[i]; path != "" && strings.EqualFold(x.Name, n.Discriminator) {
-				if v, ok := fold(m, x.Name); !ok || v == nil {
-					continue // caseOf says why
-				}
-			}
 			r.member(&form.Members[i], m, out, path, known)
 		}
 	}

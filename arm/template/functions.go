@@ -67,7 +67,8 @@ func (d *Deployment) callParameters(c *expr.Call) (any, error) {
 	}
 	if d.parameters != nil {
 		if v, ok := d.parameters.Lookup(name); ok {
-			if preview, _ := c.Context().Value(previewKey{}).(bool); preview && d.secure(name) {
+			preview, _ := c.Context().Value(previewKey{}).(bool)
+			if judged, _ := c.Context().Value(judgedKey{}).(bool); preview && !judged && d.secure(name) {
 				return masked, nil
 			}
 			return v, nil

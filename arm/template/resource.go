@@ -395,4 +395,12 @@ func (d *Deployment) Preview(ctx context.Context, r *Resource) (*expr.Object, er
 	return d.Body(context.WithValue(ctx, previewKey{}, true), r)
 }
 
-type previewKey struct{}
+// Judged is Preview with the values of secure parameters, for who judges a body and shows nothing of it.
+func (d *Deployment) Judged(ctx context.Context, r *Resource) (*expr.Object, error) {
+	return d.Preview(context.WithValue(ctx, judgedKey{}, true), r)
+}
+
+type (
+	previewKey struct{}
+	judgedKey  struct{}
+)

@@ -56,7 +56,7 @@ func (p *Provider) preflight(ctx context.Context, d *template.Deployment, s sess
 // drafts are the resources of a template and of those nested in it whose bodies are known.
 func (p *Provider) drafts(ctx context.Context, d *template.Deployment, h host) (all []rp.Draft, err error) {
 	for _, r := range deployed(d) {
-		body, err := d.Preview(ctx, r)
+		body, err := d.Judged(ctx, r)
 		if err != nil {
 			if e := arm.AsError(err); e != nil {
 				continue // told when it is deployed

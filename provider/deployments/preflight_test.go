@@ -60,6 +60,14 @@ func TestPreflight(t *testing.T) {
 	if a := g.Request("GET", group+"/providers/Microsoft.Resources/deployments/d"+api, ""); a.Status != 404 {
 		t.Errorf("there is a record: %s", a.Text)
 	}
+	// A secret is judged by its value, and what-if does not show it.
+	secret := `"parameters":{"s":{"type":"securestring"}},"resources":[` + one("secret", `,"properties":{"note":"[parameters('s')]"}`) + `]`
+	for value, status := range map[string]int{"": 400, "confidential": 200} {
+		a := g.Request("POST", group+"/providers/Microsoft.Resources/deployments/d/whatIf"+api, body(secret, `,"parameters":{"s":{"value":"`+value+`"}}`))
+		if a.Status != status || strings.Contains(a.Text, "confidential") {
+			t.Errorf("%q: %d %s", value, a.Status, a.Text)
+		}
+	}
 	// What only the deployment knows is judged when it is known.
 	a := g.deploy("d", body(`"resources":[`+one("a", said)+`,`+one("b", `,"properties":{"note":"n","size":"[if(equals(reference('a').note,'n'),500,1)]"}`)+`]`, ""))
 	if a.String("properties", "error", "code") != "DeploymentFailed" || !strings.Contains(a.Text, "TooLarge") || !g.exists("a") {

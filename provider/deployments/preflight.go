@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"vauban.dev/arm"
@@ -35,13 +36,13 @@ func (p *Provider) preflight(ctx context.Context, d *template.Deployment, s sess
 		if detail.Target == "" {
 			detail.Target = r.ID.String()
 		}
-		if detail.Status == http.StatusNotImplemented { // the region's own refusal stands for itself
-			return &detail
-		}
 		details = append(details, &detail)
 	}
 	if len(details) == 0 {
 		return nil
+	}
+	if !slices.ContainsFunc(details, func(e *arm.Error) bool { return e.Status != http.StatusNotImplemented }) {
+		return details[0] // the region's own refusal stands for itself
 	}
 	message := "The template deployment failed with multiple errors. Please see details for more information."
 	switch {

@@ -214,8 +214,8 @@ func (w *world) openServices(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	w.queues = queue.Open(queue.Config{Store: w.db, Keys: w.keys, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Accounts: w.accounts})
-	w.tables = table.Open(table.Config{Store: w.db, Keys: w.keys, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Accounts: w.accounts})
+	w.queues = queue.Open(queue.Config{Store: w.db, Keys: w.customers.ring, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Accounts: w.accounts})
+	w.tables = table.Open(table.Config{Store: w.db, Keys: w.customers.ring, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Accounts: w.accounts})
 	w.secrets = keyvault.Open(keyvault.Config{
 		Store: w.db, Keys: w.keys, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Vaults: newVaultLookup(w.engine),
 	})

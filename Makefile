@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 GO    ?= go
 
-.PHONY: demo test build bench bench-net bench-authz conformance soak soak-kills test-clients test-cases lint
+.PHONY: demo test build bench bench-net bench-arm bench-authz conformance soak soak-kills test-clients test-cases lint
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/vauban ./cmd/vauban
@@ -26,6 +26,11 @@ bench:
 bench-net:
 	@$(MAKE) --no-print-directory build
 	@bin/vauban bench --only '^net-'
+
+# Resource Manager: writes, reads, a template, lists, and what policy adds.
+bench-arm:
+	@$(MAKE) --no-print-directory build
+	@bin/vauban bench --only '^(arm-|resources|authz-decision)'
 
 # How close the answers are to Azure's, a score for each type. Without CASES it writes docs/conformance.md.
 CASES ?= conformance/cases

@@ -62,6 +62,7 @@ type benchmark struct {
 	*app
 	selection bench.Selection
 	exe, dir  string
+	database  string       // PostgreSQL's connection string; "" = SQLite
 	secured   *benchRegion // the region with the scenario's resources, once it is needed
 	broken    error        // why there is none
 }
@@ -75,6 +76,7 @@ func (b *benchmark) measurements() []bench.Measurement {
 	}
 	all = append(all, b.netMeasurements()...)
 	all = append(all, b.authzMeasurements()...)
+	all = append(all, b.armMeasurements()...)
 	for _, w := range benchWorks {
 		all = append(all, bench.Measurement{Name: w.name, About: w.about, Quick: w.quick, Do: func(ctx context.Context, add func(bench.Figure) error) error {
 			r, err := b.region(ctx)

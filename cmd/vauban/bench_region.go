@@ -45,7 +45,11 @@ func (b *benchmark) up(ctx context.Context) (*benchRegion, error) {
 	if err := os.MkdirAll(image, 0o755); err != nil {
 		return nil, err
 	}
-	if err := r.command(ctx, "up", "--detach", "--image", benchImage+"="+image); err != nil {
+	args := []string{"up", "--detach", "--image", benchImage + "=" + image}
+	if b.database != "" {
+		args = append(args, "--store", b.database)
+	}
+	if err := r.command(ctx, args...); err != nil {
 		return nil, errors.Join(err, r.down()) // interrupted, it may have begun to stand
 	}
 	var ready region.ReadyResult

@@ -22,7 +22,7 @@ import (
 )
 
 func newConformanceCmd(a *app) *cobra.Command {
-	var cases, write, only string
+	var cases, write, only, database string
 	var verbose bool
 	c := &cobra.Command{
 		Use:   "conformance --cases DIR",
@@ -34,12 +34,13 @@ examples of Azure's REST specifications, for which what they take for granted is
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
 			defer stop()
-			j := &judge{app: a, cases: cases, write: write, only: strings.ToLower(only), verbose: verbose}
+			j := &judge{app: a, cases: cases, write: write, only: strings.ToLower(only), database: database, verbose: verbose}
 			return j.run(ctx)
 		},
 	}
 	c.Flags().StringVar(&cases, "cases", "", "folder of cases")
 	c.Flags().StringVar(&write, "write", "", "also write the table to this Markdown file")
+	c.Flags().StringVar(&database, "store", "", "keep the region's state in this PostgreSQL database, which is empty, instead of a file")
 	c.Flags().StringVar(&only, "only", "", "only types that begin so, as Microsoft.Network/virtualNetworks; several with commas")
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "say of each case what differs")
 	_ = c.MarkFlagRequired("cases") // the flag is there
@@ -50,6 +51,7 @@ examples of Azure's REST specifications, for which what they take for granted is
 type judge struct {
 	*app
 	cases, write, only string
+	database           string
 	verbose            bool
 }
 
@@ -67,7 +69,7 @@ func (j *judge) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	r, err := (&benchmark{app: j.app, exe: exe, dir: dir}).up(ctx)
+	r, err := (&benchmark{app: j.app, exe: exe, dir: dir, database: j.database}).up(ctx)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ soak:
 test-clients:
 	@sh demo/setup.sh clients
 	@$(MAKE) --no-print-directory build
-	VAUBAN_PYTHONS=$(CURDIR)/.cache/sdk/bin/python VAUBAN_PYTHON=$(CURDIR)/.cache/sdk/bin/python VAUBAN_VAULT_PYTHON=$(CURDIR)/.cache/management/bin/python $(GO) test -tags clients ./dataplane/...
+	VAUBAN_PYTHONS=$(CURDIR)/.cache/sdk/bin/python VAUBAN_PYTHON=$(CURDIR)/.cache/sdk/bin/python VAUBAN_VAULT_PYTHON=$(CURDIR)/.cache/management/bin/python VAUBAN_STORAGE_PYTHON=$(CURDIR)/.cache/storage/bin/python $(GO) test -tags clients ./dataplane/...
 	VAUBAN_BIN=$(CURDIR)/bin/vauban $(GO) test -timeout 30m -tags clients ./e2e -run 'TestAz|Clients'
 
 # Kills the server KILLS times under concurrent writers. SOAK_DIR keeps the region and the progress: the next run goes on there.

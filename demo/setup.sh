@@ -119,6 +119,7 @@ provider() {
 
 if [ "$use" = clients ] || [ "$use" = azurerm ]; then
 	environment management
+	environment storage
 	provider azapi github.com/Azure/terraform-provider-azapi v1.15.0
 fi
 # Ten minutes of two processors.

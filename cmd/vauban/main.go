@@ -92,6 +92,7 @@ func commands(a *app) []*cobra.Command {
 		newClockCmd(a),
 		newThrottleCmd(a),
 		newQuotaCmd(a),
+		newScrubCmd(a),
 		newTagsCmd(a),
 		newVersionCmd(a),
 		newServeCmd(a),

@@ -50,6 +50,7 @@ func (w *world) handle(c *region.Control) {
 	c.Handle(region.MethodClock, w.moveClock)
 	c.Handle(methodThrottle, w.setThrottle)
 	c.Handle(methodQuota, w.setQuota)
+	c.Handle(methodScrub, w.scrub)
 	w.handleUsers(c)
 	c.Handle(methodExplain, w.explain)
 	c.Handle(methodDoctor, w.doctor)

@@ -59,3 +59,36 @@ func FuzzBlockList(f *testing.F) {
 		}
 	})
 }
+
+func FuzzTagExpr(f *testing.F) {
+	f.Add("a='b' AND \"c d\">='e''f'", false)
+	f.Add("@container='x' AND a='b'", false)
+	f.Add("a<>'b' OR c='d'", true)
+	f.Fuzz(func(t *testing.T, text string, condition bool) {
+		e, err := parseTagExpr(text, condition)
+		if err != nil {
+			return
+		}
+		if !condition && len(e.or) != 1 {
+			t.Errorf("OR in %q", text)
+		}
+		_ = e.match("x", map[string]string{"a": "b"})
+		_ = e.named(map[string]string{"a": "b"})
+	})
+}
+
+func FuzzBatch(f *testing.F) {
+	f.Add("multipart/mixed; boundary=b", "--b\r\nContent-Type: application/http\r\n\r\nDELETE /c/b HTTP/1.1\r\nA: b\r\n\r\n--b--\r\n")
+	f.Add("multipart/mixed", "--b--")
+	f.Fuzz(func(t *testing.T, contentType, body string) {
+		list, err := parseBatch(contentType, strings.NewReader(body))
+		if err == nil && (len(list) == 0 || len(list) > maxBatchParts) {
+			t.Errorf("%d requests", len(list))
+		}
+		for _, b := range list {
+			if !strings.HasPrefix(b.target, "/") && err == nil && b.target != "*" {
+				t.Errorf("target %q", b.target)
+			}
+		}
+	})
+}

@@ -2,7 +2,9 @@ package blob
 
 import (
 	"encoding/xml"
+	"errors"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -328,4 +330,38 @@ func TestTiers(t *testing.T) {
 	}
 	set(400, "InvalidHeaderValue", "x-ms-access-tier", "Warm")
 	set(400, "MissingRequiredHeader")
+}
+
+// TestScrub finds a flipped bit and a missing file, and nothing in what is whole.
+func TestScrub(t *testing.T) {
+	f := newFixture(t)
+	f.container("con1")
+	f.put("con1", "small", "x")
+	f.put("con1", "flipped", noise(100_000))
+	f.put("con1", "missing", noise(50_000))
+	f.want(call{method: "PUT", path: "/con1/flipped?comp=snapshot"}, 201, "")
+	got, err := f.Scrub(ctx)
+	if err != nil || got.Payloads != 3 || got.Bytes != 150_001 || len(got.Damaged) != 0 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	path := func(name string) string {
+		doc, err := f.stat(ctx, acct, "con1", target{name: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f.files.path(acct, doc.Part.Ref)
+	}
+	b, err := os.ReadFile(path("flipped"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)-100] ^= 1
+	if err := errors.Join(os.WriteFile(path("flipped"), b, 0o600), os.Remove(path("missing"))); err != nil {
+		t.Fatal(err)
+	}
+	got, err = f.Scrub(ctx)
+	said := strings.Join(got.Damaged, "\n")
+	if err != nil || got.Payloads != 1 || len(got.Damaged) != 2 || !strings.Contains(said, ": it is damaged") || !strings.Contains(said, ": it is missing") {
+		t.Errorf("%+v, %v", got, err)
+	}
 }

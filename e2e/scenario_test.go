@@ -187,7 +187,6 @@ func (w *world) services(public string) {
 	me := w.me()
 	w.grant(me, roleBlobWriter, w.account)
 	w.grant(me, roleSecrets, w.vault)
-	w.grant(w.text(ws, "identity.principalId"), roleBlobWriter, w.account)
 }
 
 // endpoints makes the private endpoints and the private zones of what services has made.

@@ -42,8 +42,6 @@ func (r *region) secured() (node, task string) {
 	r.Must("PUT", account+stAPI, `{"location":"westeurope","kind":"StorageV2","sku":{"name":"Standard_LRS"},"properties":{"publicNetworkAccess":"Disabled"}}`)
 	r.Must("PUT", vault+kvAPI, `{"location":"westeurope","properties":{"tenantId":"11111111-1111-1111-1111-111111111111","sku":{"family":"A","name":"standard"},"enableRbacAuthorization":true,"publicNetworkAccess":"Disabled"}}`)
 	r.Must("PUT", workspace+mlAPI, `{"location":"westeurope","identity":{"type":"SystemAssigned"},"properties":{"storageAccount":"`+account+`","keyVault":"`+vault+`","publicNetworkAccess":"Disabled"}}`)
-	r.Must("PUT", account+"/providers/Microsoft.Authorization/roleAssignments/cccccccc-0000-0000-0000-000000000001?api-version=2022-04-01",
-		`{"properties":{"roleDefinitionId":"/providers/Microsoft.Authorization/roleDefinitions/ba92f5b4-2d11-453d-a403-e96b0029c9fe","principalId":"`+r.Must("GET", workspace+mlAPI, "").String("identity", "principalId")+`"}}`)
 	for name, c := range map[string]struct{ target, group, zone string }{
 		"blob": {account, "blob", "privatelink.blob.core.windows.net"}, "vault": {vault, "vault", "privatelink.vaultcore.azure.net"}, "ml": {workspace, "amlworkspace", "privatelink.api.azureml.ms"},
 	} {

@@ -72,14 +72,21 @@ type Log struct {
 	ring []Record
 	next uint64 // how many there have been
 	now  func() time.Time
+	tell func(Record)
 }
 
 // NewLog keeps up to n records, stamped by now.
 func NewLog(n int, now func() time.Time) *Log { return &Log{ring: make([]Record, n), now: now} }
 
+// Tell has f told of every record from now on, before any is added. It must not wait.
+func (l *Log) Tell(f func(Record)) { l.tell = f }
+
 // Add stamps and keeps a record.
 func (l *Log) Add(r Record) {
 	r.TimeGenerated = l.now().UTC()
+	if l.tell != nil {
+		l.tell(r)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ring[l.next%uint64(len(l.ring))] = r

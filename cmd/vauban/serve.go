@@ -105,24 +105,25 @@ type world struct {
 	vms        *compute.Provider
 	launcher   *nodeLauncher
 
-	tags      *servicetags.Live
-	tagsMu    sync.Mutex // one update at a time
-	public    publicZone
-	names     *publicNames
-	authority *ca.Authority
-	driver    *linux.Driver
-	hosts     *httpx.Hosts
-	front     *httpx.Front
-	sync      *netSync
-	gateways  *gateway.Provider
-	vpn       *vpn.Engine
-	bastion   *bastion.Service
-	outside   netip.AddrPort // where clients outside the region reach the gateways
-	proxy     *loopbackProxy
-	flowLogs  *flowLogs
-	captures  *captures
-	watches   watches
-	first     credentials
+	tags         *servicetags.Live
+	tagsMu       sync.Mutex // one update at a time
+	public       publicZone
+	names        *publicNames
+	authority    *ca.Authority
+	driver       *linux.Driver
+	hosts        *httpx.Hosts
+	front        *httpx.Front
+	sync         *netSync
+	gateways     *gateway.Provider
+	vpn          *vpn.Engine
+	bastion      *bastion.Service
+	outside      netip.AddrPort // where clients outside the region reach the gateways
+	proxy        *loopbackProxy
+	flowLogs     *flowLogs
+	resourceLogs *resourceLogs
+	captures     *captures
+	watches      watches
+	first        credentials
 
 	follow []func(context.Context) // what runs until the server ends
 }
@@ -216,8 +217,10 @@ func (w *world) openServices(context.Context) (err error) {
 	}
 	w.queues = queue.Open(queue.Config{Store: w.db, Keys: w.customers.ring, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Accounts: w.accounts})
 	w.tables = table.Open(table.Config{Store: w.db, Keys: w.customers.ring, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Accounts: w.accounts})
+	w.resourceLogs = newResourceLogs(w)
+	w.follow = append(w.follow, w.resourceLogs.run)
 	w.secrets = keyvault.Open(keyvault.Config{
-		Store: w.db, Keys: w.keys, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Vaults: newVaultLookup(w.engine),
+		Store: w.db, Keys: w.keys, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Vaults: newVaultLookup(w.engine), Audit: w.resourceLogs.vault,
 	})
 	w.customers.byName = rp.NewMemo(w.engine, w.customers.find)
 	w.follow = append(w.follow, w.customers.run)
@@ -394,14 +397,15 @@ func (w *world) openHosts(ctx context.Context) error {
 		"login.microsoftonline.com": w.signin, "login.windows.net": w.signin, "login.microsoft.com": w.signin, "sts.windows.net": w.signin,
 		"graph.microsoft.com":                          withUserInfo(graph.New(graph.Config{Directory: w.entra, Passwords: w.signin, Store: w.db, Clock: w.clock, Log: w.log}), w.signin.UserInfo()),
 		"*." + gateway.BastionSuffix:                   w.bastion.Handler(),
-		"*.blob.core.windows.net":                      w.blobs.Handler(),
+		"*.blob.core.windows.net":                      w.resourceLogs.storage("blob", w.blobs.Handler()),
 		"*.vault.azure.net":                            w.secrets.Handler(),
 		"*.api.azureml.ms":                             history.Handler(),
 		"*.dfs.core.windows.net":                       notServed("Data Lake Storage Gen2"),
 		"*.file.core.windows.net":                      notServed("Azure Files"),
-		"*.queue.core.windows.net":                     w.queues.Handler(),
-		"*.table.core.windows.net":                     w.tables.Handler(),
+		"*.queue.core.windows.net":                     w.resourceLogs.storage("queue", w.queues.Handler()),
+		"*.table.core.windows.net":                     w.resourceLogs.storage("table", w.tables.Handler()),
 		"*.notebooks.azure.net":                        notServed("the workspace's notebooks"),
+		"api.loganalytics.io":                          notServed("the query API of Log Analytics"),
 		"graph.windows.net":                            notServed("Azure AD Graph, which Azure has retired,"),
 		machinelearning.BatchHost(w.settings.Location): batch.NewHandler(w.ml.Queue(), w.log),
 	} {

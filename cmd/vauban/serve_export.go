@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"vauban.dev/dataplane/blob"
 	"vauban.dev/firewall"
 	"vauban.dev/provider/insights"
+	"vauban.dev/provider/machinelearning"
 	"vauban.dev/provider/storage"
 	"vauban.dev/store"
 )
@@ -75,8 +77,10 @@ func (w *world) exportAll(ctx context.Context) {
 // exportOne writes what a setting has not exported yet. The place that it has reached is noted after the records are
 // durable: a crash in between may write some of them twice, none is left out.
 func (w *world) exportOne(ctx context.Context, s *rp.Resource[insights.Setting]) error {
-	if id := s.Properties.StorageAccountID; id == nil || *id == "" || s.ID.Scope().Namespace() != "" {
-		return nil // of a resource: no service writes logs
+	scope := s.ID.Scope()
+	ofWorkspace := strings.EqualFold(scope.Type().String(), machinelearning.WorkspaceType)
+	if id := s.Properties.StorageAccountID; id == nil || *id == "" || scope.Namespace() != "" && !ofWorkspace {
+		return nil // other resources' logs are no part of the activity log (resourceLogs)
 	}
 	account, err := arm.ParseID(*s.Properties.StorageAccountID)
 	if err != nil {
@@ -111,25 +115,30 @@ func (w *world) exportOne(ctx context.Context, s *rp.Resource[insights.Setting])
 	if len(entries) == 0 {
 		return nil
 	}
-	hours := map[string]*bytes.Buffer{}
-	var names []string
+	type blobName struct{ container, name string }
+	hours := map[blobName]*bytes.Buffer{}
+	var names []blobName
 	for _, e := range entries {
 		from.Seq = max(from.Seq, e.Seq)
 		if e.Time.After(from.Time) {
 			from.Time = e.Time
 		}
-		category := e.Category
-		if category == "" {
-			category = activity.Administrative
+		category, name := cmp.Or(e.Category, activity.Administrative), blobName{insights.Container, insights.BlobName(s.ID.Subscription(), e.Time)}
+		if ofWorkspace {
+			if category = insights.WorkspaceCategory(e); category == "" || !within(scope, e.Resource) {
+				continue
+			}
+			name = blobName{insights.LogContainer(category), insights.LogBlob(scope, e.Time)}
 		}
 		if !s.Properties.Exports(category) {
 			continue
 		}
-		line, err := insights.Record(e, w.entra.Tenant().ID)
-		if err != nil {
+		var line []byte
+		if ofWorkspace {
+			line = insights.WorkspaceLine(e, scope)
+		} else if line, err = insights.Record(e, w.entra.Tenant().ID); err != nil {
 			return err
 		}
-		name := insights.BlobName(s.ID.Subscription(), e.Time)
 		if hours[name] == nil {
 			hours[name] = &bytes.Buffer{}
 			names = append(names, name)
@@ -137,7 +146,7 @@ func (w *world) exportOne(ctx context.Context, s *rp.Resource[insights.Setting])
 		hours[name].Write(line)
 	}
 	for _, name := range names {
-		if err := w.writeExport(ctx, s.ID, account, name, hours[name].Bytes()); err != nil {
+		if err := w.writeExport(ctx, s.ID, account, name.container, name.name, hours[name].Bytes()); err != nil {
 			return fmt.Errorf("%s to %s: %w", s.ID, account, err)
 		}
 	}
@@ -154,8 +163,13 @@ func (w *world) exportOne(ctx context.Context, s *rp.Resource[insights.Setting])
 	})
 }
 
+// within tells whether a resource is a scope or stands under it.
+func within(scope arm.ID, resource string) bool {
+	return strings.HasPrefix(strings.ToLower(resource)+"/", strings.ToLower(scope.String())+"/")
+}
+
 // writeExport appends to a blob as the platform itself, which the account's firewall must admit as a trusted service.
-func (w *world) writeExport(ctx context.Context, setting, id arm.ID, name string, lines []byte) error {
+func (w *world) writeExport(ctx context.Context, setting, id arm.ID, container, name string, lines []byte) error {
 	err := w.engine.View(ctx, func(tx *rp.Tx) error {
 		a, err := rp.Get[storage.Account](tx, id)
 		if err != nil {
@@ -175,10 +189,10 @@ func (w *world) writeExport(ctx context.Context, setting, id arm.ID, name string
 		if n > maxAppend { // whole lines
 			n = bytes.LastIndexByte(lines[:maxAppend], '\n') + 1
 		}
-		_, err := w.blobs.Append(ctx, account, insights.Container, name, lines[:n])
+		_, err := w.blobs.Append(ctx, account, container, name, lines[:n])
 		if blob.IsCode(err, blob.CodeContainerNotFound) {
-			if _, err = w.blobs.CreateContainer(ctx, account, insights.Container, blob.ContainerOptions{}); err == nil || blob.IsCode(err, blob.CodeContainerAlreadyExists) {
-				_, err = w.blobs.Append(ctx, account, insights.Container, name, lines[:n])
+			if _, err = w.blobs.CreateContainer(ctx, account, container, blob.ContainerOptions{}); err == nil || blob.IsCode(err, blob.CodeContainerAlreadyExists) {
+				_, err = w.blobs.Append(ctx, account, container, name, lines[:n])
 			}
 		}
 		if err != nil {

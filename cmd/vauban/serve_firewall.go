@@ -55,6 +55,7 @@ type loggedRule struct {
 
 func newFirewalls(w *world) *firewalls {
 	f := &firewalls{records: proxy.NewLog(logRecords, w.clock.Now), log: w.log, running: map[string]*runningFirewall{}}
+	f.records.Tell(w.resourceLogs.firewall)
 	f.provider = fwprovider.New(fwprovider.Config{Network: w.network, Sync: w.sync, Tags: w.tags.Prefixes})
 	f.secrets = vaultReader{w}
 	f.roots = x509.NewCertPool()

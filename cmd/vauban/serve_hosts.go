@@ -99,6 +99,7 @@ func (p *publicNames) zone() (*dns.PublicZone, error) {
 		{"sts.windows.net", []string{"AzureActiveDirectory"}},
 		{"graph.microsoft.com", []string{"AzureActiveDirectory"}},
 		{"graph.windows.net", []string{"AzureActiveDirectory"}},
+		{"api.loganalytics.io", []string{"AzureMonitor"}},
 		{machinelearning.BatchHost(p.location), p.regional("BatchNodeManagement")},
 		{p.location + ".service.batch.azure.com", p.regional("BatchNodeManagement")},
 		{p.location + ".tundra.azureml.ms", p.regional("AzureMachineLearning")},

@@ -47,6 +47,7 @@ func (q *request) handle() error {
 			return err
 		}
 	}
+	q.Serves(q.op.name)
 	var err error
 	if q.Caller, err = q.Authenticate(false, q.signature); err != nil {
 		return err

@@ -48,11 +48,13 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 	if id := r.Header.Get("X-Ms-Client-Request-Id"); id != "" && len(id) <= 1024 {
 		h.Set("x-ms-client-request-id", id)
 	}
+	begun := s.Clock.Now()
 	err := q.handle()
 	if err != nil {
 		q.fail(err)
 	}
 	q.record(err)
+	q.audit(begun)
 }
 
 // record writes the line of the log that says who did what from where: no value, no token, no query.

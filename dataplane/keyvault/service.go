@@ -71,6 +71,8 @@ type Config struct {
 	Authorizer authz.Authorizer
 	Log        *slog.Logger
 	HostSuffix string // "" = ".vault.azure.net"
+	// Audit is told of every request that named a vault, once it was answered. nil: nobody is. It must not wait.
+	Audit func(Event)
 }
 
 // Service keeps what is in vaults. Its methods do no authorization and pass no firewall: they are for the region's own

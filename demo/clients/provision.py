@@ -117,9 +117,8 @@ with Step("workspace with a system-assigned identity"):
         "location": LOCATION, "identity": {"type": "SystemAssigned"}, "sku": {"name": "Basic", "tier": "Basic"},
         "properties": {"friendlyName": WORKSPACE, "storageAccount": STORAGE_ID, "keyVault": VAULT_ID,
                        "publicNetworkAccess": public_access}}).result()
-with Step("roles of the workspace identity and of the data scientist"):
+with Step("roles of the data scientist"):  # the workspace's identity has got its own
     for role, scope in (("Storage Blob Data Contributor", STORAGE_ID), ("Key Vault Secrets Officer", VAULT_ID)):
-        grant(workspace.identity.principal_id, role, scope)
         grant(CONFIG["objectId"], role, scope)
 
 if SECURED:

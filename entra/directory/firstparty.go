@@ -45,6 +45,7 @@ var FirstParties = []FirstParty{
 	{AppID: GraphAppID, Name: "Microsoft Graph", URIs: []string{"https://graph.microsoft.com"}},
 	{AppID: "00000002-0000-0000-c000-000000000000", Name: "Windows Azure Active Directory", URIs: []string{"https://graph.windows.net"}},
 	{AppID: "e406a681-f3d4-42a8-90b6-c2b029497af1", Name: "Azure Storage", URIs: []string{"https://storage.azure.com"}, Hosts: ".core.windows.net"},
+	{AppID: "ca7f3f0b-7d91-482c-8e09-c5d840d0eac5", Name: "Log Analytics API", URIs: []string{"https://api.loganalytics.io"}},
 	{AppID: "cfa8b339-82a2-471a-a3c9-0fc0be7a4093", Name: "Azure Key Vault", URIs: []string{"https://vault.azure.net"}},
 	{AppID: "18a66f5f-dbdf-4c17-9dd7-1634712a9cbe", Name: "Azure Machine Learning Services", URIs: []string{"https://ml.azure.com"}},
 	{AppID: "0736f41a-0425-4b46-bdb5-1563eff02385", Name: "Azure Machine Learning"},

@@ -55,6 +55,12 @@ func principalName(p authz.Principal) string {
 // Authenticate finds out who calls: by the Authorization header, else a signature in the query, which the service reads,
 // else nobody. table chooses the Table service's string to sign.
 func (q *Request) Authenticate(table bool, signature func() (Caller, error)) (Caller, error) {
+	c, err := q.authenticate(table, signature)
+	q.noted.Caller = c
+	return c, err
+}
+
+func (q *Request) authenticate(table bool, signature func() (Caller, error)) (Caller, error) {
 	scheme, value, _ := strings.Cut(q.R.Header.Get("Authorization"), " ")
 	switch {
 	case scheme == "" && q.Query.Get("sig") != "":

@@ -55,11 +55,14 @@ type Request struct {
 	Account Account
 	Origin  origin.Origin
 	Caller  Caller
+
+	noted *Served
 }
 
 // Begin is the request with the headers that every answer has.
 func (f *Front) Begin(w http.ResponseWriter, r *http.Request) Request {
-	q := Request{Front: f, Ctx: r.Context(), W: w, R: r, ID: uuid.NewString(), Origin: origin.FromContext(r.Context()), Query: ParseQuery(r.URL.RawQuery)}
+	q := Request{Front: f, Ctx: r.Context(), W: w, R: r, ID: uuid.NewString(), Origin: origin.FromContext(r.Context()), Query: ParseQuery(r.URL.RawQuery), noted: noting(r.Context())}
+	q.noted.ID = q.ID
 	h := w.Header()
 	h.Set("Server", "Vauban-"+strings.ToUpper(f.Service[:1])+f.Service[1:]+"/1.0")
 	h.Set("x-ms-request-id", q.ID)
@@ -74,9 +77,11 @@ func (q *Request) Admit() error {
 	if err := q.setVersion(); err != nil {
 		return err
 	}
+	q.noted.Version = q.Version
 	if err := q.setAccount(); err != nil {
 		return err
 	}
+	q.noted.Account = q.Account
 	if err := q.PassFirewall(); err != nil {
 		return err
 	}
@@ -216,6 +221,7 @@ func (q *Request) Fail(err error) {
 			e = NewError(http.StatusInsufficientStorage, "InsufficientStorage", httpx.DiskFull)
 		}
 	}
+	q.noted.Code = e.Code
 	h := q.W.Header()
 	for _, k := range contentHeaders {
 		h.Del(k)

@@ -1,5 +1,10 @@
 package insights
 
+import (
+	"slices"
+	"strings"
+)
+
 // hubRules are what gives a setting the right to write to an event hub: of its namespace, or of the hub itself.
 const hubRules = "Microsoft.EventHub/namespaces/authorizationRules Microsoft.EventHub/namespaces/eventhubs/authorizationRules"
 
@@ -31,4 +36,40 @@ var resourceCategories = map[string][]string{
 	"microsoft.storage/storageaccounts/fileservices":  {"StorageRead", "StorageWrite", "StorageDelete", "Transaction", "Capacity"},
 	"microsoft.storage/storageaccounts/queueservices": {"StorageRead", "StorageWrite", "StorageDelete", "Transaction", "Capacity"},
 	"microsoft.storage/storageaccounts/tableservices": {"StorageRead", "StorageWrite", "StorageDelete", "Transaction", "Capacity"},
+}
+
+// written are the types of which the region writes logs, in lower case: not of all their categories.
+var written = map[string]bool{
+	"microsoft.keyvault/vaults": true, "microsoft.machinelearningservices/workspaces": true, "microsoft.network/azurefirewalls": true,
+	"microsoft.storage/storageaccounts": true, "microsoft.storage/storageaccounts/blobservices": true, "microsoft.storage/storageaccounts/fileservices": true,
+	"microsoft.storage/storageaccounts/queueservices": true, "microsoft.storage/storageaccounts/tableservices": true,
+}
+
+// audited are the categories in the group audit, of the types whose logs are written: who did what.
+var audited = []string{"StorageRead", "StorageWrite", "StorageDelete", "AuditEvent", "RunEvent", "RunReadEvent", "ModelsChangeEvent", "ModelsReadEvent", "ModelsActionEvent",
+	"DeploymentReadEvent", "EnvironmentChangeEvent", "EnvironmentReadEvent", "DataSetChangeEvent", "DataSetReadEvent", "PipelineChangeEvent", "PipelineReadEvent"}
+
+// groupsOf are the category groups of a category of logs.
+func groupsOf(category string) []string {
+	if slices.Contains(audited, category) {
+		return []string{"audit", "allLogs"}
+	}
+	return []string{"allLogs"}
+}
+
+func isMetric(category string) bool {
+	return category == allMetrics || category == "Transaction" || category == "Capacity"
+}
+
+// Exports says whether the setting takes records of a category: by its name, or by a group that it is in.
+func (s *Setting) Exports(category string) bool {
+	for _, l := range s.Logs {
+		if !l.Enabled {
+			continue
+		}
+		if strings.EqualFold(l.Category, category) || slices.ContainsFunc(groupsOf(category), func(g string) bool { return strings.EqualFold(g, l.CategoryGroup) }) {
+			return true
+		}
+	}
+	return false
 }

@@ -1,5 +1,6 @@
-// Package insights is Microsoft.Insights' diagnostic settings: where the activity log of a subscription is exported to. The
-// server writes the records (cmd/vauban); this package keeps the settings and makes the records' form.
+// Package insights is Microsoft.Insights' diagnostic settings: where the activity log of a subscription and the logs of a
+// resource are exported to. The server writes the records (cmd/vauban); this package keeps the settings and makes the
+// records' form.
 package insights
 
 import (
@@ -100,7 +101,7 @@ func validate(_ rp.Op, new, _ *rp.Resource[Setting]) error {
 	case sinks == 0:
 		return arm.Errorf(http.StatusBadRequest, "BadRequest", "At least one data sink needs to be specified: properties.storageAccountId.")
 	case scope.Namespace() != "":
-		return nil
+		return validateResource(s, scope)
 	case scope.Subscription() == "" || scope.ResourceGroup() != "":
 		return arm.Errorf(http.StatusBadRequest, "BadRequest", "Diagnostic settings are not supported at '%s': a resource has them, and a subscription.", scope)
 	case len(s.Metrics) > 0:
@@ -112,6 +113,29 @@ func validate(_ rp.Op, new, _ *rp.Resource[Setting]) error {
 		}
 		if l.CategoryGroup == "" && !slices.ContainsFunc(categories, func(c string) bool { return strings.EqualFold(c, l.Category) }) {
 			return arm.Errorf(http.StatusBadRequest, "BadRequest", "properties.logs: category '%s' is not supported; those of the activity log are %s.", l.Category, strings.Join(categories, ", "))
+		}
+	}
+	return nil
+}
+
+// validateResource checks that a resource has the categories that are named, if it is of a type whose logs are written
+// here. What others have is not checked.
+func validateResource(s *Setting, scope arm.ID) error {
+	if !written[scope.Type().Key()] {
+		return nil
+	}
+	list := slices.DeleteFunc(slices.Clone(resourceCategories[scope.Type().Key()]), isMetric)
+	for _, l := range s.Logs {
+		has := func(c string) bool {
+			return l.CategoryGroup == "" && strings.EqualFold(c, l.Category) ||
+				slices.ContainsFunc(groupsOf(c), func(g string) bool { return strings.EqualFold(g, l.CategoryGroup) })
+		}
+		switch {
+		case slices.ContainsFunc(list, has):
+		case l.CategoryGroup != "":
+			return arm.Errorf(http.StatusBadRequest, "BadRequest", "Category group: '%s' is not supported, supported ones are: 'audit', 'allLogs' (properties.logs of a setting of '%s').", l.CategoryGroup, scope)
+		default:
+			return arm.Errorf(http.StatusBadRequest, "BadRequest", "Category '%s' is not supported (properties.logs of a setting of '%s').", l.Category, scope)
 		}
 	}
 	return nil
@@ -175,19 +199,9 @@ func erase(_ context.Context, tx *rp.Tx, r *rp.Resource[Setting]) error {
 	return nil
 }
 
-// Exports says whether the setting takes entries of a category.
-func (s *Setting) Exports(category string) bool {
-	for _, l := range s.Logs {
-		if l.Enabled && (l.CategoryGroup != "" || strings.EqualFold(l.Category, category)) {
-			return true
-		}
-	}
-	return false
-}
-
 func showCategory(scope arm.ID, name string) map[string]any {
-	properties := map[string]any{"categoryType": "Logs", "categoryGroups": []string{"allLogs"}}
-	if name == allMetrics || name == "Transaction" || name == "Capacity" {
+	properties := map[string]any{"categoryType": "Logs", "categoryGroups": groupsOf(name)}
+	if isMetric(name) {
 		properties = map[string]any{"categoryType": "Metrics", "categoryGroups": []string{}}
 	}
 	return map[string]any{

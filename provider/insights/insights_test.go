@@ -68,8 +68,17 @@ func TestSettings(t *testing.T) {
 			t.Errorf("%s: %d %s", what, a.Status, a.Text)
 		}
 	}
-	if a := r.Request("PUT", account+at+"x"+api, body(to, `{"category":"StorageRead","enabled":true}`)); a.Status != 200 {
+	const blobs = account + "/blobServices/default"
+	if a := r.Request("PUT", blobs+at+"x"+api, body(to, `{"category":"StorageRead","enabled":true},{"categoryGroup":"audit","enabled":false}`)); a.Status != 200 {
 		t.Errorf("of a resource: %d %s", a.Status, a.Text)
+	}
+	for _, c := range []struct{ at, logs string }{{account, `{"category":"StorageRead"}`}, {blobs, `{"category":"AuditEvent"}`}, {blobs, `{"categoryGroup":"most"}`}, {account, `{"categoryGroup":"allLogs"}`}} {
+		if a := r.Request("PUT", c.at+at+"y"+api, body(`"storageAccountId":"`+account+`2"`, c.logs)); a.Status != 400 || !strings.Contains(a.Text, "not supported") {
+			t.Errorf("%s of %s: %d %s", c.logs, c.at, a.Status, a.Text)
+		}
+	}
+	if a := r.Request("GET", blobs+"/providers/microsoft.insights/diagnosticSettingsCategories"+api, ""); !strings.Contains(a.Text, `"StorageDelete"`) || !strings.Contains(a.Text, `"audit"`) {
+		t.Errorf("categories of blobs: %s", a.Text)
 	}
 	if a := r.Request("PUT", sub+at+"other"+api, body(`"storageAccountId":"`+account+`2"`, `{"categoryGroup":"allLogs","enabled":true}`)); a.Status != 200 {
 		t.Errorf("a second: %d %s", a.Status, a.Text)
@@ -101,6 +110,10 @@ func TestExports(t *testing.T) {
 	s.Logs = []insights.Category{{CategoryGroup: "allLogs", Enabled: true}}
 	if !s.Exports("Security") {
 		t.Error("by group")
+	}
+	s.Logs = []insights.Category{{CategoryGroup: "audit", Enabled: true}}
+	if !s.Exports("AuditEvent") || s.Exports("AzurePolicyEvaluationDetails") {
+		t.Error("by the group audit")
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"go.uber.org/goleak"
 
 	"vauban.dev/arm"
@@ -19,6 +20,7 @@ import (
 	"vauban.dev/authz"
 	"vauban.dev/internal/clock"
 	"vauban.dev/ml"
+	"vauban.dev/provider/authorization"
 	"vauban.dev/provider/keyvault"
 	"vauban.dev/provider/machinelearning"
 	"vauban.dev/provider/privatelink"
@@ -80,9 +82,23 @@ func (p *parts) KeySAS(account, container string, key []byte, permissions string
 	return "https://" + account + ".blob.core.windows.net/" + container + "?sp=" + permissions + "&key=" + string(key), nil
 }
 
+// EnsureSystem gives each resource an identity of its own, which is always the same.
+func (p *parts) EnsureSystem(_ store.Tx, id arm.ID) (string, string, error) {
+	return uuid.NewSHA1(uuid.Nil, []byte(id.Key())).String(), rptest.Owner.TenantID, nil
+}
+
+func (p *parts) Remove(store.Tx, arm.ID) error { return nil }
+
+func (p *parts) Resolve(_ store.Tx, id arm.ID) (string, string, error) {
+	return "", "", arm.Errorf(http.StatusNotFound, "ResourceNotFound", "%s is not there", id)
+}
+
 // Check lets everybody read and write the data of the workspace's own account, and nobody elsewhere.
 func (p *parts) Check(_ context.Context, who authz.Principal, q authz.Request) (authz.Decision, error) {
 	if q.Data && strings.HasPrefix(q.Scope, account+"/") {
+		return authz.Decision{Allowed: true, By: "the test"}, nil
+	}
+	if q.Action == "Microsoft.Resources/subscriptions/resourceGroups/write" && who.ObjectID == rptest.Owner.ObjectID {
 		return authz.Decision{Allowed: true, By: "the test"}, nil
 	}
 	return authz.Decision{By: who.Name + " has no data role there"}, nil
@@ -168,7 +184,8 @@ func newRig(t *testing.T) *rig {
 	r.links = links
 	regs := append(accounts.Types(), vaults.Types()...)
 	regs = append(regs, links.Types()...)
-	r.Region = rptest.New(t, rp.Config{Clock: r.clock, Locations: []string{"westeurope"}}, append(regs, r.Types()...)...)
+	regs = append(regs, authorization.New(nil).Types()...)
+	r.Region = rptest.New(t, rp.Config{Clock: r.clock, Identities: r.parts, Locations: []string{"westeurope"}}, append(regs, r.Types()...)...)
 	r.Attach(r.Engine, links)
 	r.runs = ml.New(r.Store, r.clock)
 	r.Runs = r.runs

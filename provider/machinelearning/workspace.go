@@ -11,9 +11,7 @@ import (
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
-	"vauban.dev/authz"
 	"vauban.dev/firewall"
-	"vauban.dev/provider/authorization"
 	"vauban.dev/provider/keyvault"
 	"vauban.dev/provider/privatelink"
 	"vauban.dev/provider/storage"
@@ -129,7 +127,7 @@ func (p *Provider) workspaceType() rp.Registration {
 		Validate:  validateWorkspace,
 		Links:     workspaceLinks,
 		Admit:     p.admitWorkspace,
-		Reconcile: func(ctx context.Context, _ *rp.Resource[Workspace]) (rp.Result, error) { return rp.Result{}, nil },
+		Reconcile: p.reconcileWorkspace,
 		Present:   presentWorkspace,
 		Release:   releaseWorkspace,
 		Actions: map[string]rp.Action[Workspace]{
@@ -211,7 +209,7 @@ func linked[T any](tx *rp.Tx, field, id, typ string) (*rp.Resource[T], error) {
 // kindGUID maps a workspace's GUID, which its host names carry, to its id.
 const kindGUID = "ml.guid"
 
-func (p *Provider) admitWorkspace(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[Workspace]) error {
+func (p *Provider) admitWorkspace(ctx context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[Workspace]) error {
 	w := &new.Properties
 	account, err := linked[storage.Account](tx, "storageAccount", w.StorageAccount, storage.AccountType)
 	if err != nil {
@@ -233,9 +231,8 @@ func (p *Provider) admitWorkspace(_ context.Context, tx *rp.Tx, op rp.Op, new, _
 		}
 	}
 	if i := new.Identity; i != nil && i.PrincipalID != "" {
-		// As Azure does ("How Azure Machine Learning uses managed identity"): what runs in the workspace
-		// acts as it. Roles on storage and vault are the owner's to give.
-		if err := authorization.Grant(tx, new.ID, authz.Contributor, i.PrincipalID); err != nil {
+		// As Azure does ("How Azure Machine Learning uses managed identity"): what runs in the workspace acts as it.
+		if err := errors.Join(grantOwn(tx, new), noteMaker(ctx, tx, new.ID)); err != nil {
 			return err
 		}
 	}
@@ -261,7 +258,7 @@ func presentWorkspace(_ context.Context, tx *rp.Tx, r *rp.Resource[Workspace]) e
 // releaseWorkspace closes the workspace's hosts. Its computes, jobs and datastores go with it: nodes are stopped and
 // runs are ended before its record goes.
 func releaseWorkspace(_ context.Context, tx *rp.Tx, r *rp.Resource[Workspace]) error {
-	return errors.Join(deleteDoc(tx, kindGUID, r.Properties.WorkspaceID), dropUploads(tx, r.Properties.WorkspaceID))
+	return errors.Join(deleteDoc(tx, kindGUID, r.Properties.WorkspaceID), deleteDoc(tx, kindMaker, r.ID.Key()), dropUploads(tx, r.Properties.WorkspaceID))
 }
 
 // ByGUID finds the workspace of a host name's first label; 404 without one.

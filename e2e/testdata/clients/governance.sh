@@ -56,7 +56,13 @@ az storage account keys list -n governedlogs -g governed -o none
 account=/subscriptions/$sub/resourceGroups/governed/providers/Microsoft.Storage/storageAccounts/governedlogs
 az monitor diagnostic-settings subscription create -n export -l westeurope --storage-account $account --logs '[{"category":"Administrative","enabled":true}]' -o none
 is "the setting" "$(az monitor diagnostic-settings subscription show -n export --query storageAccountId -o tsv)" $account
-refused NotImplemented az monitor diagnostic-settings create -n x --resource $account --storage-account $account --logs '[{"category":"StorageRead","enabled":true}]'
+refused "not supported" az monitor diagnostic-settings create -n x --resource $account --storage-account $account --logs '[{"category":"StorageRead","enabled":true}]'
+is "categories of blobs" "$(az monitor diagnostic-settings categories list --resource $account/blobServices/default --query 'value[].name | join(`,`,@)' -o tsv)" StorageRead,StorageWrite,StorageDelete
+az monitor diagnostic-settings create -n blobs --resource $account/blobServices/default --storage-account $account --logs '[{"categoryGroup":"allLogs","enabled":true}]' -o none
+vault=gov$(echo "$sub$$" | md5sum | cut -c1-12)
+az keyvault create -n "$vault" -g governed -l westeurope --enable-rbac-authorization false -o none
+az monitor diagnostic-settings create -n audit --resource "$(az keyvault show -n "$vault" --query id -o tsv)" --storage-account $account --logs '[{"category":"AuditEvent","enabled":true}]' -o none
+az keyvault secret set --vault-name "$vault" -n one --value two -o none
 az group create -n exported -l westeurope -o none
 key=$(az storage account keys list -n governedlogs -g governed --query '[0].value' -o tsv)
 export AZURE_STORAGE_KEY=$key
@@ -68,6 +74,22 @@ done
 case $blob in "resourceId=/SUBSCRIPTIONS/$(echo "$sub" | tr a-z A-Z)/y="*"/m=00/PT1H.json") ;; *) fail "blob '$blob'";; esac
 grep -q '"resultType":"Success"' exported.json || fail "$(cat exported.json)"
 az monitor diagnostic-settings subscription delete -n export -y
+# logged CONTAINER WORDS: the only blob there comes to have a record with all of them
+logged() {
+	container=$1; shift
+	for _ in $(seq 60); do
+		blob=$(az storage blob list --account-name governedlogs -c "$container" --query '[0].name' -o tsv 2>/dev/null) || true
+		if [ -n "$blob" ] && az storage blob download --account-name governedlogs -c "$container" -n "$blob" -f logged.json --overwrite -o none 2>/dev/null; then
+			cp logged.json found.json
+			for word in "$@"; do grep -F -- "$word" found.json > next.json || true; mv next.json found.json; done
+			[ -s found.json ] && return
+		fi
+		sleep 1
+	done
+	fail "no record of $* in $container: $(cat logged.json)"
+}
+logged insights-logs-auditevent '"operationName":"SecretSet"' '"resultType":"Success"' "VAULTS/$(echo "$vault" | tr a-z A-Z)"
+logged insights-logs-storageread '"operationName":"ListBlobs"' '"type":"AccountKey"' /blobServices/default '"statusCode":200'
 
 # The activity log
 list="az monitor activity-log list --offset 1h"

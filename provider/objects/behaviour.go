@@ -55,6 +55,18 @@ func listOf(form string) func(r *rp.Resource[Stored]) any {
 	return func(r *rp.Resource[Stored]) any { return []any{fmt.Sprintf(form, lowerName(r))} }
 }
 
+// enforced are types that would change what the region enforces of others: what is stored and does nothing would be believed.
+var enforced = map[string]string{
+	"microsoft.network/virtualnetworkgateways/natrules":                "addresses in a gateway's tunnels are not translated",
+	"microsoft.network/firewallpolicies/rulegroups":                    "rules of Azure Firewalls are those of ruleCollectionGroups",
+	"microsoft.network/firewallpolicies/signatureoverrides":            "Azure Firewalls detect no intrusions",
+	"microsoft.network/expressroutecircuits/peerings/connections":      "circuits are not joined (Global Reach)",
+	"microsoft.network/networkinterfaces/tapconfigurations":            "the traffic of interfaces is not mirrored",
+	"microsoft.network/networkmanagers/commits":                        "configurations of network managers are stored, not deployed to virtual networks",
+	"microsoft.network/networksecurityperimeters/resourceassociations": "perimeters guard nothing; networkAcls and private endpoints do",
+	"microsoft.network/dnsresolverpolicies/virtualnetworklinks":        "resolvers judge no questions by policies",
+}
+
 // behaviours are those by type, in lower case (the REST reference of each: what its examples answer).
 var behaviours = map[string]behaviour{
 	"microsoft.web/serverfarms": {

@@ -123,6 +123,9 @@ func (s *specifiedType) validate(op rp.Op, new, old *rp.Resource[Stored]) error 
 	if err := s.named(new.ID); err != nil {
 		return err
 	}
+	if why := enforced[strings.ToLower(s.Name)]; why != "" {
+		return arm.NotImplemented("%s: %s.", s.Name, why)
+	}
 	if s.behaviour.secrets != nil {
 		new.Properties.secrets = s.behaviour.secrets(new, old)
 	}

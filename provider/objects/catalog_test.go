@@ -30,6 +30,16 @@ func TestRest(t *testing.T) {
 	}
 }
 
+// What would change what the region enforces is refused, not stored.
+func TestEnforced(t *testing.T) {
+	r := ofSpecification(t)
+	const v = "?api-version=2024-05-01"
+	policy := group + "/providers/Microsoft.Network/firewallPolicies/p"
+	r.Must("PUT", policy+v, `{"location":"westeurope","properties":{}}`)
+	refused(t, r.Request("PUT", policy+"/ruleGroups/g"+v, `{"properties":{"priority":100}}`), 501, "NotImplemented", "ruleCollectionGroups")
+	refused(t, r.Request("PUT", policy+"/signatureOverrides/default"+v, `{"properties":{}}`), 501, "NotImplemented", "intrusions")
+}
+
 func TestSpecified(t *testing.T) {
 	r := ofSpecification(t)
 	web := group + "/providers/Microsoft.Web/"

@@ -73,6 +73,9 @@ func (a *ask) make() {
 	if got.Inner != "" {
 		a.Code = got.Inner
 	}
+	if code := got.Header.Get("X-Ms-Error-Code"); a.Code == "" && code != "" { // of tables, whose errors are OData's
+		a.Code, a.Message = code, string(got.Body)
+	}
 }
 
 // word is the answer in the table.
@@ -122,12 +125,23 @@ var proofs = []string{withKey, withSAS, withRole, withoutRole, withNothing}
 // accessService is a data plane of the table.
 type accessService struct {
 	name, audience, list string
-	vault                bool
+	// role is a built-in one that lists, and scope where it is given.
+	role  string
+	scope func(*world) string
+	vault bool
+}
+
+func storageService(name, list, role string) accessService {
+	return accessService{name: name, audience: "https://storage.azure.com", list: "https://" + accountName + "." + name + ".core.windows.net" + list,
+		role: role, scope: func(w *world) string { return w.account }}
 }
 
 var accessServices = []accessService{
-	{name: "blob", audience: "https://storage.azure.com", list: "https://" + blobHost + "/data?restype=container&comp=list"},
-	{name: "vault", audience: "https://vault.azure.net", list: "https://" + vaultName + ".vault.azure.net/secrets?api-version=7.4", vault: true},
+	storageService("blob", "/data?restype=container&comp=list", roleBlobReader),
+	storageService("queue", "/?comp=list", "19e7f393-937e-4f77-808e-94535e297925"),
+	storageService("table", "/Tables", "76199698-9eea-4c19-bc75-cec21354c6b6"),
+	{name: "vault", audience: "https://vault.azure.net", list: "https://" + vaultName + ".vault.azure.net/secrets?api-version=7.4", vault: true,
+		role: roleSecrets, scope: func(w *world) string { return w.vault }},
 }
 
 // proofsOf are those that the service knows.
@@ -197,8 +211,10 @@ func (s accessService) want(setting, from, proof string) string {
 		return "403 AuthorizationPermissionMismatch"
 	case proof == withNothing && s.vault:
 		return "401 Unauthorized"
-	case proof == withNothing:
+	case proof == withNothing && s.name == "blob":
 		return "409 PublicAccessNotPermitted" // allowBlobPublicAccess is false
+	case proof == withNothing:
+		return "401 NoAuthenticationInformation"
 	}
 	return "✓"
 }
@@ -282,6 +298,9 @@ func newAccess(w *world) *access {
 			{"name": "default", "properties": obj{"addressPrefix": "10.30.0.0/24", "defaultOutboundAccess": true, "serviceEndpoints": services}},
 			{"name": "second", "properties": obj{"addressPrefix": "10.30.1.0/24", "defaultOutboundAccess": true, "serviceEndpoints": services}},
 			{"name": "plain", "properties": obj{"addressPrefix": "10.30.2.0/24", "defaultOutboundAccess": true}}}}})
+	for _, name := range []string{"queue", "table"} {
+		w.endpoint("pe-"+name, w.account, name, "privatelink."+name+".core.windows.net")
+	}
 	w.nodesAs("SystemAssigned, UserAssigned", 1, 1)
 	x.instance = w.cluster
 	cluster := w.settled(w.cluster, vML)
@@ -395,24 +414,22 @@ func (x *access) capture(t *testing.T, table *strings.Builder, setting, bypass s
 // withRole runs f while the instance's identity has its roles.
 func (x *access) withRole(f func() []ask) []ask {
 	x.t.Helper()
-	x.grant(x.oid, roleBlobReader, x.account)
-	x.grant(x.oid, roleSecrets, x.vault)
-	defer func() {
-		x.gone(assignment(x.oid, roleBlobReader, x.account), vRoles)
-		x.gone(assignment(x.oid, roleSecrets, x.vault), vRoles)
-	}()
+	for _, s := range accessServices {
+		x.grant(x.oid, s.role, s.scope(x.world))
+		defer x.gone(assignment(x.oid, s.role, s.scope(x.world)), vRoles)
+	}
 	return f()
 }
 
 // ask is a listing with a proof.
 func (x *access) ask(s accessService, from, proof string) ask {
-	a := ask{Service: s.name, Proof: proof, URL: s.list, Header: map[string]string{"x-ms-version": "2023-11-03"}}
+	a := ask{Service: s.name, Proof: proof, URL: s.list, Header: map[string]string{"x-ms-version": "2023-11-03", "Accept": "application/json"}}
 	switch {
 	case proof == withKey:
 		a.Header["x-ms-date"] = time.Now().UTC().Format(http.TimeFormat)
 		a.Header["Authorization"] = "SharedKey " + accountName + ":" + x.sign(s.sharedKey(a))
 	case proof == withSAS:
-		a.URL += x.accountSAS()
+		a.URL += map[bool]string{true: "&", false: "?"}[strings.Contains(a.URL, "?")] + x.accountSAS()
 	case proof != withNothing && from == fromInstance:
 		a.Header["Authorization"] = "Bearer " + x.tokens[s.audience+fromInstance]
 	case proof != withNothing:
@@ -433,6 +450,9 @@ func (s accessService) sharedKey(a ask) string {
 	if err != nil {
 		return ""
 	}
+	if s.name == "table" {
+		return "GET\n\n\n" + a.Header["x-ms-date"] + "\n/" + accountName + u.Path
+	}
 	text := "GET" + strings.Repeat("\n", 12) + "x-ms-date:" + a.Header["x-ms-date"] + "\nx-ms-version:" + a.Header["x-ms-version"] + "\n/" + accountName + u.Path
 	query := u.Query()
 	for _, k := range slices.Sorted(maps.Keys(query)) {
@@ -446,5 +466,5 @@ func (x *access) accountSAS() string {
 	expiry := time.Now().Add(time.Hour).UTC().Format("2006-01-02T15:04:05Z")
 	const permissions, services, types, version = "rl", "bfqt", "sco", "2022-11-02"
 	text := strings.Join([]string{accountName, permissions, services, types, "", expiry, "", "", version, "", ""}, "\n")
-	return "&" + url.Values{"sv": {version}, "ss": {services}, "srt": {types}, "sp": {permissions}, "se": {expiry}, "sig": {x.sign(text)}}.Encode()
+	return url.Values{"sv": {version}, "ss": {services}, "srt": {types}, "sp": {permissions}, "se": {expiry}, "sig": {x.sign(text)}}.Encode()
 }

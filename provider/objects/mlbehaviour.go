@@ -43,7 +43,7 @@ func machineLearning() map[string]behaviour {
 		mlWorkspace + "/onlineendpoints/deployments": {actions: deployed},
 		mlWorkspace + "/connections":                 {secrets: connectionSecrets, actions: map[string]rp.Action[Stored]{"listSecrets": {Do: listConnection}}},
 		mlWorkspace + "/serverlessendpoints":         {actions: keys, says: saying{"endpointState": always("Unknown")}}, // nothing answers there
-		mlRegistry:                                   {actions: map[string]rp.Action[Stored]{"removeRegions": {Do: removeRegions}}, present: showEndpoints},
+		mlRegistry:                                   {actions: map[string]rp.Action[Stored]{"removeRegions": {Do: removeRegions}}},
 	}
 	for _, asset := range []string{
 		mlRegistry + "/codes", mlRegistry + "/components", mlRegistry + "/data", mlRegistry + "/environments", mlRegistry + "/models",
@@ -76,19 +76,6 @@ func listConnection(_ context.Context, _ *rp.Tx, r *rp.Resource[Stored], _ []byt
 	maps.Copy(properties, r.Properties.secrets)
 	body["properties"] = properties
 	return body, nil
-}
-
-// showEndpoints says of the connections that a registry was given which endpoint each is of: none, since no endpoint of
-// the region leads to a registry.
-func showEndpoints(_ *rp.Tx, r *rp.Resource[Stored]) error {
-	list, _ := r.Properties.tree["registryPrivateEndpointConnections"].([]any)
-	for _, e := range list {
-		connection, _ := e.(map[string]any)
-		if endpoint, ok := get(connection, "properties.privateEndpoint").(map[string]any); ok && endpoint["id"] == nil {
-			endpoint["id"] = ""
-		}
-	}
-	return nil
 }
 
 // endpointKeys are what clients of an endpoint would sign in with.
@@ -158,7 +145,7 @@ func removeRegions(_ context.Context, tx *rp.Tx, r *rp.Resource[Stored], body []
 	if registry["tags"] == nil {
 		registry["tags"] = map[string]string{}
 	}
-	return registry, showEndpoints(tx, r)
+	return registry, nil
 }
 
 // shownAs is a resource as an action answers it.

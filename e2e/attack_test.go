@@ -5,9 +5,11 @@ import (
 	"database/sql"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/http"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -179,9 +181,16 @@ func TestReaderChangesNothing(t *testing.T) {
 	}
 
 	// Resource Manager: every type, what is there and what is not, every verb.
-	for typ, version := range types {
-		query := "?api-version=" + version
-		for _, there := range []bool{true, false} {
+	objectOnly := g.status().ObjectOnly
+	for i, typ := range slices.Sorted(maps.Keys(types)) {
+		query := "?api-version=" + types[typ]
+		existing := []bool{true, false}
+		if slices.Contains(objectOnly, typ) { // one piece of code is all of theirs
+			if existing = existing[1:]; i%10 != 0 {
+				continue
+			}
+		}
+		for _, there := range existing {
 			id := w.idOf(typ, there)
 			if strings.HasPrefix(typ, "Microsoft.Authorization/") {
 				id = w.group + "/providers/" + typ + "/" + guidOf(fmt.Sprint(there))
@@ -232,10 +241,21 @@ func TestReaderChangesNothing(t *testing.T) {
 	}
 	attack("PUT", blob+"/data/copy.txt", "", "x-ms-copy-source", blob+"/data/a.txt")
 
+	// Queues and tables.
+	for _, c := range []struct{ method, path string }{
+		{"PUT", ".queue.core.windows.net/mine"}, {"POST", ".queue.core.windows.net/mine/messages"}, {"DELETE", ".queue.core.windows.net/mine"},
+		{"PUT", ".queue.core.windows.net/?restype=service&comp=properties"}, {"DELETE", ".table.core.windows.net/Tables('mine')"},
+		{"PUT", ".table.core.windows.net/mine(PartitionKey='a',RowKey='b')"}, {"PUT", ".table.core.windows.net/?restype=service&comp=properties"},
+	} {
+		attack(c.method, "https://"+accountName+c.path, `{"TableName":"mine"}`, "x-ms-version", "2023-11-03", "Accept", "application/json")
+	}
+	attack("POST", "https://"+accountName+".table.core.windows.net/Tables", `{"TableName":"mine"}`, "x-ms-version", "2023-11-03", "Accept", "application/json")
+
 	// Key Vault.
 	for _, c := range []struct{ method, path string }{
 		{"PUT", "/secrets/s1"}, {"PUT", "/secrets/s2"}, {"PATCH", "/secrets/s1"}, {"DELETE", "/secrets/s1"}, {"POST", "/secrets/s1/backup"}, {"POST", "/secrets/restore"},
-		{"DELETE", "/deletedsecrets/s1"}, {"POST", "/deletedsecrets/s1/recover"}, {"PUT", "/keys/k1"}, {"POST", "/keys/k1/create"}, {"POST", "/certificates/c1/create"},
+		{"DELETE", "/deletedsecrets/s1"}, {"POST", "/deletedsecrets/s1/recover"}, {"PUT", "/keys/k1"}, {"POST", "/keys/k1/create"}, {"POST", "/keys/k1/rotate"},
+		{"POST", "/certificates/c1/create"}, {"POST", "/certificates/c1/import"}, {"PUT", "/certificates/issuers/i1"}, {"PUT", "/certificates/contacts"},
 	} {
 		attack(c.method, vault+c.path+"?api-version=7.4", `{"value":"mine","attributes":{"enabled":false}}`)
 	}

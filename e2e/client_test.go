@@ -203,11 +203,13 @@ func (a *answer) readError() {
 func audience(host string) string {
 	host = strings.ToLower(host)
 	for suffix, a := range map[string]string{
-		"management.azure.com":   "https://management.azure.com",
-		".blob.core.windows.net": "https://storage.azure.com",
-		".vault.azure.net":       "https://vault.azure.net",
-		".api.azureml.ms":        "https://ml.azure.com",
-		"graph.microsoft.com":    "https://graph.microsoft.com",
+		"management.azure.com":    "https://management.azure.com",
+		".blob.core.windows.net":  "https://storage.azure.com",
+		".queue.core.windows.net": "https://storage.azure.com",
+		".table.core.windows.net": "https://storage.azure.com",
+		".vault.azure.net":        "https://vault.azure.net",
+		".api.azureml.ms":         "https://ml.azure.com",
+		"graph.microsoft.com":     "https://graph.microsoft.com",
 	} {
 		if strings.HasSuffix(host, suffix) {
 			return a

@@ -162,6 +162,13 @@ type Action[T any] struct {
 	Async func(ctx context.Context, r *Resource[T], body []byte) (any, error)
 }
 
+// Missing is an action of Azure's that the region does not have: 501 NotImplemented, with why.
+func Missing[T any](why string) Action[T] {
+	return Action[T]{Do: func(context.Context, *Tx, *Resource[T], []byte) (any, error) {
+		return nil, arm.NotImplemented("%s", why)
+	}}
+}
+
 // Result of a reconcile step: done (zero), or call again after a while or when Wake is called for the id.
 // Ready with After says that the resource has reached its state (its operation ends) and wants to be
 // called again all the same.

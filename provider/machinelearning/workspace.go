@@ -131,11 +131,12 @@ func (p *Provider) workspaceType() rp.Registration {
 		Present:   presentWorkspace,
 		Release:   releaseWorkspace,
 		Actions: map[string]rp.Action[Workspace]{
-			"listKeys":               {Do: p.listKeys},
-			"listStorageAccountKeys": {Do: listStorageKeys},
-			"listNotebookKeys": {Do: func(context.Context, *rp.Tx, *rp.Resource[Workspace], []byte) (any, error) {
-				return map[string]any{}, nil // notebooks are kept in the workspace's own file share
-			}},
+			"listKeys":                             {Do: p.listKeys},
+			"listStorageAccountKeys":               {Do: listStorageKeys},
+			"listNotebookKeys":                     rp.Missing[Workspace](noNotebooks),
+			"listNotebookAccessToken":              rp.Missing[Workspace](noNotebooks),
+			"prepareNotebook":                      rp.Missing[Workspace](noNotebooks),
+			"provisionManagedNetwork":              rp.Missing[Workspace]("Managed networks are not there yet; use a virtual network of your own."),
 			"features":                             {Method: http.MethodGet, Permission: WorkspaceType + "/features/read", Do: workspaceFeatures},
 			"outboundNetworkDependenciesEndpoints": {Method: http.MethodGet, Permission: WorkspaceType + "/outboundNetworkDependenciesEndpoints/read", Do: outboundEndpoints},
 			"resyncKeys":                           {Do: resyncKeys, Links: resyncLinks},
@@ -147,6 +148,8 @@ func (p *Provider) workspaceType() rp.Registration {
 		},
 	})
 }
+
+const noNotebooks = "Notebooks are not there yet: the workspace has no file share that would keep them."
 
 // workspaceLinks are the account and the vault that the service will keep the workspace's files and secrets in,
 // by its own powers: who makes the workspace must have the right to write them ("Manage access to Azure Machine

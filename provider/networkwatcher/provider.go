@@ -66,6 +66,12 @@ func (p *Provider) Types() []rp.Registration {
 			return nil
 		},
 		Actions: map[string]rp.Action[Watcher]{
+			"troubleshoot":                   rp.Missing[Watcher](noTroubleshooting),
+			"queryTroubleshootResult":        rp.Missing[Watcher](noTroubleshooting),
+			"configureFlowLog":               rp.Missing[Watcher](byFlowLogs),
+			"queryFlowLogStatus":             rp.Missing[Watcher](byFlowLogs),
+			"availableProvidersList":         rp.Missing[Watcher](noReachability),
+			"azureReachabilityReport":        rp.Missing[Watcher](noReachability),
 			"ipFlowVerify":                   asked(p, (*Provider).verifyFlow),
 			"nextHop":                        asked(p, (*Provider).nextHop),
 			"securityGroupView":              asked(p, (*Provider).securityView),
@@ -75,6 +81,13 @@ func (p *Provider) Types() []rp.Registration {
 		},
 	}), p.flowLogType(), p.captureType()}
 }
+
+// Why actions of Network Watcher are not there.
+const (
+	noTroubleshooting = "Gateways and connections are not troubleshot: their state and routes say how they stand (connectionStatus, getLearnedRoutes)."
+	byFlowLogs        = "Flow logs are resources of their own: Microsoft.Network/networkWatchers/flowLogs."
+	noReachability    = "The region measures no latencies of internet providers."
+)
 
 // admitWatcher: a subscription has one in a region.
 func admitWatcher(_ context.Context, tx *rp.Tx, op rp.Op, new, _ *rp.Resource[Watcher]) error {

@@ -134,10 +134,3 @@ func TestVirtualMachine(t *testing.T) {
 	}
 	w.gone(nic, vNetwork)
 }
-
-// TestMachineClients: az shows, stops, starts and deletes a machine, and Network Watcher's commands take it, unmodified.
-func TestMachineClients(t *testing.T) {
-	g := newGround(t, nil)
-	g.up()
-	g.clientScript("az", "machine.sh", "lived")
-}

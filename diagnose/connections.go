@@ -39,10 +39,13 @@ func (x *examination) connections(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for _, c := range all {
 		if c.Answer, c.err = c.site.World.Explain(ctx, explain.Question{From: c.site.At, Title: c.site.Title, Host: c.host, Protocol: fabric.TCP, Port: 443}); c.err == nil && x.probe != nil {
-			wg.Go(func() { c.seen, c.err = x.observe(ctx, c) })
+			wg.Go(func() { c.seen = x.observe(ctx, c) })
 		}
 	}
 	wg.Wait()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	for _, c := range all {
 		if c.err != nil {
 			return c.err
@@ -52,17 +55,17 @@ func (x *examination) connections(ctx context.Context) error {
 	return nil
 }
 
-// observe makes the connection; nil where the name has no address.
-func (x *examination) observe(ctx context.Context, c *connection) (*Observed, error) {
-	if c.Address == "" {
-		return nil, nil
-	}
+// observe makes the connection; nil where the name has no address, or nothing could be tried from there.
+func (x *examination) observe(ctx context.Context, c *connection) *Observed {
 	addr, err := netip.ParseAddr(c.Address)
 	if err != nil {
-		return nil, err
+		return nil
 	}
 	seen, err := x.probe(ctx, c.site.At, c.host, addr)
-	return &seen, err
+	if err != nil {
+		return nil
+	}
+	return &seen
 }
 
 func (x *examination) judge(c *connection) {

@@ -115,6 +115,7 @@ type Workspace struct {
 	Locks        []Lock
 	Grants       []Grant // at the workspace's own group
 	Unregistered []string
+	Full         []string // subnets of computes without a free address
 	Profile      *audit.Profile
 	// Names is what the DNS doctor says of the region, CustomDNS the servers of the VNets that have their own.
 	Names     doctor.Report
@@ -165,7 +166,7 @@ func Run(ctx context.Context, w *Workspace, probe Probe) (*Report, error) {
 	x.parts()
 	x.locks()
 	x.names()
-	x.providers()
+	x.others()
 	if err := x.connections(ctx); err != nil {
 		return nil, err
 	}
@@ -271,7 +272,11 @@ func (x *examination) locks() {
 	}
 }
 
-func (x *examination) providers() {
+// others: what stands in the way of everything.
+func (x *examination) others() {
+	for _, s := range x.Full {
+		x.add(&x.out.Others, Error, "SubnetFull", docVNet, "Subnet %s has no free address: each node needs one, so no node can come.", s)
+	}
 	for _, p := range x.Unregistered {
 		x.add(&x.out.Others, Error, "ResourceProviderNotRegistered", docProviders,
 			"The subscription is not registered for %s. Register it: az provider register -n %s.", p, p)

@@ -25,6 +25,7 @@ func TestRun(t *testing.T) {
 			{Kind: StorageAccount, Location: "there", Grants: []Grant{{Role: "r", At: "a", Decision: authz.Decision{By: "nothing grants it."}}}},
 			{Kind: ContainerRegistry, Missing: "does not exist"},
 		}}, map[string]string{"storageAccountResults": "StorageAccountAccessDenied Error,StorageAccountInAnotherRegion Information", "containerRegistryResults": "ContainerRegistryNotFound Error"}},
+		{"a full subnet", Workspace{Public: true, Full: []string{"s"}}, map[string]string{"otherResults": "SubnetFull Error"}},
 		{"once each", Workspace{Public: true, Unregistered: []string{"A.B", "A.B"}}, map[string]string{"otherResults": "ResourceProviderNotRegistered Error"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

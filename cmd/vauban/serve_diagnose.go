@@ -21,7 +21,9 @@ import (
 	"vauban.dev/audit"
 	"vauban.dev/authz"
 	"vauban.dev/diagnose"
+	"vauban.dev/explain"
 	"vauban.dev/fabric"
+	"vauban.dev/fabric/linux"
 	"vauban.dev/firewall"
 	"vauban.dev/locks"
 	kvprovider "vauban.dev/provider/keyvault"
@@ -285,33 +287,60 @@ func (d *diagnosis) locks(tx *rp.Tx, parts []string) error {
 	return nil
 }
 
-// sites puts an interface into each subnet, as `vauban exec` does, and looks from there. Where a subnet takes none, the
-// model alone is asked.
+// sites looks from a machine that stands in each subnet; into a subnet without one it puts an interface, as `vauban exec`
+// does. A subnet that has no address for it is a result of its own.
 func (d *diagnosis) sites(ctx context.Context) error {
 	d.out.CustomDNS = map[string][]netip.Addr{}
-	for _, s := range d.subnets {
-		if _, _, err := d.where(ctx, region.PlaceParams{Subnet: s.subnet}, true); err != nil && ctx.Err() != nil {
-			return err
-		}
-	}
 	current := d.sync.current.Load()
 	for _, s := range d.subnets {
-		place, v, err := d.auditPlace(ctx, current, s.subnet)
+		id := arm.MustParseID(s.subnet)
+		place := audit.Place{From: s.subnet, Title: "subnet " + id.Parent().Name() + "/" + id.Name()}
+		var full bool
+		if place.At, full = current.standingIn(s.subnet); full && s.nodes {
+			d.out.Full = append(d.out.Full, s.subnet)
+		}
+		if place.At.ID == "" {
+			var err error
+			if _, place.At, err = d.where(ctx, region.PlaceParams{Subnet: s.subnet}, true); err != nil {
+				if ctx.Err() != nil {
+					return err
+				}
+				d.log.Warn("diagnose: no interface in a subnet", "subnet", s.subnet, "err", err)
+				continue
+			}
+			current = d.sync.current.Load()
+		}
+		world, err := d.audited(ctx, current)
 		if err != nil {
 			return err
 		}
-		world, err := d.audited(ctx, v)
-		if err != nil {
-			return err
-		}
-		vnet := arm.MustParseID(s.subnet).Parent()
 		d.out.Sites = append(d.out.Sites, diagnose.Site{
-			Subject: audit.Subject{Place: place, PublicIP: s.publicIP, Region: d.out.Location, HBI: d.hbi}, VNet: vnet.String(), Nodes: s.nodes, World: world})
+			Subject: audit.Subject{Place: place, PublicIP: s.publicIP, Region: d.out.Location, HBI: d.hbi}, VNet: id.Parent().String(), Nodes: s.nodes, World: world})
 	}
 	for _, v := range current.topology.VNets {
 		d.out.CustomDNS[strings.ToLower(v.ID)] = current.resolvers[v.ID].Servers
 	}
 	return nil
+}
+
+// standingIn is a machine's interface in a subnet that only the subnet's rules hold for, and whether the subnet is full.
+func (v *netView) standingIn(subnet string) (at fabric.Place, full bool) {
+	for i := range v.topology.VNets {
+		net := &v.topology.VNets[i]
+		for _, s := range net.Subnets {
+			if !strings.EqualFold(s.ID, subnet) {
+				continue
+			}
+			for _, n := range net.NICs {
+				if n.Subnet == s.ID && n.Kind == fabric.Guest && n.NSG == "" {
+					at = fabric.Place{Kind: fabric.AtNIC, ID: n.ID}
+				}
+			}
+			_, free := explain.FreeAddress(net, s.ID)
+			return at, !free
+		}
+	}
+	return at, false
 }
 
 // asks are what is asked of a data plane without a token: its firewall answers 403, what comes after it something else.
@@ -330,6 +359,9 @@ func (w *world) meet(ctx context.Context, at fabric.Place, host string, addr net
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	conn, err := w.driver.Dial(ctx, at, "tcp", netip.AddrPortFrom(addr, 443).String())
+	if errors.Is(err, linux.ErrNoNamespace) { // the subnet took no interface
+		return seen, err
+	}
 	if err != nil {
 		seen.Text = "no connection: " + err.Error()
 		if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {

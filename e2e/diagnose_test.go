@@ -168,6 +168,24 @@ func (d *patient) ways() []way {
 		d.routes(obj{"nextHopType": "VirtualAppliance", "nextHopIpAddress": "10.20.2.99"})
 	}, plain, "userDefinedRoute RouteLeadsElsewhere")
 	add("no way out", func() { d.subnet(obj{"defaultOutboundAccess": false}) }, plain, "other NoWayOut")
+	small, tiny := d.vnet+"/subnets/small", d.workspace+"/computes/tiny"
+	fill := func(do func(nic string)) {
+		for i := range 3 { // all that a /29 has
+			do(fmt.Sprintf("%snetworkInterfaces/fill%d", network, i))
+		}
+	}
+	add("a full subnet", func() {
+		d.put(small, vNetwork, obj{"properties": obj{"addressPrefix": "10.20.9.0/29", "defaultOutboundAccess": true, "networkSecurityGroup": obj{"id": network + "networkSecurityGroups/training"}}})
+		d.put(tiny, vML, obj{"location": location, "properties": obj{"computeType": "AmlCompute", "properties": obj{"vmSize": "STANDARD_DS3_V2",
+			"scaleSettings": obj{"minNodeCount": 0, "maxNodeCount": 1}, "subnet": obj{"id": small}, "enableNodePublicIp": false}}})
+		fill(func(nic string) {
+			d.put(nic, vNetwork, obj{"location": location, "properties": obj{"ipConfigurations": []obj{{"name": "c", "properties": obj{"subnet": obj{"id": small}}}}}})
+		})
+	}, func() {
+		d.gone(tiny, vML)
+		fill(func(nic string) { d.gone(nic, vNetwork) })
+		d.gone(small, vNetwork)
+	}, "other SubnetFull")
 	for name, l := range map[string]way{"the group may not lose anything": d.lock(d.group, "CanNotDelete"), "a read-only account": d.lock(d.account, "ReadOnly"), "a read-only vault": d.lock(d.vault, "ReadOnly")} {
 		add(name, l.broken, l.mend, map[bool]string{true: "resourceLock DeleteLockBlocksScaling", false: "resourceLock ReadOnlyLock"}[strings.HasPrefix(name, "the group")])
 	}

@@ -383,7 +383,7 @@ func (x *access) measure(t *testing.T, table *strings.Builder, setting string) {
 // what the platform writes passes by networkAcls.bypass, without public access too).
 func (x *access) capture(t *testing.T, table *strings.Builder, setting, bypass string) {
 	t.Helper()
-	id := strings.TrimSuffix(x.group, path.Base(x.group)) + "NetworkWatcherRG/providers/Microsoft.Network/networkWatchers/NetworkWatcher_" + location + "/packetCaptures/c"
+	id := x.watcher() + "/packetCaptures/c"
 	nic := x.group + "/providers/Microsoft.Network/networkInterfaces/server"
 	x.put(nic, vNetwork, obj{"location": location, "properties": obj{"ipConfigurations": []obj{{"name": "c", "properties": obj{"subnet": obj{"id": x.vnet + "/subnets/jumpbox"}}}}}})
 	x.put(id, vNetwork, obj{"properties": obj{"target": nic, "storageLocation": obj{"storageId": x.account}}})

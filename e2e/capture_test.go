@@ -17,7 +17,7 @@ func TestCaptures(t *testing.T) {
 	g.up()
 	w := g.secured()
 	w.services("Enabled")
-	watcher := strings.Replace(w.group, w.group[strings.LastIndexByte(w.group, '/')+1:], "NetworkWatcherRG", 1) + "/providers/Microsoft.Network/networkWatchers/NetworkWatcher_" + location
+	watcher := w.watcher()
 	nic := w.group + "/providers/Microsoft.Network/networkInterfaces/server"
 	const addr = "10.20.2.50"
 	w.put(nic, vNetwork, obj{"location": location, "properties": obj{"ipConfigurations": []obj{{"name": "c", "properties": obj{

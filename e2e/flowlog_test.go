@@ -14,7 +14,7 @@ func TestFlowLogs(t *testing.T) {
 	g.up()
 	w := g.secured()
 	w.services("Enabled")
-	watcher := strings.Replace(w.group, w.group[strings.LastIndexByte(w.group, '/')+1:], "NetworkWatcherRG", 1) + "/providers/Microsoft.Network/networkWatchers/NetworkWatcher_" + location
+	watcher := w.watcher()
 	log := watcher + "/flowLogs/training"
 	w.put(log, vNetwork, obj{"location": location, "properties": obj{"targetResourceId": w.vnet, "storageId": w.account, "enabled": true}})
 	a, err := w.do(t.Context(), request{Method: "PUT", URL: "https://management.azure.com" + watcher + "/flowLogs/nsg?api-version=" + vNetwork, Body: strings.NewReader(`{"location":"` + location + `","properties":{

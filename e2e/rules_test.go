@@ -31,7 +31,7 @@ func TestRulesGenerate(t *testing.T) {
 	if len(rules) < 8 {
 		t.Errorf("%d rules: %s", len(rules), out)
 	}
-	a, err := w.do(t.Context(), request{Method: "GET", URL: strings.Replace(w.group, w.group[strings.LastIndexByte(w.group, '/')+1:], "vauban-rules-proof", 1) + "?api-version=2024-03-01"})
+	a, err := w.do(t.Context(), request{Method: "GET", URL: g.groupID("vauban-rules-proof") + "?api-version=2024-03-01"})
 	if err != nil || a.Status != 404 {
 		t.Errorf("what the proof has made is still there: %v %v", a, err)
 	}

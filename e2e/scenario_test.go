@@ -121,9 +121,18 @@ func rule(name string, priority int, direction, access, protocol, source, destin
 		"sourcePortRange": "*", "destinationAddressPrefix": destination, "destinationPortRange": ports}}
 }
 
+func (g *ground) groupID(name string) string {
+	return "/subscriptions/" + g.sub + "/resourceGroups/" + name
+}
+
+// watcher is the network watcher that comes with the first network.
+func (g *ground) watcher() string {
+	return g.groupID("NetworkWatcherRG") + "/providers/Microsoft.Network/networkWatchers/NetworkWatcher_" + location
+}
+
 // names of what the scenario has, before it is made.
 func (g *ground) names() *world {
-	w := &world{ground: g, group: "/subscriptions/" + g.sub + "/resourceGroups/e2e"}
+	w := &world{ground: g, group: g.groupID("e2e")}
 	w.vnet = w.group + "/providers/Microsoft.Network/virtualNetworks/hub"
 	w.account = w.group + "/providers/Microsoft.Storage/storageAccounts/" + accountName
 	w.vault = w.group + "/providers/Microsoft.KeyVault/vaults/" + vaultName

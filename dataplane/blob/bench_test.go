@@ -18,7 +18,7 @@ import (
 
 // server serves the fixture over plain HTTP on loopback and returns a client that signs.
 func (f *fixture) server() (url string, client *http.Client) {
-	f.clock.now = time.Now()
+	f.clock.Move(time.Since(f.clock.Now()))
 	srv := httptest.NewUnstartedServer(f.Handler())
 	srv.Config.ConnContext = func(ctx context.Context, _ net.Conn) context.Context { return origin.NewContext(ctx, f.origin) }
 	srv.Start()

@@ -35,7 +35,7 @@ func TestPythonClient(t *testing.T) {
 
 func runPython(t *testing.T, python string) {
 	f := newFixture(t)
-	f.clock.now = time.Now()
+	f.clock.Move(time.Since(f.clock.Now()))
 	f.account.HTTPSOnly, f.account.MinimumTLS, f.account.AllowBlobPublicAccess = true, tls.VersionTLS12, false
 	for _, a := range []string{
 		"generateUserDelegationKey/action", "read", "containers/read", "containers/write", "containers/delete", blobsRead, blobsWrite, blobsDelete, blobsAdd,

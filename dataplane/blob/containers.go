@@ -230,7 +230,7 @@ func (s *Service) deleteContainer(ctx context.Context, account, name string, con
 		return err
 	}
 	delete(s.containers, containerKey(account, name))
-	s.wake()
+	s.housekeeping.Wake()
 	return nil
 }
 
@@ -265,7 +265,7 @@ func (s *Service) trashContainers(ctx context.Context, account string) error {
 	for _, name := range names {
 		delete(s.containers, containerKey(account, name))
 	}
-	s.wake()
+	s.housekeeping.Wake()
 	return nil
 }
 

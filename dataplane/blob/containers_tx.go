@@ -82,7 +82,7 @@ func (s *Service) follow(ctx context.Context, changes <-chan []store.Change) {
 				delete(s.containers, c.Key)
 			}
 			s.cmu.Unlock()
-			s.wake()
+			s.housekeeping.Wake()
 		}
 	}
 }

@@ -101,7 +101,7 @@ func (s *Service) startCopy(ctx context.Context, account, container, name string
 		return b, nil, err
 	}
 	if size > syncCopyMax {
-		s.wake()
+		s.housekeeping.Wake()
 		return b, state, nil
 	}
 	if err := s.runCopy(ctx, account, state.ID, job); err != nil {

@@ -13,12 +13,11 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"vauban.dev/authz"
 	"vauban.dev/internal/storagehttp"
+	"vauban.dev/internal/storagehttp/storagetest"
 	"vauban.dev/origin"
 	"vauban.dev/seal"
 	"vauban.dev/store"
@@ -30,31 +29,13 @@ const (
 	acctID = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Storage/storageAccounts/labstore"
 )
 
-// testClock is a clock that tests move.
-type testClock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *testClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *testClock) move(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 // fixture is a blob service with one account, a set of tokens and what their holders may do.
 type fixture struct {
 	testing.TB
 	*Service
 	dir     string
 	st      store.Store
-	clock   *testClock
+	clock   *storagetest.Clock
 	account storagehttp.Account
 	tokens  map[string]authz.Principal
 	grants  map[string]bool  // object id + " " + action
@@ -108,7 +89,7 @@ func newFixture(t testing.TB) *fixture { return newFixtureIn(t, t.TempDir()) }
 // newFixtureIn keeps everything in dir.
 func newFixtureIn(t testing.TB, dir string) *fixture {
 	f := &fixture{
-		TB: t, dir: dir, clock: &testClock{now: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)},
+		TB: t, dir: dir, clock: storagetest.NewClock(),
 		account: storagehttp.Account{
 			ID: acctID, Name: acct, TenantID: "tenant", Keys: [2][]byte{bytes.Repeat([]byte{1}, 64), bytes.Repeat([]byte{2}, 64)},
 			AllowSharedKeyAccess: true, AllowBlobPublicAccess: true,

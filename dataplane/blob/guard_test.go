@@ -65,7 +65,7 @@ func TestGuard(t *testing.T) {
 	free("a protected append", err)
 	refused("overwriting an append blob", put("log"))
 
-	f.clock.move(4 * 24 * time.Hour)
+	f.clock.Move(4 * 24 * time.Hour)
 	refused("changing after the period", put("kept"))
 	free("deleting after the period", f.Delete(ctx, acct, "con1", "kept"))
 	guard(Guard{})

@@ -10,14 +10,6 @@ import (
 	"vauban.dev/store"
 )
 
-// wake asks Run to look for trash.
-func (s *Service) wake() {
-	select {
-	case s.kick <- struct{}{}:
-	default:
-	}
-}
-
 // Run does the housekeeping until ctx ends: it removes the payloads that a crash left without an owner, the
 // blobs of deleted containers, and uncommitted blocks older than a week.
 func (s *Service) Run(ctx context.Context) error {
@@ -30,19 +22,8 @@ func (s *Service) Run(ctx context.Context) error {
 	if err := s.sweepOrphans(ctx); err != nil && ctx.Err() == nil {
 		s.log.Error("blob: sweep of orphans", "err", err)
 	}
-	tick := time.NewTicker(time.Hour)
-	defer tick.Stop()
-	for {
-		if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
-			s.log.Error("blob: sweep", "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-s.kick:
-		case <-tick.C:
-		}
-	}
+	s.housekeeping.Run(ctx, "blob", s.log, s.Sweep)
+	return nil
 }
 
 // Sweep removes the blobs of deleted containers and uncommitted blocks older than a week, once.

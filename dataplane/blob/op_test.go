@@ -361,7 +361,7 @@ func TestSetAndTier(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.clock.move(time.Minute)
+	f.clock.Move(time.Minute)
 	f.want(call{method: "PUT", path: "/con1/b?comp=tier", header: []string{"x-ms-access-tier", "Cold"}}, 200, "")
 	after, err := f.Stat(ctx, acct, "con1", "b")
 	if err != nil || after.ETag != before.ETag || after.Tier != "Cold" {

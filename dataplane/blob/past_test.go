@@ -204,7 +204,7 @@ func TestSoftDelete(t *testing.T) {
 	f.want(put("/con1/b", "three"), 201, "")
 	f.want(call{method: "DELETE", path: "/con1/b"}, 202, "")
 	f.wantList("/con1?restype=container&comp=list&include=snapshots&showonly=deleted", "b deleted", "b snapshot deleted", "b snapshot deleted")
-	f.clock.move(8 * 24 * time.Hour)
+	f.clock.Move(8 * 24 * time.Hour)
 	f.want(call{method: "PUT", path: "/con1/b?comp=undelete"}, 404, CodeBlobNotFound)
 	f.wantList(listAll)
 	if err := f.Sweep(ctx); err != nil {
@@ -241,7 +241,7 @@ func TestContainerSoftDelete(t *testing.T) {
 	}
 	f.keeps.ContainerDays = 3
 	f.want(call{method: "DELETE", path: "/con1?restype=container"}, 202, "")
-	f.clock.move(4 * 24 * time.Hour)
+	f.clock.Move(4 * 24 * time.Hour)
 	if err := f.Sweep(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -271,14 +271,14 @@ func TestLeases(t *testing.T) {
 		lease(409, "LeaseIdMismatchWithLeaseOperation", "x-ms-lease-action", "renew", "x-ms-lease-id", b)
 		lease(200, "", "x-ms-lease-action", "change", "x-ms-lease-id", a, "x-ms-proposed-lease-id", b)
 		lease(200, "", "x-ms-lease-action", "renew", "x-ms-lease-id", b)
-		f.clock.move(16 * time.Second)
+		f.clock.Move(16 * time.Second)
 		lease(200, "", "x-ms-lease-action", "renew", "x-ms-lease-id", b) // expired, and nobody else has it
 		if h := lease(202, "", "x-ms-lease-action", "break", "x-ms-lease-break-period", "5"); h.Get("x-ms-lease-time") != "5" {
 			t.Errorf("lease time in %v", h)
 		}
 		lease(409, "LeaseIsBreakingAndCannotBeAcquired", with(acquire, b)...)
 		lease(409, "LeaseIsBreakingAndCannotBeChanged", "x-ms-lease-action", "change", "x-ms-lease-id", b, "x-ms-proposed-lease-id", a)
-		f.clock.move(6 * time.Second)
+		f.clock.Move(6 * time.Second)
 		lease(409, "LeaseIsBrokenAndCannotBeRenewed", "x-ms-lease-action", "renew", "x-ms-lease-id", b)
 		lease(200, "", "x-ms-lease-action", "release", "x-ms-lease-id", b)
 		lease(201, "", "x-ms-lease-action", "acquire", "x-ms-lease-duration", "-1", "x-ms-proposed-lease-id", a)
@@ -324,7 +324,7 @@ func TestTiers(t *testing.T) {
 		t.Errorf("headers %v", h)
 	}
 	set(409, "BlobBeingRehydrated", "x-ms-access-tier", "Hot")
-	f.clock.move(time.Hour)
+	f.clock.Move(time.Hour)
 	if f.body("/con1/b") != "one" {
 		t.Error("the rehydrated blob has another content")
 	}

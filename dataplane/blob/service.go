@@ -50,8 +50,8 @@ type Service struct {
 	policy Settings
 	handle func(*request) error // of a part of a batch
 
-	lastTick atomic.Int64
-	kick     chan struct{} // wakes Run when there is something to sweep
+	lastTick     atomic.Int64
+	housekeeping storagehttp.Housekeeping
 
 	cmu        sync.RWMutex
 	containers map[string]containerDoc // cache of every container looked at, by key
@@ -74,7 +74,7 @@ func Open(cfg Config) (*Service, error) {
 			Accounts: cfg.Accounts, Tokens: cfg.Tokens, Authorizer: cfg.Authorizer, Clock: cfg.Clock, Log: cfg.Log,
 		},
 		store: cfg.Store, keys: cfg.Keys, policy: cfg.Settings, handle: (*request).handle, files: newFiles(cfg.Dir), clock: cfg.Clock, log: cfg.Log,
-		kick: make(chan struct{}, 1), containers: map[string]containerDoc{},
+		housekeeping: storagehttp.NewHousekeeping(), containers: map[string]containerDoc{},
 	}, nil
 }
 

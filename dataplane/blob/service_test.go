@@ -373,11 +373,11 @@ func TestStagedExpire(t *testing.T) {
 	if err := f.stage(ctx, acct, "con1", "b", "AAAA", customerKey{}, conditions{}, strings.NewReader("old"), ok); err != nil {
 		t.Fatal(err)
 	}
-	f.clock.move(6 * 24 * time.Hour)
+	f.clock.Move(6 * 24 * time.Hour)
 	if err := f.stage(ctx, acct, "con1", "b", "BBBB", customerKey{}, conditions{}, strings.NewReader("new"), ok); err != nil {
 		t.Fatal(err)
 	}
-	f.clock.move(25 * time.Hour)
+	f.clock.Move(25 * time.Hour)
 	if err := f.Sweep(ctx); err != nil {
 		t.Fatal(err)
 	}

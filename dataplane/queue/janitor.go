@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"errors"
-	"time"
 
 	"vauban.dev/store"
 )
@@ -11,29 +10,11 @@ import (
 // sweepBatch is how many messages one transaction of the sweep removes: other writers wait as long.
 const sweepBatch = 200
 
-func (s *Service) wake() {
-	select {
-	case s.kick <- struct{}{}:
-	default:
-	}
-}
-
 // Run does the housekeeping until ctx ends: it removes expired messages and those of deleted queues. Nobody sees them
 // before either.
 func (s *Service) Run(ctx context.Context) error {
-	tick := time.NewTicker(time.Hour)
-	defer tick.Stop()
-	for {
-		if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
-			s.log.Error("queue: sweep", "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-s.kick:
-		case <-tick.C:
-		}
-	}
+	s.housekeeping.Run(ctx, "queue", s.log, s.Sweep)
+	return nil
 }
 
 // Sweep removes what nobody sees any more, once.

@@ -386,7 +386,7 @@ func (s *Service) Clear(ctx context.Context, account, name string) error {
 		q.UID = randomID()
 		return put(tx, account, name, q)
 	})
-	s.wake()
+	s.housekeeping.Wake()
 	return err
 }
 

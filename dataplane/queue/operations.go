@@ -155,7 +155,7 @@ func (q *request) deleteQueue() error {
 	if err != nil {
 		return err
 	}
-	q.s.wake()
+	q.s.housekeeping.Wake()
 	return q.Send(http.StatusNoContent)
 }
 

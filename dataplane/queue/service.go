@@ -43,13 +43,13 @@ type Config struct {
 // Service keeps queues and their messages. Its methods do no authorization and pass no firewall. Errors are
 // *storagehttp.Error with Azure's code, or unexpected. Safe for use by many goroutines.
 type Service struct {
-	front    storagehttp.Front
-	store    store.Store
-	keys     *seal.Keyring
-	clock    clock.Clock
-	log      *slog.Logger
-	lastTick atomic.Int64
-	kick     chan struct{}
+	front        storagehttp.Front
+	store        store.Store
+	keys         *seal.Keyring
+	clock        clock.Clock
+	log          *slog.Logger
+	lastTick     atomic.Int64
+	housekeeping storagehttp.Housekeeping
 }
 
 // Open returns the service over cfg. Call Run for its housekeeping.
@@ -62,7 +62,7 @@ func Open(cfg Config) *Service {
 			Service: "queue", Suffix: ".queue.core.windows.net", GroupIDs: []string{"queue", "queue_secondary"},
 			Accounts: cfg.Accounts, Tokens: cfg.Tokens, Authorizer: cfg.Authorizer, Clock: cfg.Clock, Log: cfg.Log,
 		},
-		store: cfg.Store, keys: cfg.Keys, clock: cfg.Clock, log: cfg.Log, kick: make(chan struct{}, 1),
+		store: cfg.Store, keys: cfg.Keys, clock: cfg.Clock, log: cfg.Log, housekeeping: storagehttp.NewHousekeeping(),
 	}
 }
 
@@ -247,6 +247,6 @@ func (s *Service) DeleteAccount(ctx context.Context, account string) error {
 		}
 		return s.front.ForgetProperties(tx, account)
 	})
-	s.wake()
+	s.housekeeping.Wake()
 	return err
 }

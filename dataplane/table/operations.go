@@ -289,7 +289,7 @@ func (q *request) deleteTable() error {
 	if err := q.s.store.Update(q.Ctx, func(tx store.Tx) error { return q.s.DeleteTx(tx, q.Account.Name, q.path.table) }); err != nil {
 		return noTable(err)
 	}
-	q.s.wake()
+	q.s.housekeeping.Wake()
 	return q.Send(http.StatusNoContent)
 }
 

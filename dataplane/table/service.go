@@ -42,13 +42,13 @@ type Config struct {
 // Service keeps tables and their entities. Its methods do no authorization and pass no firewall. Errors are
 // *storagehttp.Error with Azure's code, or unexpected. Safe for use by many goroutines.
 type Service struct {
-	front    storagehttp.Front
-	store    store.Store
-	keys     *seal.Keyring
-	clock    clock.Clock
-	log      *slog.Logger
-	lastTick atomic.Int64
-	kick     chan struct{}
+	front        storagehttp.Front
+	store        store.Store
+	keys         *seal.Keyring
+	clock        clock.Clock
+	log          *slog.Logger
+	lastTick     atomic.Int64
+	housekeeping storagehttp.Housekeeping
 }
 
 // Open returns the service over cfg. Call Run for its housekeeping.
@@ -61,7 +61,7 @@ func Open(cfg Config) *Service {
 			Service: "table", Suffix: ".table.core.windows.net", GroupIDs: []string{"table", "table_secondary"},
 			Accounts: cfg.Accounts, Tokens: cfg.Tokens, Authorizer: cfg.Authorizer, Clock: cfg.Clock, Log: cfg.Log, ErrorBody: errorBody,
 		},
-		store: cfg.Store, keys: cfg.Keys, clock: cfg.Clock, log: cfg.Log, kick: make(chan struct{}, 1),
+		store: cfg.Store, keys: cfg.Keys, clock: cfg.Clock, log: cfg.Log, housekeeping: storagehttp.NewHousekeeping(),
 	}
 }
 
@@ -225,29 +225,14 @@ func (s *Service) DeleteAccount(ctx context.Context, account string) error {
 		}
 		return s.front.ForgetProperties(tx, account)
 	})
-	s.wake()
+	s.housekeeping.Wake()
 	return err
-}
-
-func (s *Service) wake() {
-	select {
-	case s.kick <- struct{}{}:
-	default:
-	}
 }
 
 // Run removes the entities of deleted tables until ctx ends. Nobody sees them before either.
 func (s *Service) Run(ctx context.Context) error {
-	for {
-		if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
-			s.log.Error("table: sweep", "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-s.kick:
-		}
-	}
+	s.housekeeping.Run(ctx, "table", s.log, s.Sweep)
+	return nil
 }
 
 // sweepBatch is how many entities one transaction of the sweep removes: other writers wait as long.

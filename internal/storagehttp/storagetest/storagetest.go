@@ -12,6 +12,8 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -37,6 +39,9 @@ type Clock struct {
 	mu  sync.Mutex
 	now time.Time
 }
+
+// NewClock stands at a morning in November 2026.
+func NewClock() *Clock { return &Clock{now: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)} }
 
 // Now is the clock's time.
 func (c *Clock) Now() time.Time {
@@ -80,7 +85,7 @@ func New(t testing.TB, service string) *Rig {
 		t.Fatal(err)
 	}
 	return &Rig{
-		TB: t, Service: service, Clock: &Clock{now: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)}, Store: st, Keys: seal.NewKeyring(st, pk),
+		TB: t, Service: service, Clock: NewClock(), Store: st, Keys: seal.NewKeyring(st, pk),
 		Account: storagehttp.Account{
 			ID: ID, Name: Name, TenantID: "tenant", SKU: "Standard_LRS", AllowSharedKeyAccess: true,
 			Keys: [2][]byte{bytes.Repeat([]byte{1}, 64), bytes.Repeat([]byte{2}, 64)},
@@ -187,3 +192,18 @@ func (r *Rig) Sign(q url.Values, text func(*storagehttp.SAS) string) string {
 
 // Key is the account's first key as clients have it.
 func (r *Rig) Key() string { return base64.StdEncoding.EncodeToString(r.Account.Keys[0]) }
+
+// Python runs testdata/client.py, whose token has the actions, with the interpreter $VAUBAN_STORAGE_PYTHON.
+func (r *Rig) Python(actions ...string) {
+	r.Helper()
+	for _, a := range actions {
+		r.Grants[a] = true
+	}
+	cmd := exec.Command(os.Getenv("VAUBAN_STORAGE_PYTHON"), "testdata/client.py")
+	cmd.Env = append(append(os.Environ(), r.Serve()...), "KEY="+r.Key(), "ACCOUNT="+Name)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		r.Fatalf("%v\n%s", err, out)
+	}
+	r.Logf("%s", out)
+}

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Every test: vet and formatting, the packages with the race detector, the end-to-end tests, the demo.
-# Network tests run on the real kernel in namespaces of their own and fail where it cannot enforce.
+# Network tests run on the real kernel in namespaces of their own and fail where it cannot enforce. A test that fails by
+# chance is run once more and named (gotest.sh).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export VAUBAN_BIN="$PWD/bin/vauban"
@@ -11,10 +12,10 @@ unformatted=$(gofmt -l $(git ls-files '*.go'))
 [ -z "$unformatted" ] || { echo "gofmt would change: $unformatted"; exit 1; }
 
 echo "== packages, with the race detector"
-go test -race -timeout 15m $(go list ./... | grep -v '/e2e')
+bash tools/gotest.sh -race -timeout 15m -- $(go list ./... | grep -v '/e2e')
 
 echo "== end to end"
-go test -timeout 20m ./e2e/...
+bash tools/gotest.sh -timeout 20m -- ./e2e/...
 
 echo "== the demo, with the real clients"
 rm -rf .cache/test-demo

@@ -17,6 +17,7 @@ import (
 	"vauban.dev/firewall"
 	"vauban.dev/provider/globalname"
 	"vauban.dev/provider/privatelink"
+	"vauban.dev/provider/subnetrules"
 	"vauban.dev/store"
 )
 
@@ -92,7 +93,7 @@ type Vaults interface {
 type Provider struct {
 	data    Vaults
 	links   *privatelink.Links
-	subnets Subnets
+	subnets subnetrules.Endpoints
 	view    func(context.Context, func(*rp.Tx) error) error
 	update  func(context.Context, func(*rp.Tx) error) error
 	forget  func(tx store.Tx, vault string) error

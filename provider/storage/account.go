@@ -19,6 +19,7 @@ import (
 	"vauban.dev/provider/globalname"
 	"vauban.dev/provider/privatelink"
 	"vauban.dev/provider/resources"
+	"vauban.dev/provider/subnetrules"
 )
 
 // AccountType is the resource type of storage accounts.
@@ -134,7 +135,7 @@ type Provider struct {
 	tables     Tables
 	rules      ServiceRules
 	links      *privatelink.Links
-	subnets    Subnets
+	subnets    subnetrules.Endpoints
 	keys       CustomerKeys
 }
 

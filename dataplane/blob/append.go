@@ -146,7 +146,7 @@ func (a appender) begin(t *blobTx, n int64) (*blobDoc, int64, error) {
 	}
 	doc := *t.old
 	doc.Size, doc.Blocks, doc.ETag, doc.Modified = doc.Size+n, doc.Blocks+1, t.etag, t.now.UnixNano()
-	doc.Headers.ContentMD5, doc.Lease = nil, doc.Lease.afterWrite(t.now)
+	doc.Headers.ContentMD5, doc.Lease = nil, doc.Lease.AfterWrite(t.now)
 	return &doc, t.old.Size, nil
 }
 

@@ -142,7 +142,7 @@ func (s *Service) change(ctx context.Context, account, container, name string, c
 			return err
 		}
 		doc := *t.old
-		doc.Lease = doc.Lease.afterWrite(t.now)
+		doc.Lease = doc.Lease.AfterWrite(t.now)
 		doc.ETag, doc.Modified = t.etag, t.now.UnixNano()
 		if err := f(t, &doc); err != nil {
 			return err
@@ -224,8 +224,8 @@ func (s *Service) updateAt(ctx context.Context, account, container string, at ta
 	if err != nil {
 		return Blob{}, err
 	}
-	s.files.remove(account, t.base, t.freed)
-	s.files.removeShared(account, t.unshed)
+	s.files.Remove(account, t.base, refs(t.freed))
+	s.files.RemoveShared(account, refs(t.unshed))
 	if t.new == nil {
 		return Blob{}, nil
 	}
@@ -249,7 +249,7 @@ func (t *blobTx) fresh(kind string, o PutOptions) *blobDoc {
 		doc.Headers.ContentType = "application/octet-stream"
 	}
 	if t.old != nil {
-		doc.Created, doc.Lease = t.old.Created, t.old.Lease.afterWrite(t.now)
+		doc.Created, doc.Lease = t.old.Created, t.old.Lease.AfterWrite(t.now)
 	}
 	if t.keeps.Versioning {
 		doc.Version = formatTick(t.etag)

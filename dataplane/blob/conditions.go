@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"vauban.dev/internal/storagehttp"
 )
 
 // conditions are the conditional headers of a request ("Specifying conditional headers for Blob service
@@ -53,7 +55,7 @@ func (c conditions) judgeWrite(doc *blobDoc, now time.Time) error {
 		if c.anyLease {
 			return nil
 		}
-		return (*lease)(nil).need(now, c.lease, "Blob", true)
+		return (*storagehttp.Lease)(nil).Need(now, c.lease, "Blob", true)
 	}
 	if doc.Copy.pending() && !c.anyLease {
 		return newError(http.StatusConflict, "PendingCopyOperation", "There is currently a pending copy operation.")
@@ -67,7 +69,7 @@ func (c conditions) judgeWrite(doc *blobDoc, now time.Time) error {
 	if c.anyLease {
 		return nil
 	}
-	return doc.Lease.need(now, c.lease, "Blob", !c.readLease)
+	return doc.Lease.Need(now, c.lease, "Blob", !c.readLease)
 }
 
 // judgeRead judges a read of a blob.
@@ -78,7 +80,7 @@ func (c conditions) judgeRead(doc *blobDoc, now time.Time) error {
 	if c.tags != nil && !c.tags.match("", doc.Tags) {
 		return errConditionNotMet()
 	}
-	return doc.Lease.need(now, c.lease, "Blob", false)
+	return doc.Lease.Need(now, c.lease, "Blob", false)
 }
 
 func parseTime(h http.Header, name string) (time.Time, error) {

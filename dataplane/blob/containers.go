@@ -48,7 +48,7 @@ func (s *Service) updateContainer(ctx context.Context, account, name string, con
 		if err := cond.forWrite(true, doc.ETag, doc.Modified); err != nil {
 			return err
 		}
-		if err := doc.Lease.need(now, cond.lease, "Container", false); err != nil {
+		if err := doc.Lease.Need(now, cond.lease, "Container", false); err != nil {
 			return err
 		}
 		doc.ETag, doc.Modified = etag, now.UnixNano()
@@ -218,7 +218,7 @@ func (s *Service) deleteContainer(ctx context.Context, account, name string, con
 		if err := cond.forWrite(true, doc.ETag, doc.Modified); err != nil {
 			return err
 		}
-		if err := doc.Lease.need(s.clock.Now(), cond.lease, "Container", true); err != nil {
+		if err := doc.Lease.Need(s.clock.Now(), cond.lease, "Container", true); err != nil {
 			return err
 		}
 		if err := deletable(tx, account, doc); err != nil {

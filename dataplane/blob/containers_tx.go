@@ -44,7 +44,7 @@ func (s *Service) DeleteContainerTx(tx store.Tx, account, name string, days int)
 	if err != nil {
 		return err
 	}
-	if err := doc.Lease.need(s.clock.Now(), "", "Container", true); err != nil {
+	if err := doc.Lease.Need(s.clock.Now(), "", "Container", true); err != nil {
 		return err
 	}
 	if err := deletable(tx, account, doc); err != nil {

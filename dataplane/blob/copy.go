@@ -240,7 +240,7 @@ func (s *Service) runCopy(ctx context.Context, account, id string, job copyJob) 
 		err = s.store.Update(ctx, func(tx store.Tx) error { return tx.Delete(kindCopy, account+"/"+id, store.Any) })
 	}
 	if !taken || err != nil {
-		s.files.remove(account, "", parts)
+		s.files.Remove(account, "", refs(parts))
 	}
 	return err
 }
@@ -288,7 +288,7 @@ func (s *Service) transfer(ctx context.Context, account, id string, job copyJob)
 	}
 	defer func() {
 		if err != nil {
-			s.files.remove(account, "", parts)
+			s.files.Remove(account, "", refs(parts))
 		}
 	}()
 	spans := []pageRange{{From: 0, To: src.Size}}
@@ -334,7 +334,7 @@ func (s *Service) abortCopy(ctx context.Context, account, container, name, id st
 		if t.old == nil {
 			return errBlobNotFound()
 		}
-		if err := t.old.Lease.need(t.now, cond.lease, "Blob", true); err != nil {
+		if err := t.old.Lease.Need(t.now, cond.lease, "Blob", true); err != nil {
 			return err
 		}
 		if t.old.Copy == nil || t.old.Copy.ID != id {

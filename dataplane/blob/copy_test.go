@@ -255,7 +255,7 @@ func TestCustomerKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, r, err := f.files.open(acct, *doc.Part, account)
+	file, r, err := f.files.Open(acct, doc.Part.Ref, doc.Part.plain(), account)
 	if err == nil {
 		defer file.Close()
 		if _, err = r.WriteRange(&strings.Builder{}, 0, 10); err == nil {

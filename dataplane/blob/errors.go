@@ -29,6 +29,7 @@ var (
 	errInvalidInput    = storagehttp.InvalidInput
 	errInvalidName     = storagehttp.InvalidName
 	errInvalidHeader   = storagehttp.InvalidHeader
+	errMissingHeader   = storagehttp.MissingHeader
 	errInvalidQuery    = storagehttp.InvalidQuery
 	errInvalidXML      = storagehttp.InvalidXML
 	errTooLarge        = storagehttp.TooLarge

@@ -393,8 +393,8 @@ func (s *Service) expireHistory(ctx context.Context) error {
 			err = nil
 			continue
 		}
-		s.files.remove(account, "", t.freed)
-		s.files.removeShared(account, t.unshed)
+		s.files.Remove(account, "", refs(t.freed))
+		s.files.RemoveShared(account, refs(t.unshed))
 	}
 	return err
 }

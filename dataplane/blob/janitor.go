@@ -100,8 +100,8 @@ func (s *Service) emptyTrash(ctx context.Context, key string) error {
 		if err != nil {
 			return err
 		}
-		s.files.remove(account, "", freed)
-		s.files.removeShared(account, unshed)
+		s.files.Remove(account, "", refs(freed))
+		s.files.RemoveShared(account, refs(unshed))
 		if n == 0 {
 			return nil
 		}
@@ -144,7 +144,7 @@ func (s *Service) expireStaged(ctx context.Context) error {
 			continue
 		}
 		account, _, _ := strings.Cut(d.Key, "/")
-		s.files.remove(account, "", []part{doc.Part})
+		s.files.Remove(account, "", refs([]part{doc.Part}))
 	}
 	return err
 }
@@ -193,7 +193,7 @@ func (s *Service) sweepOrphans(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n, err := s.files.orphans(ctx, func(_, ref string) bool { return live[ref] })
+	n, err := s.files.Orphans(ctx, func(_, ref string) bool { return live[ref] })
 	if n > 0 {
 		s.log.Info("blob: removed payloads that no blob names", "files", n)
 	}

@@ -67,7 +67,7 @@ type containerDoc struct {
 	Access   string               `json:"a,omitempty"`
 	Metadata map[string]string    `json:"meta,omitempty"`
 	Guard    Guard                `json:"g,omitzero"`
-	Lease    *lease               `json:"lease,omitempty"`
+	Lease    *storagehttp.Lease   `json:"lease,omitempty"`
 	Policies []storagehttp.Policy `json:"p,omitempty"`   // stored access policies
 	Worm     bool                 `json:"w,omitempty"`   // immutableStorageWithVersioning
 	Managed  json.RawMessage      `json:"arm,omitempty"` // what Resource Manager keeps of the container
@@ -125,13 +125,13 @@ type blobDoc struct {
 	PartDocs int               `json:"pd,omitempty"`    // how many documents that list has
 	Shared   bool              `json:"sh,omitempty"`    // other documents may name payloads of this one too: see kindShared
 
-	Sequence  int64        `json:"seq,omitempty"`   // of a page blob
-	Sealed    bool         `json:"seal,omitempty"`  // an append blob that takes no more blocks
-	Lease     *lease       `json:"lease,omitempty"` // nil: never leased, or released
-	Copy      *copyState   `json:"copy,omitempty"`  // of the last copy to this blob
-	Rehydrate *rehydration `json:"rh,omitempty"`    // on its way out of the archive
-	Keep      *immutable   `json:"keep,omitempty"`  // immutability of this version
-	Sealing   sealing      `json:"enc,omitzero"`    // with which key it is encrypted
+	Sequence  int64              `json:"seq,omitempty"`   // of a page blob
+	Sealed    bool               `json:"seal,omitempty"`  // an append blob that takes no more blocks
+	Lease     *storagehttp.Lease `json:"lease,omitempty"` // nil: never leased, or released
+	Copy      *copyState         `json:"copy,omitempty"`  // of the last copy to this blob
+	Rehydrate *rehydration       `json:"rh,omitempty"`    // on its way out of the archive
+	Keep      *immutable         `json:"keep,omitempty"`  // immutability of this version
+	Sealing   sealing            `json:"enc,omitzero"`    // with which key it is encrypted
 
 	Version  string `json:"v,omitempty"`   // the id, when it was written while the account keeps versions
 	Snapshot string `json:"s,omitempty"`   // the id of the snapshot that this document is
@@ -187,6 +187,7 @@ func partsKey(id string, n int) string { return fmt.Sprintf("%s/%06d", id, n) }
 func inlineKey(account, ref string) string { return account + "/" + ref }
 
 // binding ties a payload's ciphertext to its account and reference.
+// binding is what a payload is sealed to; payloads.Files.Binding says the same of those in files.
 func binding(account, ref string) string { return "blob/" + account + "/" + ref }
 
 func randomID() string {

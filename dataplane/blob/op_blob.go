@@ -345,10 +345,10 @@ func (q *request) appendBlock() error {
 		return err
 	}
 	ac := appendConditions{-1, -1}
-	if ac.position, err = q.int64Header("X-Ms-Blob-Condition-Appendpos"); err != nil {
+	if ac.position, err = q.Int64Header("X-Ms-Blob-Condition-Appendpos"); err != nil {
 		return err
 	}
-	if ac.maxSize, err = q.int64Header("X-Ms-Blob-Condition-Maxsize"); err != nil {
+	if ac.maxSize, err = q.Int64Header("X-Ms-Blob-Condition-Maxsize"); err != nil {
 		return err
 	}
 	limit := int64(maxAppend)
@@ -374,19 +374,6 @@ func (q *request) appendBlock() error {
 	h.Set("x-ms-blob-committed-block-count", strconv.Itoa(b.Blocks))
 	k.tell(h)
 	return q.Send(http.StatusCreated)
-}
-
-// int64Header reads a number; -1 when the header is not there.
-func (q *request) int64Header(name string) (int64, error) {
-	v := q.R.Header.Get(name)
-	if v == "" {
-		return -1, nil
-	}
-	n, err := strconv.ParseInt(v, 10, 64)
-	if err != nil || n < 0 {
-		return 0, errInvalidHeader(strings.ToLower(name), v)
-	}
-	return n, nil
 }
 
 func (q *request) deleteBlob() error {
@@ -424,7 +411,7 @@ func (q *request) deleteBlob() error {
 
 // sealAppendBlob is Append Blob Seal: from then on the blob is read only.
 func (q *request) sealAppendBlob() error {
-	position, err := q.int64Header("X-Ms-Blob-Condition-Appendpos")
+	position, err := q.Int64Header("X-Ms-Blob-Condition-Appendpos")
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func (q *request) readContainer() (Container, error) {
 	if err != nil {
 		return c, err
 	}
-	return c, c.doc.Lease.need(q.s.clock.Now(), q.R.Header.Get("X-Ms-Lease-Id"), "Container", false)
+	return c, c.doc.Lease.Need(q.s.clock.Now(), q.R.Header.Get("X-Ms-Lease-Id"), "Container", false)
 }
 
 func (q *request) getContainer() error {
@@ -59,7 +59,7 @@ func (q *request) getContainer() error {
 	q.SetStamp(c.ETag, c.LastModified)
 	q.SetMetadata(c.Metadata)
 	h := q.W.Header()
-	setLease(h, c.doc.Lease, q.s.clock.Now())
+	storagehttp.SetLease(h, c.doc.Lease, q.s.clock.Now())
 	h.Set("x-ms-has-immutability-policy", strconv.FormatBool(c.doc.Guard.Days > 0))
 	h.Set("x-ms-has-legal-hold", strconv.FormatBool(c.doc.Guard.Hold))
 	h.Set("x-ms-immutable-storage-with-versioning-enabled", strconv.FormatBool(c.Worm))
@@ -288,7 +288,7 @@ func (l blobLister) properties(b *Blob) {
 		l.tier(d)
 	}
 	if b.Current {
-		writeLease(l.XML, d.Lease, l.now)
+		l.Lease(d.Lease, l.now)
 	}
 	if c := d.Copy; c != nil && l.include["copy"] {
 		l.Text("CopyId", c.ID)

@@ -121,7 +121,7 @@ func (q *request) setBlobHeaders(b *Blob, doc *blobDoc) {
 		h.Set("x-ms-is-current-version", "true")
 	}
 	if b.Current {
-		setLease(h, doc.Lease, q.s.clock.Now())
+		storagehttp.SetLease(h, doc.Lease, q.s.clock.Now())
 	}
 	setCopy(h, doc.Copy)
 	setKeep(h, doc.Keep)

@@ -33,7 +33,7 @@ func (q *request) putPageBlob(o PutOptions, cond conditions) (Blob, error) {
 	if size < 0 {
 		return Blob{}, errMissingHeader("x-ms-blob-content-length")
 	}
-	sequence, err := q.int64Header("X-Ms-Blob-Sequence-Number")
+	sequence, err := q.Int64Header("X-Ms-Blob-Sequence-Number")
 	if err != nil {
 		return Blob{}, err
 	}
@@ -42,7 +42,7 @@ func (q *request) putPageBlob(o PutOptions, cond conditions) (Blob, error) {
 
 // pageLength reads x-ms-blob-content-length; -1 when it is not there.
 func (q *request) pageLength() (int64, error) {
-	n, err := q.int64Header("X-Ms-Blob-Content-Length")
+	n, err := q.Int64Header("X-Ms-Blob-Content-Length")
 	if err != nil {
 		return 0, err
 	}
@@ -50,10 +50,6 @@ func (q *request) pageLength() (int64, error) {
 		return 0, errInvalidHeader("x-ms-blob-content-length", strconv.FormatInt(n, 10)).Because("a page blob's length is a multiple of 512, at most 8 TiB, not %d", n)
 	}
 	return n, nil
-}
-
-func errMissingHeader(name string) *Error {
-	return newError(http.StatusBadRequest, "MissingRequiredHeader", "An HTTP header that's mandatory for this request is not specified.").Because("%s", name)
 }
 
 // pages reads the range of Put Page, which must be there and be of whole pages.
@@ -74,9 +70,9 @@ func (q *request) pages() (from, to int64, err error) {
 
 func (q *request) sequenceConditions() (c sequenceConditions, err error) {
 	var err1, err2, err3 error
-	c.le, err1 = q.int64Header("X-Ms-If-Sequence-Number-Le")
-	c.lt, err2 = q.int64Header("X-Ms-If-Sequence-Number-Lt")
-	c.eq, err3 = q.int64Header("X-Ms-If-Sequence-Number-Eq")
+	c.le, err1 = q.Int64Header("X-Ms-If-Sequence-Number-Le")
+	c.lt, err2 = q.Int64Header("X-Ms-If-Sequence-Number-Lt")
+	c.eq, err3 = q.Int64Header("X-Ms-If-Sequence-Number-Eq")
 	return c, errors.Join(err1, err2, err3)
 }
 
@@ -251,7 +247,7 @@ func (s *Service) pageParts(ctx context.Context, account, container string, at t
 // changeSequence does what x-ms-sequence-number-action of Set Blob Properties asks.
 func (q *request) changeSequence(doc *blobDoc) error {
 	action := strings.ToLower(q.R.Header.Get("X-Ms-Sequence-Number-Action"))
-	n, err := q.int64Header("X-Ms-Blob-Sequence-Number")
+	n, err := q.Int64Header("X-Ms-Blob-Sequence-Number")
 	if err != nil {
 		return err
 	}

@@ -128,7 +128,7 @@ func writeContainer(x *storagehttp.XML, c Container, metadata bool, now time.Tim
 	x.WriteString("<Properties>")
 	x.Text("Last-Modified", storagehttp.HTTPTime(c.LastModified))
 	x.Text("Etag", c.ETag)
-	writeLease(x, c.doc.Lease, now)
+	x.Lease(c.doc.Lease, now)
 	x.Option("PublicAccess", c.PublicAccess)
 	x.WriteString("<DefaultEncryptionScope>$account-encryption-key</DefaultEncryptionScope><DenyEncryptionScopeOverride>false</DenyEncryptionScopeOverride>")
 	x.Text("HasImmutabilityPolicy", strconv.FormatBool(c.doc.Guard.Days > 0))

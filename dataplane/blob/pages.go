@@ -272,7 +272,7 @@ func (s *Service) writePages(ctx context.Context, account, container, name strin
 		if err := t.setPages(&doc, from, to, p.part); err != nil {
 			return err
 		}
-		doc.ETag, doc.Modified, doc.Lease = t.etag, t.now.UnixNano(), doc.Lease.afterWrite(t.now)
+		doc.ETag, doc.Modified, doc.Lease = t.etag, t.now.UnixNano(), doc.Lease.AfterWrite(t.now)
 		return t.put(&doc, payload{})
 	})
 	if err != nil {

@@ -349,7 +349,7 @@ func TestScrub(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return f.files.path(acct, doc.Part.Ref)
+		return f.files.Path(acct, doc.Part.Ref)
 	}
 	b, err := os.ReadFile(path("flipped"))
 	if err != nil {

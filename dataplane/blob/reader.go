@@ -53,7 +53,7 @@ func (s *Service) get(ctx context.Context, account, container string, at target,
 		return nil, err
 	}
 	o := &Object{s: s, ctx: ctx, account: account, base: blobKey(account, c.UID, at.name)}
-	o.pinned, o.reader = o.base, s.files.pin(o.base)
+	o.pinned, o.reader = o.base, s.files.Pin(o.base)
 	if err := o.load(ctx, at, window); err != nil {
 		return nil, errors.Join(err, o.Close())
 	}
@@ -138,7 +138,7 @@ var errMissing = errors.New("it is missing from the store")
 // Close lets go of the content.
 func (o *Object) Close() error {
 	if o.pinned != "" {
-		o.s.files.unpin(o.pinned, o.reader)
+		o.s.files.Unpin(o.pinned, o.reader)
 		o.pinned = ""
 	}
 	return nil
@@ -178,7 +178,7 @@ func (o *Object) writePart(w io.Writer, p part, off, n int64) (wrote int64, err 
 		m, err := w.Write(plain[off:min(off+n, p.Size)])
 		return int64(m), err
 	}
-	file, r, err := o.s.files.open(o.account, p, o.key)
+	file, r, err := o.s.files.Open(o.account, p.Ref, p.plain(), o.key)
 	if err != nil {
 		return 0, err
 	}

@@ -137,7 +137,7 @@ func (s *Service) verify(ctx context.Context, account string, p part, k *seal.Ke
 		}
 		return err
 	}
-	file, r, err := s.files.open(account, p, k)
+	file, r, err := s.files.Open(account, p.Ref, p.plain(), k)
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"vauban.dev/authz"
 	"vauban.dev/internal/clock"
 	"vauban.dev/internal/storagehttp"
+	"vauban.dev/internal/storagehttp/payloads"
 	"vauban.dev/seal"
 	"vauban.dev/store"
 )
@@ -43,7 +44,7 @@ type Service struct {
 	front storagehttp.Front
 	store store.Store
 	keys  *seal.Keyring
-	files *files
+	files *payloads.Files
 	clock clock.Clock
 	log   *slog.Logger
 
@@ -73,7 +74,7 @@ func Open(cfg Config) (*Service, error) {
 			Service: "blob", Suffix: cfg.HostSuffix, GroupIDs: []string{"blob", "blob_secondary"},
 			Accounts: cfg.Accounts, Tokens: cfg.Tokens, Authorizer: cfg.Authorizer, Clock: cfg.Clock, Log: cfg.Log,
 		},
-		store: cfg.Store, keys: cfg.Keys, policy: cfg.Settings, handle: (*request).handle, files: newFiles(cfg.Dir), clock: cfg.Clock, log: cfg.Log,
+		store: cfg.Store, keys: cfg.Keys, policy: cfg.Settings, handle: (*request).handle, files: payloads.New("blob", cfg.Dir), clock: cfg.Clock, log: cfg.Log,
 		housekeeping: storagehttp.NewHousekeeping(), containers: map[string]containerDoc{},
 	}, nil
 }
@@ -134,7 +135,7 @@ func (s *Service) DeleteAccount(ctx context.Context, account string) error {
 	if err := s.expireContainers(ctx, account+"/"); err != nil {
 		return err
 	}
-	return s.files.removeAccount(account)
+	return s.files.RemoveAccount(account)
 }
 
 // defaultSuffix follows the account's name in its host name.

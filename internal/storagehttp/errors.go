@@ -98,6 +98,11 @@ func InvalidHeader(name, value string) *Error {
 	return NewError(http.StatusBadRequest, "InvalidHeaderValue", "The value for one of the HTTP headers is not in the correct format.").Because("header %s: '%s'", name, value)
 }
 
+// MissingHeader refuses a request without a header that the operation needs.
+func MissingHeader(name string) *Error {
+	return NewError(http.StatusBadRequest, "MissingRequiredHeader", "An HTTP header that's mandatory for this request is not specified.").Because("%s", name)
+}
+
 // InvalidQuery refuses the value of a query parameter.
 func InvalidQuery(name, value string) *Error {
 	return NewError(http.StatusBadRequest, "InvalidQueryParameterValue", "Value for one of the query parameters specified in the request URI is invalid.").Because("parameter %s: '%s'", name, value)

@@ -143,6 +143,19 @@ func (q *Request) SetMetadata(m map[string]string) {
 	}
 }
 
+// Int64Header reads a number; -1 when the header is not there.
+func (q *Request) Int64Header(name string) (int64, error) {
+	v := q.R.Header.Get(name)
+	if v == "" {
+		return -1, nil
+	}
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || n < 0 {
+		return 0, InvalidHeader(strings.ToLower(name), v)
+	}
+	return n, nil
+}
+
 const maxMetadata = 8 << 10
 
 // Metadata reads the x-ms-meta- headers. Their names arrive without their case: they are kept in lower case.

@@ -37,6 +37,7 @@ import (
 	"vauban.dev/internal/ca"
 	"vauban.dev/internal/clock"
 	"vauban.dev/internal/httpx"
+	"vauban.dev/internal/storagehttp"
 	"vauban.dev/ml"
 	"vauban.dev/provider/authorization"
 	"vauban.dev/provider/compute"
@@ -215,8 +216,8 @@ func (w *world) openServices(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	w.queues = queue.Open(queue.Config{Store: w.db, Keys: w.customers.ring, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Accounts: w.accounts})
-	w.tables = table.Open(table.Config{Store: w.db, Keys: w.customers.ring, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Accounts: w.accounts})
+	w.queues = queue.Open(storagehttp.Config{Store: w.db, Keys: w.customers.ring, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Accounts: w.accounts})
+	w.tables = table.Open(storagehttp.Config{Store: w.db, Keys: w.customers.ring, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Accounts: w.accounts})
 	w.resourceLogs = newResourceLogs(w)
 	w.follow = append(w.follow, w.resourceLogs.run)
 	w.secrets = keyvault.Open(keyvault.Config{

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"vauban.dev/internal/storagehttp"
 	"vauban.dev/store"
 )
 
@@ -28,93 +29,56 @@ func (s *Service) Run(ctx context.Context) error {
 
 // Sweep removes the blobs of deleted containers and uncommitted blocks older than a week, once.
 func (s *Service) Sweep(ctx context.Context) error {
-	var keys []string
 	if err := s.expireContainers(ctx, ""); err != nil {
 		return err
 	}
-	err := s.store.View(ctx, func(tx store.Tx) error {
-		return tx.Scan(kindTrash, "", "", func(d store.Doc) bool {
-			keys = append(keys, d.Key)
-			return true
-		})
-	})
-	for _, key := range keys {
-		err = errors.Join(err, s.emptyTrash(ctx, key))
-	}
+	err := storagehttp.EmptyTrash(ctx, s.store, kindTrash, s.emptyTrash)
 	return errors.Join(err, s.runCopies(ctx), s.expireHistory(ctx), s.expireStaged(ctx), s.expireDelegations(ctx))
 }
 
-// sweepBatch is how many documents one transaction of the sweep removes: other writers wait as long.
-const sweepBatch = 200
-
-// emptyTrash removes the blobs of the deleted container that key, account/uid, names.
-func (s *Service) emptyTrash(ctx context.Context, key string) error {
+// emptyTrash removes some of the deleted container that key, account/uid, names.
+func (s *Service) emptyTrash(tx store.Tx, key string) (n int, done func(), err error) {
 	account, _, _ := strings.Cut(key, "/")
-	for ctx.Err() == nil {
-		var freed, unshed []part
-		var n int
-		err := s.store.Update(ctx, func(tx store.Tx) error {
-			freed, unshed, n = nil, nil, 0
-			blobs, err := firstDocs(tx, kindBlob, key+"/")
-			if err != nil {
-				return err
-			}
-			past, err := firstDocs(tx, kindHistory, key+"/")
-			if err != nil {
-				return err
-			}
-			blobs = append(blobs, past...)
-			for _, d := range blobs {
-				doc := new(blobDoc)
-				if err := decode(d.Value, doc); err != nil {
-					return err
-				}
-				t := &blobTx{tx: tx, account: account, kind: d.Kind, base: d.Key, key: d.Key, old: doc}
-				if err := t.dropContent(doc); err != nil {
-					return err
-				}
-				if err := t.remove(); err != nil {
-					return err
-				}
-				freed, unshed = append(freed, t.freed...), append(unshed, t.unshed...)
-			}
-			staged, err := firstDocs(tx, kindStaged, key+"/")
-			if err != nil {
-				return err
-			}
-			for _, d := range staged {
-				var doc stagedDoc
-				if err := decode(d.Value, &doc); err != nil {
-					return err
-				}
-				if err := tx.Delete(kindStaged, d.Key, store.Any); err != nil {
-					return err
-				}
-				freed = append(freed, doc.Part)
-			}
-			if n = len(blobs) + len(staged); n == 0 {
-				return tx.Delete(kindTrash, key, store.Any)
-			}
-			return nil
-		})
+	var freed, unshed []part
+	for _, kind := range []string{kindBlob, kindHistory} {
+		blobs, err := storagehttp.FirstDocs(tx, kind, key+"/")
 		if err != nil {
-			return err
+			return 0, nil, err
 		}
+		for _, d := range blobs {
+			doc := new(blobDoc)
+			if err := decode(d.Value, doc); err != nil {
+				return 0, nil, err
+			}
+			t := &blobTx{tx: tx, account: account, kind: d.Kind, base: d.Key, key: d.Key, old: doc}
+			if err := t.dropContent(doc); err != nil {
+				return 0, nil, err
+			}
+			if err := t.remove(); err != nil {
+				return 0, nil, err
+			}
+			freed, unshed = append(freed, t.freed...), append(unshed, t.unshed...)
+		}
+		n += len(blobs)
+	}
+	staged, err := storagehttp.FirstDocs(tx, kindStaged, key+"/")
+	if err != nil {
+		return 0, nil, err
+	}
+	for _, d := range staged {
+		var doc stagedDoc
+		if err := decode(d.Value, &doc); err != nil {
+			return 0, nil, err
+		}
+		if err := tx.Delete(kindStaged, d.Key, store.Any); err != nil {
+			return 0, nil, err
+		}
+		freed = append(freed, doc.Part)
+	}
+	return n + len(staged), func() {
 		s.files.Remove(account, "", refs(freed))
 		s.files.RemoveShared(account, refs(unshed))
-		if n == 0 {
-			return nil
-		}
-	}
-	return ctx.Err()
-}
-
-func firstDocs(tx store.Tx, kind, prefix string) (docs []store.Doc, err error) {
-	err = tx.Scan(kind, prefix, "", func(d store.Doc) bool {
-		docs = append(docs, d)
-		return len(docs) < sweepBatch
-	})
-	return docs, err
+	}, nil
 }
 
 // expireStaged removes uncommitted blocks that nobody committed in time.

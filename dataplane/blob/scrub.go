@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"vauban.dev/internal/storagehttp"
 	"vauban.dev/seal"
 	"vauban.dev/store"
 )
@@ -63,7 +64,7 @@ func (s *Service) scrubPage(ctx context.Context, kind, after string) (docs []sto
 	err = s.store.View(ctx, func(tx store.Tx) error {
 		return tx.Scan(kind, "", after, func(d store.Doc) bool {
 			docs = append(docs, d)
-			return len(docs) < sweepBatch
+			return len(docs) < storagehttp.SweepBatch
 		})
 	})
 	return docs, err

@@ -156,26 +156,11 @@ func (o *operation) permits(letters, has string) error {
 }
 
 func (q *request) authorizeRoles(op *operation) error {
-	if len(op.roles) == 0 {
-		return storagehttp.PermissionMismatch().Because("%s cannot be permitted by a role", op.name)
-	}
 	scope := q.Account.ID + "/queueServices/default"
 	if q.queue != "" {
 		scope += "/queues/" + q.queue
 	}
-	why := ""
-	for _, action := range op.roles {
-		d, err := q.Front.Authorizer.Check(q.Ctx, q.Caller.Principal, authz.Request{
-			Action: actionRoot + action, Data: strings.HasPrefix(action, "queues/messages/"), Scope: scope, Attributes: q.attributes,
-		})
-		if err != nil || d.Allowed {
-			return err
-		}
-		if why == "" {
-			why = d.By
-		}
-	}
-	return storagehttp.PermissionMismatch().Because("%s lacks %s%s on %s: %s", q.Caller, actionRoot, op.roles[0], scope, why)
+	return q.HasRole(storagehttp.RoleCheck{Operation: op.name, Root: actionRoot, Actions: op.roles, Data: "queues/messages/", Scope: scope, Attributes: q.attributes})
 }
 
 // attributes answers conditions of roles about this request ("Actions and attributes for Azure role assignment conditions

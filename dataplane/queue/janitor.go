@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 
+	"vauban.dev/internal/storagehttp"
 	"vauban.dev/store"
 )
-
-// sweepBatch is how many messages one transaction of the sweep removes: other writers wait as long.
-const sweepBatch = 200
 
 // Run does the housekeeping until ctx ends: it removes expired messages and those of deleted queues. Nobody sees them
 // before either.
@@ -19,49 +17,11 @@ func (s *Service) Run(ctx context.Context) error {
 
 // Sweep removes what nobody sees any more, once.
 func (s *Service) Sweep(ctx context.Context) error {
-	var queues []string
-	err := s.store.View(ctx, func(tx store.Tx) error {
-		return tx.Scan(kindTrash, "", "", func(d store.Doc) bool {
-			queues = append(queues, d.Key)
-			return true
-		})
+	err := storagehttp.EmptyTrash(ctx, s.store, kindTrash, func(tx store.Tx, key string) (int, func(), error) {
+		n, err := storagehttp.DeleteSome(tx, key+"/", kindOrder, kindMessage)
+		return n, nil, err
 	})
-	for _, key := range queues {
-		err = errors.Join(err, s.emptyTrash(ctx, key))
-	}
 	return errors.Join(err, s.expire(ctx))
-}
-
-// emptyTrash removes the messages under key, account/uid.
-func (s *Service) emptyTrash(ctx context.Context, key string) error {
-	for ctx.Err() == nil {
-		n := 0
-		err := s.store.Update(ctx, func(tx store.Tx) error {
-			n = 0
-			for _, kind := range []string{kindOrder, kindMessage} {
-				var keys []string
-				err := tx.Scan(kind, key+"/", "", func(d store.Doc) bool {
-					keys = append(keys, d.Key)
-					return len(keys) < sweepBatch
-				})
-				for i := 0; i < len(keys) && err == nil; i++ {
-					err = tx.Delete(kind, keys[i], store.Any)
-				}
-				if err != nil {
-					return err
-				}
-				n += len(keys)
-			}
-			if n == 0 {
-				return tx.Delete(kindTrash, key, store.Any)
-			}
-			return nil
-		})
-		if err != nil || n == 0 {
-			return err
-		}
-	}
-	return ctx.Err()
 }
 
 // expire removes messages that are over.
@@ -82,7 +42,7 @@ func (s *Service) expire(ctx context.Context) error {
 				}
 				last = d.Key
 				read++
-				return len(old) < sweepBatch && read < 50*sweepBatch
+				return len(old) < storagehttp.SweepBatch && read < 50*storagehttp.SweepBatch
 			})
 			return errors.Join(err, bad)
 		})

@@ -181,7 +181,7 @@ func visible(tx store.Tx, account, uid string, now time.Time, n int) (found, exp
 		}
 		if e.expired(now) {
 			expired = append(expired, e)
-			return len(expired) < sweepBatch
+			return len(expired) < storagehttp.SweepBatch
 		}
 		found = append(found, e)
 		return len(found) < n

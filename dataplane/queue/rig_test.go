@@ -3,6 +3,7 @@ package queue
 import (
 	"testing"
 
+	"vauban.dev/internal/storagehttp"
 	"vauban.dev/internal/storagehttp/storagetest"
 )
 
@@ -15,7 +16,7 @@ type rig struct {
 func newRig(t testing.TB) *rig {
 	t.Helper()
 	r := storagetest.New(t, "queue")
-	s := Open(Config{Store: r.Store, Keys: r.Keys, Clock: r.Clock, Accounts: r, Tokens: r, Authorizer: r})
+	s := Open(storagehttp.Config{Store: r.Store, Keys: r.Keys, Clock: r.Clock, Accounts: r, Tokens: r, Authorizer: r})
 	r.Handler = s.Handler()
 	return &rig{r, s}
 }

@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"vauban.dev/authz"
 	"vauban.dev/internal/clock"
 	"vauban.dev/internal/storagehttp"
 	"vauban.dev/seal"
@@ -29,17 +28,6 @@ const (
 	kindTrash   = "queue.trash"   // account/uid → a deleted or cleared queue whose messages are to be removed
 )
 
-// Config is what a Service is made of; all but Log are needed.
-type Config struct {
-	Store      store.Store
-	Keys       *seal.Keyring
-	Clock      clock.Clock
-	Accounts   storagehttp.Accounts
-	Tokens     storagehttp.Tokens
-	Authorizer authz.Authorizer
-	Log        *slog.Logger
-}
-
 // Service keeps queues and their messages. Its methods do no authorization and pass no firewall. Errors are
 // *storagehttp.Error with Azure's code, or unexpected. Safe for use by many goroutines.
 type Service struct {
@@ -53,15 +41,13 @@ type Service struct {
 }
 
 // Open returns the service over cfg. Call Run for its housekeeping.
-func Open(cfg Config) *Service {
+func Open(cfg storagehttp.Config) *Service {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	front := cfg.Front("queue")
 	return &Service{
-		front: storagehttp.Front{
-			Service: "queue", Suffix: ".queue.core.windows.net", GroupIDs: []string{"queue", "queue_secondary"},
-			Accounts: cfg.Accounts, Tokens: cfg.Tokens, Authorizer: cfg.Authorizer, Clock: cfg.Clock, Log: cfg.Log,
-		},
+		front: front,
 		store: cfg.Store, keys: cfg.Keys, clock: cfg.Clock, log: cfg.Log, housekeeping: storagehttp.NewHousekeeping(),
 	}
 }

@@ -256,33 +256,11 @@ func (q *request) permits(op *operation, letters string) error {
 }
 
 func (q *request) authorizeRoles(op *operation) error {
-	if len(op.roles) == 0 {
-		return storagehttp.PermissionMismatch().Because("%s cannot be permitted by a role", op.name)
-	}
 	scope := q.Account.ID + "/tableServices/default"
 	if q.path.table != "" {
 		scope += "/tables/" + q.path.table
 	}
-	why := ""
-	for _, alternative := range op.roles {
-		granted := true
-		for action := range strings.SplitSeq(alternative, "&") {
-			d, err := q.Front.Authorizer.Check(q.Ctx, q.Caller.Principal, authz.Request{
-				Action: actionRoot + action, Data: strings.HasPrefix(action, "tables/entities/"), Scope: scope, Attributes: q.attributes,
-			})
-			if err != nil {
-				return err
-			}
-			if !d.Allowed && why == "" {
-				why = d.By
-			}
-			granted = granted && d.Allowed
-		}
-		if granted {
-			return nil
-		}
-	}
-	return storagehttp.PermissionMismatch().Because("%s lacks %s%s on %s: %s", q.Caller, actionRoot, op.roles[0], scope, why)
+	return q.HasRole(storagehttp.RoleCheck{Operation: op.name, Root: actionRoot, Actions: op.roles, Data: "tables/entities/", Scope: scope, Attributes: q.attributes})
 }
 
 func (q *request) attributes(a authz.Attribute) ([]string, bool, error) {

@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"vauban.dev/authz"
 	"vauban.dev/internal/clock"
 	"vauban.dev/internal/storagehttp"
 	"vauban.dev/seal"
@@ -27,17 +26,6 @@ const (
 	kindEntity = "table.entity" // account/uid/PartitionKey 0x01 RowKey → sealed entityDoc
 	kindTrash  = "table.trash"  // account/uid → a deleted table whose entities are to be removed
 )
-
-// Config is what a Service is made of; all but Log are needed.
-type Config struct {
-	Store      store.Store
-	Keys       *seal.Keyring
-	Clock      clock.Clock
-	Accounts   storagehttp.Accounts
-	Tokens     storagehttp.Tokens
-	Authorizer authz.Authorizer
-	Log        *slog.Logger
-}
 
 // Service keeps tables and their entities. Its methods do no authorization and pass no firewall. Errors are
 // *storagehttp.Error with Azure's code, or unexpected. Safe for use by many goroutines.
@@ -52,15 +40,14 @@ type Service struct {
 }
 
 // Open returns the service over cfg. Call Run for its housekeeping.
-func Open(cfg Config) *Service {
+func Open(cfg storagehttp.Config) *Service {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	front := cfg.Front("table")
+	front.ErrorBody = errorBody
 	return &Service{
-		front: storagehttp.Front{
-			Service: "table", Suffix: ".table.core.windows.net", GroupIDs: []string{"table", "table_secondary"},
-			Accounts: cfg.Accounts, Tokens: cfg.Tokens, Authorizer: cfg.Authorizer, Clock: cfg.Clock, Log: cfg.Log, ErrorBody: errorBody,
-		},
+		front: front,
 		store: cfg.Store, keys: cfg.Keys, clock: cfg.Clock, log: cfg.Log, housekeeping: storagehttp.NewHousekeeping(),
 	}
 }
@@ -235,35 +222,10 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
-// sweepBatch is how many entities one transaction of the sweep removes: other writers wait as long.
-const sweepBatch = 200
-
 // Sweep removes what nobody sees any more, once.
 func (s *Service) Sweep(ctx context.Context) error {
-	var tables []string
-	err := s.store.View(ctx, func(tx store.Tx) error {
-		return tx.Scan(kindTrash, "", "", func(d store.Doc) bool {
-			tables = append(tables, d.Key)
-			return true
-		})
+	return storagehttp.EmptyTrash(ctx, s.store, kindTrash, func(tx store.Tx, key string) (int, func(), error) {
+		n, err := storagehttp.DeleteSome(tx, key+"/", kindEntity)
+		return n, nil, err
 	})
-	for _, key := range tables {
-		for more := true; more && err == nil && ctx.Err() == nil; {
-			err = s.store.Update(ctx, func(tx store.Tx) error {
-				var keys []string
-				err := tx.Scan(kindEntity, key+"/", "", func(d store.Doc) bool {
-					keys = append(keys, d.Key)
-					return len(keys) < sweepBatch
-				})
-				for i := 0; i < len(keys) && err == nil; i++ {
-					err = tx.Delete(kindEntity, keys[i], store.Any)
-				}
-				if more = len(keys) > 0; err == nil && !more {
-					err = tx.Delete(kindTrash, key, store.Any)
-				}
-				return err
-			})
-		}
-	}
-	return err
 }

@@ -38,6 +38,7 @@ import (
 	"vauban.dev/internal/clock"
 	"vauban.dev/internal/httpx"
 	"vauban.dev/internal/storagehttp"
+	"vauban.dev/metrics"
 	"vauban.dev/ml"
 	"vauban.dev/provider/authorization"
 	"vauban.dev/provider/compute"
@@ -122,6 +123,7 @@ type world struct {
 	proxy        *loopbackProxy
 	flowLogs     *flowLogs
 	resourceLogs *resourceLogs
+	measured     *metrics.Book
 	captures     *captures
 	watches      watches
 	first        credentials
@@ -218,8 +220,8 @@ func (w *world) openServices(context.Context) (err error) {
 	}
 	w.queues = queue.Open(storagehttp.Config{Store: w.db, Keys: w.customers.ring, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Accounts: w.accounts})
 	w.tables = table.Open(storagehttp.Config{Store: w.db, Keys: w.customers.ring, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Accounts: w.accounts})
-	w.resourceLogs = newResourceLogs(w)
-	w.follow = append(w.follow, w.resourceLogs.run)
+	w.resourceLogs, w.measured = newResourceLogs(w), metrics.New(w.db)
+	w.follow = append(w.follow, w.resourceLogs.run, w.keepMetrics)
 	w.secrets = keyvault.Open(keyvault.Config{
 		Store: w.db, Keys: w.keys, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Vaults: newVaultLookup(w.engine), Audit: w.resourceLogs.vault,
 	})
@@ -300,6 +302,7 @@ func (w *world) openProviders(context.Context) (err error) {
 		features.Types(),
 		{authorization.Locks()},
 		insights.Types(),
+		(&insights.Metrics{Engine: w.engine, Book: w.measured, Clock: w.clock, Location: w.settings.Location}).Types(),
 		authorization.New(principals{w.entra}).With(w.authorizationConfig()).Types(),
 		managedidentity.Types(principals{w.entra}),
 		w.network.Types(),

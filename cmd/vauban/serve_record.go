@@ -78,6 +78,9 @@ func (w *world) recordRun(ctx context.Context, s store.Tx, guid string, before, 
 	if now.Target != "" {
 		e.Properties["target"] = now.Target
 	}
+	if before == nil || before.Status != now.Status {
+		w.measureRun(space.ID.String(), now)
+	}
 	return rp.Record(tx, byCaller(ctx, e, now.User))
 }
 

@@ -153,6 +153,7 @@ func (l *resourceLogs) flush(ctx context.Context) {
 
 // vault is keyvault.Config's Audit.
 func (l *resourceLogs) vault(e keyvault.Event) {
+	l.w.measureVault(e)
 	if l.wants(e.VaultID) {
 		l.add(e.VaultID, "AuditEvent", e.Time, insights.VaultLine(e))
 	}
@@ -160,22 +161,15 @@ func (l *resourceLogs) vault(e keyvault.Event) {
 
 // firewall is told of every record of an Azure Firewall.
 func (l *resourceLogs) firewall(r proxy.Record) {
+	l.w.measureFirewall(r)
 	if l.wants(r.ResourceID) {
 		l.add(r.ResourceID, r.Category, r.TimeGenerated, insights.FirewallLine(r.ResourceID, r.Category, r.TimeGenerated, r))
 	}
 }
 
-// storage is the handler of a storage service with its requests logged. Only accounts that somebody may log have it
-// watched: requests of others pass as they are.
+// storage is the handler of a storage service with its requests measured, and logged where somebody wants it.
 func (l *resourceLogs) storage(service string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		l.mu.Lock()
-		nobody := len(l.settings) == 0
-		l.mu.Unlock()
-		if nobody {
-			next.ServeHTTP(w, r)
-			return
-		}
 		ctx, served := storagehttp.WithServed(r.Context())
 		rec := &recorder{ResponseWriter: w}
 		in := &counter{ReadCloser: r.Body}
@@ -194,8 +188,12 @@ func (l *resourceLogs) storage(service string, next http.Handler) http.Handler {
 		if r.TLS != nil {
 			line.TLS = tls.VersionName(r.TLS.Version)
 		}
+		l.w.measureStorage(&line)
+		if !l.wants(served.Account.ID + "/" + service + "Services/default") {
+			return
+		}
 		id, err := line.Resource()
-		if err != nil || !l.wants(id.String()) {
+		if err != nil {
 			return
 		}
 		l.add(id.String(), line.Category(), began, line.Line(l.w.settings.Location))

@@ -19,7 +19,7 @@ const module = "vauban.dev"
 var layers = [][]string{
 	{"arm", "origin", "internal"},
 	{"store", "reconcile"},
-	{"authz", "activity", "locks", "firewall", "seal", "azurefirewall", "explain", "audit", "diagnose", "check", "flowlog", "capture", "rulegen", "policy", "kql", "imports"},
+	{"authz", "activity", "locks", "firewall", "seal", "azurefirewall", "explain", "audit", "diagnose", "check", "flowlog", "capture", "metrics", "rulegen", "policy", "kql", "imports"},
 	{"arm/rp", "entra", "ml", "internal/storagehttp"},
 	{"arm/door", "provider", "dataplane"},
 	{"arm/rp/rptest", "region", "demo", "cmd", "e2e"},

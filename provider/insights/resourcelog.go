@@ -78,24 +78,28 @@ func (r *StorageRequest) Category() string {
 	return "StorageWrite"
 }
 
+// ResponseType is how the request ended, as metrics and logs say it.
+func (r *StorageRequest) ResponseType() string {
+	switch {
+	case r.Code == "" && r.Status < 400:
+		return "Success"
+	case r.Code != "" && r.Status >= 500:
+		return "ServerOtherError"
+	case r.Code != "" && (r.Status == http.StatusUnauthorized || r.Status == http.StatusForbidden):
+		return "AuthorizationError"
+	}
+	return "ClientOtherError"
+}
+
 // Line is the record ("Azure Blob Storage monitoring data reference", resource logs). Signatures of the address are not in it.
 func (r *StorageRequest) Line(location string) []byte {
 	id, err := r.Resource()
 	if err != nil {
 		return nil
 	}
-	status, metric := "Success", "Success"
-	switch {
-	case r.Code != "":
-		status, metric = r.Code, "ClientOtherError"
-		switch {
-		case r.Status >= 500:
-			metric = "ServerOtherError"
-		case r.Status == http.StatusUnauthorized || r.Status == http.StatusForbidden:
-			metric = "AuthorizationError"
-		}
-	case r.Status >= 400:
-		metric = "ClientOtherError"
+	status := "Success"
+	if r.Code != "" {
+		status = r.Code
 	}
 	address, path, _ := strings.Cut(r.URI, "?")
 	key := ""
@@ -104,7 +108,7 @@ func (r *StorageRequest) Line(location string) []byte {
 	}
 	properties := map[string]any{
 		"accountName": r.Account.Name, "userAgentHeader": r.UserAgent, "serviceType": r.Service, "objectKey": strings.TrimSuffix("/"+r.Account.Name+"/"+key, "/"),
-		"metricResponseType": metric, "serverLatencyMs": r.Took.Milliseconds(), "requestBodySize": r.In, "responseBodySize": r.Out, "clientRequestId": r.ClientID,
+		"metricResponseType": r.ResponseType(), "serverLatencyMs": r.Took.Milliseconds(), "requestBodySize": r.In, "responseBodySize": r.Out, "clientRequestId": r.ClientID,
 	}
 	protocol := "HTTP"
 	if r.TLS != "" {

@@ -80,11 +80,11 @@ func changed(nsg *fabric.NSG, round int) *fabric.NSG {
 type CrowdResult struct {
 	NICs   int
 	Apply  time.Duration // from nothing to all NICs with their namespaces and rules
-	Memory int64         // bytes of the kernel's memory that they take
+	Memory int64         // bytes of the kernel's own memory that they take
 }
 
 // MeasureCrowd measures how long a VNet with n NICs takes, each in a namespace of its own and under an NSG, and what
-// kernel memory it has. The memory is the machine's: what others take meanwhile is in it.
+// memory the kernel has for it: no program's, this one's not either, but what others make the kernel take is in it.
 func MeasureCrowd(ctx context.Context, n int) (r CrowdResult, err error) {
 	v := fabric.VNet{ID: "crowd", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 		Subnets: []fabric.Subnet{{ID: "crowd/s", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, NSG: "bench", DefaultOutbound: true}}}
@@ -94,7 +94,7 @@ func MeasureCrowd(ctx context.Context, n int) (r CrowdResult, err error) {
 	}
 	topo := &fabric.Topology{VNets: []fabric.VNet{v}, NSGs: map[string]*fabric.NSG{"bench": {ID: "bench"}}}
 	err = withBenchDriver(ctx, func(d *Driver) error {
-		before, err := availableMemory()
+		before, err := settledMemory(ctx)
 		if err != nil {
 			return err
 		}
@@ -107,25 +107,61 @@ func MeasureCrowd(ctx context.Context, n int) (r CrowdResult, err error) {
 			return err
 		}
 		r.NICs, r.Apply = n, time.Since(start)
-		after, err := availableMemory()
-		r.Memory = before - after
+		after, err := kernelMemory()
+		r.Memory = after - before
 		return err
 	})
 	return r, err
 }
 
-func availableMemory() (int64, error) {
+// settledMemory is kernelMemory once the kernel has taken down the namespaces that are deleted: it does that later, and
+// several at once.
+func settledMemory(ctx context.Context) (int64, error) {
+	const quiet, enough = 300 * time.Millisecond, 256 << 10
+	last, err := kernelMemory()
+	for range 30 {
+		if err != nil {
+			return 0, err
+		}
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(quiet):
+		}
+		var now int64
+		if now, err = kernelMemory(); err == nil && last-now < enough {
+			return now, nil
+		}
+		last = now
+	}
+	return last, err
+}
+
+// kernelMemory is what the kernel has for its objects: slabs, those that it could give back too, values for each
+// processor, and what it mapped. Unit: bytes. https://docs.kernel.org/filesystems/proc.html#meminfo
+func kernelMemory() (int64, error) {
 	b, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
 		return 0, err
 	}
-	var kib int64
+	var sum int64
+	found := 0
 	for line := range strings.Lines(string(b)) {
-		if n, _ := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); n == 1 {
-			return kib << 10, nil
+		var key string
+		var kib int64
+		if n, _ := fmt.Sscanf(line, "%s %d kB", &key, &kib); n != 2 {
+			continue
+		}
+		switch key {
+		case "Slab:", "Percpu:", "VmallocUsed:":
+			sum += kib << 10
+			found++
 		}
 	}
-	return 0, errors.New("/proc/meminfo does not tell MemAvailable")
+	if found != 3 {
+		return 0, errors.New("/proc/meminfo does not tell what the kernel has")
+	}
+	return sum, nil
 }
 
 // datagrams is a steady flow between the client and the server of a VNet.

@@ -163,8 +163,10 @@ func (d *Driver) makePair(h *netlink.Handle, s *space, e end) error {
 	if err != nil {
 		return err
 	}
+	// One queue for each end: without one a pair has as many as the machine has processors, each with its ring and its
+	// files in sysfs. A pair's driver hands packets to the other end without a queue, so more of them speed nothing up.
 	veth := &netlink.Veth{
-		LinkAttrs:     netlink.LinkAttrs{Name: e.Interface, HardwareAddr: mac, TxQLen: -1},
+		LinkAttrs:     netlink.LinkAttrs{Name: e.Interface, HardwareAddr: mac, TxQLen: -1, NumTxQueues: 1, NumRxQueues: 1},
 		PeerName:      e.Peer.Interface,
 		PeerNamespace: netlink.NsFd(peer.fd.Fd()),
 		PeerTxQLen:    -1,

@@ -121,6 +121,7 @@ type builder struct {
 	tooLarge bool
 	memo     map[string]*Node
 	nodes    int
+	boxes    []box // of the list that is being simplified
 }
 
 // node compiles a list that ends in a catch-all.

@@ -120,6 +120,7 @@ provider() {
 if [ "$use" = clients ] || [ "$use" = azurerm ]; then
 	environment management
 	environment storage
+	environment bicep
 	provider azapi github.com/Azure/terraform-provider-azapi v1.15.0
 fi
 # Ten minutes of two processors.

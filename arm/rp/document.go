@@ -33,30 +33,44 @@ func ReadDocument(ctx context.Context, tx *Tx, id arm.ID) (*Document, error) {
 // EachDocument calls yield for the resources of a type ("" = of all types) that are scope or lie under it, those
 // whose deletion is under way excepted, until it returns an error. A type that this engine does not have has none.
 func EachDocument(ctx context.Context, tx *Tx, scope arm.ID, typeName string, yield func(*Document) error) error {
-	definitions := tx.engine.definitions()
-	if typeName != "" {
-		d, err := tx.engine.definition(arm.ParseTypeName(typeName))
-		if err != nil {
-			return nil
-		}
-		definitions = []*definition{d}
+	if typeName == "" {
+		return EachDocumentOf(ctx, tx, scope, func(string) bool { return true }, yield)
 	}
-	for _, d := range definitions {
-		recs, err := tx.scan(d, scope)
+	d, err := tx.engine.definition(arm.ParseTypeName(typeName))
+	if err != nil {
+		return nil
+	}
+	return tx.eachDocument(ctx, d, scope, yield)
+}
+
+// EachDocumentOf is EachDocument for the types that wanted chooses by their names as registered.
+func EachDocumentOf(ctx context.Context, tx *Tx, scope arm.ID, wanted func(typeName string) bool, yield func(*Document) error) error {
+	for _, d := range tx.inUse() {
+		if !wanted(d.name.String()) {
+			continue
+		}
+		if err := tx.eachDocument(ctx, d, scope, yield); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (tx *Tx) eachDocument(ctx context.Context, d *definition, scope arm.ID, yield func(*Document) error) error {
+	recs, err := tx.scan(d, scope)
+	if err != nil {
+		return err
+	}
+	for _, rec := range recs {
+		if rec.State == arm.Deleting {
+			continue
+		}
+		doc, err := tx.document(ctx, d, rec)
 		if err != nil {
 			return err
 		}
-		for _, rec := range recs {
-			if rec.State == arm.Deleting {
-				continue
-			}
-			doc, err := tx.document(ctx, d, rec)
-			if err != nil {
-				return err
-			}
-			if err := yield(doc); err != nil {
-				return err
-			}
+		if err := yield(doc); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -70,6 +70,7 @@ type Engine struct {
 
 	mu         sync.RWMutex
 	types      map[string]*definition // by lower-case name
+	sorted     []*definition          // all of types, in the order of their names
 	namespaces map[string]string      // lower-case name to the registered spelling
 	routes     router
 	operations []Operation        // registered as such
@@ -137,6 +138,11 @@ func (e *Engine) Register(regs ...Registration) error {
 		e.types[key] = d
 		e.namespaces[strings.ToLower(d.name.Namespace)] = d.name.Namespace
 	}
+	e.sorted = make([]*definition, 0, len(e.types))
+	for _, key := range slices.Sorted(maps.Keys(e.types)) {
+		e.sorted = append(e.sorted, e.types[key])
+	}
+	e.vacancy.used.Store(nil)
 	for _, r := range regs {
 		for _, route := range r.routes {
 			e.routes.add(e.public(route))
@@ -192,13 +198,18 @@ func (e *Engine) Run(ctx context.Context) error {
 	return nil
 }
 
-// definitions returns all types, in the order of their names.
+// StoreKinds are the document kinds of all types: what follows every resource watches.
+func (e *Engine) StoreKinds() []string {
+	var all []string
+	for _, d := range e.definitions() {
+		all = append(all, d.stored)
+	}
+	return all
+}
+
+// definitions returns all types, in the order of their names. The slice is shared.
 func (e *Engine) definitions() []*definition {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	all := make([]*definition, 0, len(e.types))
-	for _, key := range slices.Sorted(maps.Keys(e.types)) {
-		all = append(all, e.types[key])
-	}
-	return all
+	return e.sorted
 }

@@ -213,12 +213,12 @@ func selected(d *definition, rec *record, query map[string]string) (bool, error)
 
 // each calls yield for the records of a type under scope, after a key, until it returns false or an error.
 func (tx *Tx) each(d *definition, scope arm.ID, after string, yield func(*record) (bool, error)) error {
-	if tx.vacant(storeKind(d.name)) {
+	if tx.vacant(d.stored) {
 		return nil
 	}
 	prefix := strings.TrimSuffix(scope.Key(), "/") + "/"
 	var bad error
-	err := tx.Scan(storeKind(d.name), prefix, after, func(doc store.Doc) bool {
+	err := tx.Scan(d.stored, prefix, after, func(doc store.Doc) bool {
 		rec, err := parseRecord(doc)
 		if err != nil {
 			bad = err
@@ -270,7 +270,7 @@ func (tx *Tx) readableWithin(visible, resource func(*record) (bool, error)) func
 		if ok, err := visible(rec); ok || err != nil {
 			return ok, err
 		}
-		for _, d := range tx.engine.definitions() {
+		for _, d := range tx.inUse() {
 			if d.kind != Tracked || d.name.Key() == subscriptionKey {
 				continue
 			}

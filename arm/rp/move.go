@@ -217,7 +217,7 @@ func (w *mover) together() error {
 		}
 	}
 	from := arm.MustParseID("/subscriptions/" + w.Source.Subscription())
-	for _, d := range w.Tx.engine.definitions() {
+	for _, d := range w.Tx.inUse() {
 		if d.kind == Extension || scopeType(d) {
 			continue
 		}
@@ -307,7 +307,7 @@ func (w *mover) refused(detail *arm.Error) *arm.Error {
 
 // rekey stores a record under its new id.
 func (w *mover) rekey(o owned) error {
-	if err := w.Tx.Delete(storeKind(o.d.name), o.rec.id.Key(), o.rec.version); err != nil {
+	if err := w.Tx.Delete(o.d.stored, o.rec.id.Key(), o.rec.version); err != nil {
 		return err
 	}
 	if err := w.counted(o.rec, -1); err != nil {
@@ -332,9 +332,9 @@ func (w *mover) follow() error {
 	for _, o := range w.tops {
 		from = append(from, []byte(o.rec.id.Key()))
 	}
-	for _, d := range w.Tx.engine.definitions() {
+	for _, d := range w.Tx.inUse() {
 		var stale []store.Doc
-		err := w.Tx.Scan(storeKind(d.name), "", "", func(doc store.Doc) bool {
+		err := w.Tx.Scan(d.stored, "", "", func(doc store.Doc) bool {
 			lower := bytes.ToLower(doc.Value)
 			if slices.ContainsFunc(from, func(id []byte) bool { return bytes.Contains(lower, id) }) {
 				stale = append(stale, doc)

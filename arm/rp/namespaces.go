@@ -267,7 +267,7 @@ func (tx *Tx) register(subscription, namespace string, register bool) error {
 	if err != nil {
 		return err
 	}
-	for _, d := range tx.engine.definitions() {
+	for _, d := range tx.inUse() {
 		if !strings.EqualFold(d.name.Namespace, namespace) || d.kind != Tracked {
 			continue
 		}

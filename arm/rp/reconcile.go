@@ -193,11 +193,8 @@ func (rec *record) fingerprint() []byte {
 func (e *Engine) resume(ctx context.Context) error {
 	e.queue.Add(maintenance)
 	return e.View(ctx, func(tx *Tx) error {
-		for _, d := range e.definitions() {
-			if tx.vacant(storeKind(d.name)) {
-				continue
-			}
-			err := tx.Scan(storeKind(d.name), "", "", func(doc store.Doc) bool {
+		for _, d := range tx.inUse() {
+			err := tx.Scan(d.stored, "", "", func(doc store.Doc) bool {
 				var head struct {
 					State arm.ProvisioningState `json:"state"`
 				}

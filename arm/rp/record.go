@@ -35,7 +35,7 @@ type record struct {
 	version int64 // of the document; store.None when it is not stored yet
 }
 
-// Kind is the document kind of the store that holds the resources of a type: what Store.Watch takes.
+// StoreKind is the document kind of the store that holds the resources of a type: what Store.Watch takes.
 func StoreKind(typeName string) string { return "resource/" + arm.ParseTypeName(typeName).Key() }
 
 func storeKind(t arm.TypeName) string { return "resource/" + t.Key() }

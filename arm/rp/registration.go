@@ -48,6 +48,7 @@ type Link struct {
 // them into the *Resource[T] (passed as any) that the functions of the type take, and back.
 type definition struct {
 	name          arm.TypeName
+	stored        string // kind of its documents
 	kind          Kind
 	versions      []string // newest first
 	pattern       *regexp.Regexp
@@ -127,7 +128,7 @@ func define[T any](t Type[T]) (*definition, error) {
 	if !strings.Contains(t.Name, "/") {
 		return nil, errors.New("the name has no namespace")
 	}
-	d.name, d.fields = arm.ParseTypeName(t.Name), fieldsOf[T]()
+	d.name, d.stored, d.fields = arm.ParseTypeName(t.Name), StoreKind(t.Name), fieldsOf[T]()
 	if len(t.Versions) == 0 {
 		return nil, errors.New("no api-version")
 	}

@@ -102,7 +102,7 @@ type owned struct {
 // under returns all resources below id, extensions included, innermost first.
 func (tx *Tx) under(id arm.ID) ([]owned, error) {
 	var all []owned
-	for _, d := range tx.engine.definitions() {
+	for _, d := range tx.inUse() {
 		recs, err := tx.scan(d, id)
 		if err != nil {
 			return nil, err

@@ -70,7 +70,7 @@ type inventory struct {
 // tracked returns the first top+1 tracked resources, ordered by id: of each type no more than these are read.
 func (tx *Tx) tracked(q inventory) ([]owned, error) {
 	var found []owned
-	for _, d := range tx.engine.definitions() {
+	for _, d := range tx.inUse() {
 		if d.kind != Tracked || scopeType(d) || !q.filter.may(d.name) {
 			continue
 		}

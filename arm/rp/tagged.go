@@ -40,7 +40,7 @@ func Look(tx *Tx, id arm.ID) (Envelope, error) {
 // EachEnvelope calls yield for the subscriptions, resource groups and tracked resources that are scope or lie under it,
 // until it returns an error.
 func EachEnvelope(tx *Tx, scope arm.ID, yield func(Envelope) error) error {
-	for _, d := range tx.engine.definitions() {
+	for _, d := range tx.inUse() {
 		if !taggable(d) {
 			continue
 		}

@@ -130,7 +130,7 @@ func (tx *Tx) find(id arm.ID) (*record, *definition, error) {
 
 // read returns the record, or store.ErrNotFound.
 func (tx *Tx) read(d *definition, id arm.ID) (*record, error) {
-	doc, err := tx.Get(storeKind(d.name), id.Key())
+	doc, err := tx.Get(d.stored, id.Key())
 	if err != nil {
 		return nil, err
 	}
@@ -143,12 +143,12 @@ func (tx *Tx) scan(d *definition, scope arm.ID) ([]*record, error) {
 	if prefix == "/" {
 		prefix = ""
 	}
-	if tx.vacant(storeKind(d.name)) {
+	if tx.vacant(d.stored) {
 		return nil, nil
 	}
 	var recs []*record
 	var bad error
-	err := tx.Scan(storeKind(d.name), prefix, "", func(doc store.Doc) bool {
+	err := tx.Scan(d.stored, prefix, "", func(doc store.Doc) bool {
 		if rest := doc.Key[len(prefix):]; rest != "" && rest[0] != '/' {
 			return true // /…/vnet10 has the prefix /…/vnet1 and does not lie under it
 		}

@@ -2,6 +2,7 @@ package rp
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"vauban.dev/store"
 )
@@ -11,6 +12,38 @@ import (
 type vacancy struct {
 	empty   sync.Map // document kinds that had no document when they were looked at
 	written sync.Map // kinds that this engine has written, in transactions that may not be committed
+	kinds   atomic.Int64
+	used    atomic.Pointer[used]
+}
+
+// used is what a look at all types found.
+type used struct {
+	written     int64         // vacancy.kinds before the look
+	definitions []*definition // that may have resources
+	empty       []string      // kinds of the others
+}
+
+// inUse returns the types that may have resources, in the order of their names: all that whoever looks through the types has
+// to scan. The slice is shared.
+func (tx *Tx) inUse() []*definition {
+	v := &tx.engine.vacancy
+	written := v.kinds.Load()
+	if u := v.used.Load(); u != nil && u.written == written && (len(u.empty) == 0 || tx.engine.store.Changed(u.empty...) == 0) {
+		for _, kind := range u.empty {
+			store.Reads(tx.Tx, kind)
+		}
+		return u.definitions
+	}
+	u := &used{written: written}
+	for _, d := range tx.engine.definitions() {
+		if tx.vacant(d.stored) {
+			u.empty = append(u.empty, d.stored)
+		} else {
+			u.definitions = append(u.definitions, d)
+		}
+	}
+	v.used.Store(u)
+	return u.definitions
 }
 
 // vacant says that a type has no resource. It has none if it had none and its kind was not written since the store was
@@ -34,6 +67,8 @@ func (tx *Tx) vacant(kind string) bool {
 
 // Put notes what is written before it is committed: a transaction sees its own writes.
 func (tx *Tx) Put(kind, key string, value []byte, expect int64) (int64, error) {
-	tx.engine.vacancy.written.Store(kind, true)
+	if _, known := tx.engine.vacancy.written.LoadOrStore(kind, true); !known {
+		tx.engine.vacancy.kinds.Add(1)
+	}
 	return tx.Tx.Put(kind, key, value, expect)
 }

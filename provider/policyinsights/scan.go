@@ -43,18 +43,8 @@ func newScanner(p *Provider) *scanner {
 	return &scanner{p: p, dirty: map[string]bool{"": true}, wake: make(chan struct{})}
 }
 
-// kinds are the documents whose changes concern compliance: all resources.
-func (p *Provider) kinds() []string {
-	var all []string
-	for _, t := range p.engine.Describe() {
-		all = append(all, rp.StoreKind(t.Name.String()))
-	}
-	return all
-}
-
 // Run follows the store until ctx ends: what changed is scanned, and what deployIfNotExists asks for is deployed.
 func (p *Provider) Run(ctx context.Context) {
-	kinds := p.kinds()
 	global := map[string]bool{}
 	for _, t := range []string{policy.DefinitionType, policy.DefinitionVersionType, policy.SetType, policy.SetVersionType, policy.AssignmentType, policy.ExemptionType, AttestationType} {
 		global[rp.StoreKind(t)] = true
@@ -62,7 +52,7 @@ func (p *Provider) Run(ctx context.Context) {
 	s := p.scans
 	watch, stop := context.WithCancel(ctx)
 	defer stop()
-	changes := p.cfg.Store.Watch(watch, append(append(slices.Clone(kinds), rp.EventKind), p.cfg.Kinds...)...)
+	changes := p.cfg.Store.Watch(watch, append(append(p.engine.StoreKinds(), rp.EventKind), p.cfg.Kinds...)...)
 	s.mu.Lock()
 	// What was written before the watch began is never told by it: everything is scanned once.
 	s.seen, s.dirty[""], s.follow = p.cfg.Store.Changed(), true, true
@@ -152,7 +142,7 @@ func place(key string) string {
 
 // settle scans what was written before the call, and everything when the latest scan of it is a cycle ago.
 func (s *scanner) settle(ctx context.Context) error {
-	want := s.p.cfg.Store.Changed(s.p.kinds()...)
+	want := s.p.cfg.Store.Changed(s.p.engine.StoreKinds()...)
 	for {
 		s.mu.Lock()
 		if !s.follow { // nobody notes changes
@@ -267,22 +257,14 @@ func (p *Provider) evaluate(ctx context.Context, tx *rp.Tx, index *rules.Index, 
 	if err != nil {
 		return err
 	}
-	for _, t := range p.engine.Describe() {
-		if !index.Concerns(policy.TypeName(t.Name.String())) {
-			continue
+	concerned := func(typeName string) bool { return index.Concerns(policy.TypeName(typeName)) }
+	return rp.EachDocumentOf(ctx, tx, scope, concerned, func(doc *rp.Document) error {
+		records, err := p.evaluateOne(ctx, tx, index, doc, attested)
+		if err == nil && len(records) > 0 {
+			found[doc.ID.Key()] = states{ResourceID: doc.ID.String(), Records: records}
 		}
-		err := rp.EachDocument(ctx, tx, scope, t.Name.String(), func(doc *rp.Document) error {
-			records, err := p.evaluateOne(ctx, tx, index, doc, attested)
-			if err == nil && len(records) > 0 {
-				found[doc.ID.Key()] = states{ResourceID: doc.ID.String(), Records: records}
-			}
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+		return err
+	})
 }
 
 func (p *Provider) evaluateOne(ctx context.Context, tx *rp.Tx, index *rules.Index, doc *rp.Document, attested []attestation) ([]policy.Record, error) {

@@ -2,7 +2,6 @@ package commit
 
 import (
 	"context"
-	"slices"
 	"sync"
 
 	"vauban.dev/store"
@@ -18,7 +17,7 @@ type Hub struct {
 
 // watcher has a queue without a bound, so that a slow reader holds up no writer.
 type watcher struct {
-	kinds []string
+	kinds map[string]bool
 	out   chan []store.Change
 	end   context.CancelFunc
 
@@ -33,7 +32,10 @@ func NewHub() *Hub { return &Hub{watchers: map[*watcher]struct{}{}} }
 // Watch is store.Store.Watch.
 func (h *Hub) Watch(ctx context.Context, kinds []string) <-chan []store.Change {
 	ctx, end := context.WithCancel(ctx)
-	w := &watcher{kinds: slices.Clone(kinds), out: make(chan []store.Change), end: end, some: make(chan struct{}, 1)}
+	w := &watcher{kinds: map[string]bool{}, out: make(chan []store.Change), end: end, some: make(chan struct{}, 1)}
+	for _, k := range kinds {
+		w.kinds[k] = true
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
@@ -79,7 +81,7 @@ func (w *watcher) push(changes []store.Change) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, c := range changes {
-		if slices.Contains(w.kinds, c.Kind) {
+		if w.kinds[c.Kind] {
 			w.queue = append(w.queue, c)
 		}
 	}

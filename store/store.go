@@ -74,5 +74,8 @@ type Store interface {
 	// returns, whichever server wrote, and asks memory alone. So what a View found that began after v := Changed() holds
 	// as long as Changed(the kinds that it read) ≤ v. A store that has lost its database answers higher every time.
 	Changed(kinds ...string) int64
+	// Kinds is how many kinds were written since the store was opened, by the rule of Changed: what a View found of kinds
+	// without documents holds for all of them while it does not rise.
+	Kinds() int64
 	Close() error
 }

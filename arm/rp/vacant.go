@@ -19,6 +19,7 @@ type vacancy struct {
 // used is what a look at all types found.
 type used struct {
 	written     int64         // vacancy.kinds before the look
+	kinds       int64         // the store's, before the look
 	definitions []*definition // that may have resources
 	empty       []string      // kinds of the others
 }
@@ -27,14 +28,17 @@ type used struct {
 // to scan. The slice is shared.
 func (tx *Tx) inUse() []*definition {
 	v := &tx.engine.vacancy
-	written := v.kinds.Load()
-	if u := v.used.Load(); u != nil && u.written == written && (len(u.empty) == 0 || tx.engine.store.Changed(u.empty...) == 0) {
+	now := used{written: v.kinds.Load()}
+	if tx.engine.store != nil {
+		now.kinds = tx.engine.store.Kinds()
+	}
+	if u := v.used.Load(); u != nil && u.written == now.written && u.kinds == now.kinds {
 		for _, kind := range u.empty {
 			store.Reads(tx.Tx, kind)
 		}
 		return u.definitions
 	}
-	u := &used{written: written}
+	u := &now
 	for _, d := range tx.engine.definitions() {
 		if tx.vacant(d.stored) {
 			u.empty = append(u.empty, d.stored)

@@ -189,6 +189,14 @@ func (s *Store) Changed(kinds ...string) int64 {
 	return s.latest.Of(kinds...)
 }
 
+// Kinds answers as Changed does.
+func (s *Store) Kinds() int64 {
+	if s.left() <= 0 {
+		s.fail(errLease)
+	}
+	return s.latest.Kinds()
+}
+
 func (s *Store) now() int64 { return int64(time.Since(s.start)) }
 
 // left is how much of the lease there is.

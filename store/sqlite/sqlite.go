@@ -227,6 +227,9 @@ func (s *Store) Watch(ctx context.Context, kinds ...string) <-chan []store.Chang
 // Changed answers from memory.
 func (s *Store) Changed(kinds ...string) int64 { return s.latest.Of(kinds...) }
 
+// Kinds answers from memory.
+func (s *Store) Kinds() int64 { return s.latest.Kinds() }
+
 // Close finishes the transactions that were accepted, ends the watches and closes the file.
 func (s *Store) Close() error {
 	s.mu.Lock()

@@ -478,6 +478,9 @@ func changed(t *testing.T, s store.Store) {
 	if s.Changed("k") <= l || s.Changed() != s.Changed("k") {
 		t.Errorf("a deletion: Changed(k) = %d, Changed() = %d after %d", s.Changed("k"), s.Changed(), l)
 	}
+	if n := s.Kinds(); n != 2 {
+		t.Errorf("%d kinds were written, not 2", n)
+	}
 }
 
 func reopened(t *testing.T, open func() store.Store) {

@@ -13,7 +13,8 @@ type Latest struct {
 	any   atomic.Int64
 	ended atomic.Int64 // how often it was asked after End
 	over  atomic.Bool
-	kinds sync.Map // string → *atomic.Int64
+	kinds sync.Map     // string → *atomic.Int64
+	count atomic.Int64 // of kinds
 }
 
 // record is called by one goroutine at a time, after the commit and before its answers.
@@ -22,6 +23,7 @@ func (l *Latest) record(changes []store.Change) {
 		v, ok := l.kinds.Load(c.Kind)
 		if !ok {
 			v, _ = l.kinds.LoadOrStore(c.Kind, new(atomic.Int64))
+			l.count.Add(1)
 		}
 		v.(*atomic.Int64).Store(c.Version)
 		l.any.Store(c.Version)
@@ -42,6 +44,14 @@ func (l *Latest) Of(kinds ...string) (version int64) {
 		}
 	}
 	return version
+}
+
+// Kinds is store.Store.Kinds.
+func (l *Latest) Kinds() int64 {
+	if l.over.Load() {
+		return math.MaxInt64/2 + l.ended.Add(1)
+	}
+	return l.count.Load()
 }
 
 // End says that changes are not recorded any more: from now on every answer of Of is higher than all before, and nothing

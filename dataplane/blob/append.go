@@ -133,7 +133,7 @@ func (a appender) begin(t *blobTx, n int64) (*blobDoc, int64, error) {
 		return nil, 0, err
 	}
 	if t.old.Sealed {
-		return nil, 0, newError(http.StatusConflict, "BlobIsSealed", "The specified blob is sealed and its contents can't be modified unless the blob is re-created after a delete.")
+		return nil, 0, newError(http.StatusConflict, "BlobIsSealed", "The specified blob is sealed, and its contents can't be modified unless the blob is re-created after a delete.")
 	}
 	if a.ac.position >= 0 && a.ac.position != t.old.Size {
 		return nil, 0, newError(http.StatusPreconditionFailed, "AppendPositionConditionNotMet", "The append position condition specified was not met.").Because("the blob has %d bytes", t.old.Size)

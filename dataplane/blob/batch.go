@@ -36,11 +36,11 @@ func errBatch(format string, args ...any) *Error {
 
 // parseBatch reads the body of Blob Batch: multipart/mixed, each part a request of application/http.
 func parseBatch(contentType string, body io.Reader) ([]batched, error) {
-	kind, params, err := mime.ParseMediaType(contentType)
-	if err != nil || kind != "multipart/mixed" || params["boundary"] == "" {
+	boundary := batchBoundary(contentType)
+	if boundary == "" {
 		return nil, errInvalidHeader("Content-Type", contentType).Because("header Content-Type is multipart/mixed with a boundary, not '%s'", contentType)
 	}
-	r := multipart.NewReader(body, params["boundary"])
+	r := multipart.NewReader(body, boundary)
 	var list []batched
 	for {
 		p, err := r.NextRawPart()
@@ -67,6 +67,27 @@ func parseBatch(contentType string, body io.Reader) ([]batched, error) {
 		return nil, errBatch("it has no requests")
 	}
 	return list, nil
+}
+
+// batchBoundary reads the boundary from a Content-Type. Some clients write one with characters that RFC 2045 has in quotes only; Azure
+// takes all to the next semicolon.
+func batchBoundary(contentType string) (boundary string) {
+	kind, rest, _ := strings.Cut(contentType, ";")
+	if !strings.EqualFold(strings.TrimSpace(kind), "multipart/mixed") {
+		return ""
+	}
+	n := 0
+	for parameter := range strings.SplitSeq(rest, ";") {
+		name, value, _ := strings.Cut(parameter, "=")
+		if strings.EqualFold(strings.TrimSpace(name), "boundary") {
+			boundary = strings.Trim(strings.TrimSpace(value), `"`)
+			n++
+		}
+	}
+	if n != 1 {
+		return ""
+	}
+	return boundary
 }
 
 func parseBatched(p *multipart.Part) (b batched, err error) {

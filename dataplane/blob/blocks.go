@@ -52,6 +52,11 @@ func checkBlockID(id string) error {
 	return nil
 }
 
+// idLength is the length of a block id before its encoding, which is the same for all blocks of a blob.
+func idLength(id string) int {
+	return base64.StdEncoding.DecodedLen(len(id)) - strings.Count(id, "=")
+}
+
 // stage keeps a block until it is committed, or a week.
 func (s *Service) stage(ctx context.Context, account, container, name, id string, k customerKey, cond conditions, body io.Reader, check func() error) error {
 	if err := checkBlockID(id); err != nil {
@@ -91,7 +96,7 @@ func (t *blobTx) stage(id string, p payload, with sealing) error {
 	if err != nil {
 		return err
 	}
-	if other != "" && len(other) != len(id) {
+	if other != "" && idLength(other) != idLength(id) {
 		return newError(http.StatusBadRequest, "InvalidBlobOrBlock", "The specified blob or block content is invalid.").
 			Because("all block ids of a blob have the same length")
 	}

@@ -121,6 +121,9 @@ func (c conditions) forRead(etag, modified int64) error {
 	if c.ifMatch != "" && !matchETag(c.ifMatch, etag) {
 		return errConditionNotMet()
 	}
+	if c.ifNoneMatch == "*" {
+		return newError(http.StatusBadRequest, "UnsatisfiableCondition", "The request includes an unsatisfiable condition for this operation.").Because("If-None-Match: * asks to read a blob that is not there")
+	}
 	if c.ifNoneMatch != "" {
 		if matchETag(c.ifNoneMatch, etag) {
 			return errNotModified()

@@ -85,6 +85,7 @@ func (q *request) setResource() {
 	if q.container != "" && q.blob == "" && q.Query.Get("restype") == "" && q.Query.Get("comp") == "" && !strings.HasSuffix(path, "/") {
 		q.container, q.blob = "$root", q.container // a blob of the root container
 	}
+	q.blob = strings.ReplaceAll(q.blob, `\`, "/") // as Azure takes names
 }
 
 // noOperation says why no route was found.

@@ -188,6 +188,9 @@ func (s *Service) delete(ctx context.Context, account, container string, at targ
 		if t.old == nil {
 			return errBlobNotFound()
 		}
+		if cond.ifNoneMatch == "*" { // it is about what a write makes
+			cond.ifNoneMatch = ""
+		}
 		if err := t.check(cond); err != nil {
 			return err
 		}

@@ -51,8 +51,11 @@ func (q *request) body(limit int64, wantMD5, wantCRC bool) (*upload, error) {
 	if u.wantMD5, err = q.decodeHash("Content-MD5", md5.Size, "InvalidMd5"); err != nil {
 		return nil, err
 	}
-	if u.wantCRC, err = q.decodeHash("X-Ms-Content-Crc64", crc64.Size, "InvalidCrc64"); err != nil {
+	if u.wantCRC, err = q.decodeHash("X-Ms-Content-Crc64", crc64.Size, "InvalidHeaderValue"); err != nil {
 		return nil, err
+	}
+	if u.wantMD5 != nil && u.wantCRC != nil {
+		return nil, newError(http.StatusBadRequest, "BothCrc64AndMd5HeaderPresent", "Both x-ms-content-crc64 header and Content-MD5 header are present.")
 	}
 	u.hash(wantMD5 || u.wantMD5 != nil, wantCRC && u.wantMD5 == nil)
 	return u, nil
@@ -116,7 +119,7 @@ func (q *request) putOptions(plain bool) (o PutOptions, err error) {
 	}
 	o.ContentType, o.ContentEncoding, o.ContentLanguage = pick("Content-Type"), pick("Content-Encoding"), pick("Content-Language")
 	o.CacheControl, o.ContentDisposition = pick("Cache-Control"), h.Get("X-Ms-Blob-Content-Disposition")
-	if o.ContentMD5, err = q.decodeHash("X-Ms-Blob-Content-Md5", md5.Size, "InvalidMd5"); err != nil {
+	if o.ContentMD5, err = q.blobMD5(plain && h.Get("X-Ms-Blob-Type") == BlockBlob); err != nil {
 		return o, err
 	}
 	if o.Tier, err = readTier(h.Get("X-Ms-Access-Tier")); err != nil {
@@ -133,6 +136,19 @@ func (q *request) putOptions(plain bool) (o PutOptions, err error) {
 	}
 	o.Metadata, err = q.Metadata()
 	return o, err
+}
+
+// blobMD5 reads x-ms-blob-content-md5. Only Put Blob, which has the content at hand, judges it: elsewhere it is stored as it is.
+func (q *request) blobMD5(judged bool) ([]byte, error) {
+	const name = "X-Ms-Blob-Content-Md5"
+	if judged {
+		return q.decodeHash(name, md5.Size, "InvalidMd5")
+	}
+	sum, err := base64.StdEncoding.DecodeString(q.R.Header.Get(name))
+	if err != nil {
+		return nil, newError(http.StatusBadRequest, "InvalidMd5", "The MD5 value specified in the request is invalid. MD5 value must be 128 bits and base64 encoded.").Because("header x-ms-blob-content-md5 is no base64")
+	}
+	return sum, nil
 }
 
 func (q *request) writeConditions() (conditions, error) {
@@ -180,6 +196,10 @@ func (q *request) putBlockBlob(o PutOptions, cond conditions) (Blob, error) {
 	u, err := q.body(maxPutBlob, false, false)
 	if err != nil {
 		return Blob{}, err
+	}
+	if len(o.ContentMD5) > 0 { // the blob's hash is judged, and before the one of the transport
+		u.wantMD5 = o.ContentMD5
+		u.hash(true, false)
 	}
 	b, err := q.s.put(q.Ctx, q.Account.Name, q.container, q.blob, u, o, cond, u.check)
 	if err != nil {

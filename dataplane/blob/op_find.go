@@ -92,9 +92,9 @@ func (q *request) findBlobs() error {
 		limit = maxPage
 	}
 	where := q.Query.Get("where")
-	e, err := parseTagExpr(where, false)
+	e, err := parseTagQuery(where)
 	if err != nil {
-		return errInvalidQuery("where", where).Because("parameter where: %v", err)
+		return newError(http.StatusBadRequest, "InvalidQueryParameterValue", err.Error())
 	}
 	container := q.container
 	if named := e.container(); named != "" {

@@ -1,9 +1,6 @@
 package blob
 
-import (
-	"crypto/md5"
-	"net/http"
-)
+import "net/http"
 
 func (q *request) setBlobMetadata() error {
 	m, err := q.Metadata()
@@ -41,7 +38,7 @@ func (q *request) wrote(b Blob, k customerKey) {
 // the sequence number, and leaves the properties alone when none is sent.
 func (q *request) setBlobProperties() error {
 	h := q.R.Header
-	sum, err := q.decodeHash("X-Ms-Blob-Content-Md5", md5.Size, "InvalidMd5")
+	sum, err := q.blobMD5(false)
 	if err != nil {
 		return err
 	}
@@ -54,7 +51,7 @@ func (q *request) setBlobProperties() error {
 		ContentType: h.Get("X-Ms-Blob-Content-Type"), ContentEncoding: h.Get("X-Ms-Blob-Content-Encoding"), ContentLanguage: h.Get("X-Ms-Blob-Content-Language"),
 		ContentDisposition: h.Get("X-Ms-Blob-Content-Disposition"), CacheControl: h.Get("X-Ms-Blob-Cache-Control"), ContentMD5: sum,
 	}
-	given := next.ContentType+next.ContentEncoding+next.ContentLanguage+next.ContentDisposition+next.CacheControl != "" || sum != nil
+	given := next.ContentType+next.ContentEncoding+next.ContentLanguage+next.ContentDisposition+next.CacheControl != "" || len(sum) > 0
 	b, err := q.change(func(t *blobTx, d *blobDoc) error {
 		if (size >= 0 || sequence) && d.Type != PageBlob {
 			return errInvalidBlobType().Because("lengths and sequence numbers are set of page blobs")

@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -48,8 +49,8 @@ func (t tagTest) test(value string, ok bool) bool {
 	switch c := strings.Compare(value, t.value); t.op {
 	case "=":
 		return ok && c == 0
-	case "<>":
-		return !ok || c != 0
+	case "<>": // as in SQL, what is not there is not unequal either
+		return ok && c != 0
 	case "<":
 		return ok && c < 0
 	case "<=":
@@ -78,13 +79,20 @@ func (e *tagExpr) named(tags map[string]string) map[string]string {
 func parseTagExpr(text string, condition bool) (*tagExpr, error) {
 	p := &tagParser{rest: text, condition: condition}
 	e := &tagExpr{or: [][]tagTest{nil}}
+	keys := map[string]bool{}
 	for n := 1; ; n++ {
 		t, err := p.test()
 		if err != nil {
-			return nil, err
+			return nil, &tagSyntaxError{len(text) - len(p.rest) + 1, err}
 		}
-		if n > maxTags {
-			return nil, fmt.Errorf("it has more than %d comparisons", maxTags)
+		if n > maxComparisons {
+			return nil, fmt.Errorf("it has more than %d comparisons", maxComparisons)
+		}
+		if !t.container {
+			keys[t.key] = true
+		}
+		if len(keys) > maxTags {
+			return nil, fmt.Errorf("there can be at most %d unique tags in a query", maxTags)
 		}
 		last := len(e.or) - 1
 		e.or[last] = append(e.or[last], t)
@@ -95,9 +103,31 @@ func parseTagExpr(text string, condition bool) (*tagExpr, error) {
 		case word == "OR" && condition:
 			e.or = append(e.or, nil)
 		default:
-			return nil, fmt.Errorf("'%s' stands where AND is expected", word+p.rest)
+			return nil, &tagSyntaxError{len(text) - len(p.rest) + 1, fmt.Errorf("'%s' stands where AND is expected", word+p.rest)}
 		}
 	}
+}
+
+// maxComparisons is how many comparisons an expression has.
+const maxComparisons = 1000
+
+// parseTagQuery is parseTagExpr of Find Blobs by Tags, with errors as that operation answers them.
+func parseTagQuery(text string) (*tagExpr, error) {
+	e, err := parseTagExpr(text, false)
+	var at *tagSyntaxError
+	if errors.As(err, &at) {
+		return nil, fmt.Errorf("Error parsing query at or near character position %d: %w", at.position, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("Error parsing query: %w", err)
+	}
+	return e, nil
+}
+
+// tagSyntaxError is what is wrong at a place of an expression, counted from 1.
+type tagSyntaxError struct {
+	position int
+	error
 }
 
 type tagParser struct {
@@ -127,7 +157,7 @@ func (p *tagParser) test() (t tagTest, err error) {
 	case strings.HasPrefix(p.rest, "@"):
 		p.rest = p.rest[1:]
 		if w := p.word(); w != "container" || p.condition {
-			return t, fmt.Errorf("'@%s' is not known here", w)
+			return t, fmt.Errorf("unsupported parameter '@%s'", w)
 		}
 		t.container, t.key = true, "@container"
 	case strings.HasPrefix(p.rest, `"`):
@@ -137,8 +167,11 @@ func (p *tagParser) test() (t tagTest, err error) {
 	default:
 		t.key = p.word()
 	}
-	if t.key == "" || len(t.key) > maxTagKey {
+	if t.key == "" {
 		return t, fmt.Errorf("a tag's key is expected at '%s'", p.rest)
+	}
+	if len(t.key) > maxTagKey && !p.condition { // a condition may name a tag that no blob can have
+		return t, fmt.Errorf("tag must be between 1 and %d characters in length", maxTagKey)
 	}
 	p.space()
 	for _, op := range []string{"<>", "<=", ">=", "=", "<", ">"} {
@@ -157,8 +190,11 @@ func (p *tagParser) test() (t tagTest, err error) {
 	if t.value, err = p.quoted('\''); err != nil {
 		return t, err
 	}
-	if len(t.value) > maxTagValue {
-		return t, fmt.Errorf("the value compared with '%s' is too long", t.key)
+	if len(t.value) > maxTagValue && !p.condition {
+		return t, fmt.Errorf("tag value must be between 0 and %d characters in length", maxTagValue)
+	}
+	if !t.container && !tagText(t.value) {
+		return t, fmt.Errorf("the value compared with '%s' has a character that is not permitted in tag name or value", t.key)
 	}
 	return t, nil
 }

@@ -52,13 +52,18 @@ func checkTags(tags map[string]string) error {
 			return errTags("a tag's key has 1 to 128 characters")
 		case len(value) > maxTagValue:
 			return errTags("a tag's value has at most 256 characters")
-		case strings.ContainsFunc(name+value, func(r rune) bool {
-			return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune(tagPunctuation, r))
-		}):
+		case !tagText(name + value):
 			return errTags("keys and values have letters, digits, space and + - . / : = _")
 		}
 	}
 	return nil
+}
+
+// tagText reports whether all characters may stand in keys and values of tags.
+func tagText(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune(tagPunctuation, r))
+	})
 }
 
 // tagsXML is the body of Get and Set Blob Tags.

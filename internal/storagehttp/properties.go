@@ -249,7 +249,7 @@ func (q *Request) CrossBy(rules []CORSRule) (done bool, err error) {
 	}
 	h := q.W.Header()
 	for _, rule := range rules {
-		if !listed(rule.Origins, from, false) || !listed(rule.Methods, method, false) || preflight && !rule.admits(q.R.Header.Get("Access-Control-Request-Headers")) {
+		if !rule.fromOrigin(from) || !listed(rule.Methods, method, false) || preflight && !rule.admits(q.R.Header.Get("Access-Control-Request-Headers")) {
 			continue
 		}
 		all := listed(rule.Origins, "*", false)
@@ -277,7 +277,25 @@ func (q *Request) CrossBy(rules []CORSRule) (done bool, err error) {
 		return false, NewError(http.StatusForbidden, "CorsPreflightFailure", "CORS not enabled or no matching rule found for this request.").
 			Because("none of the %d rules of the service allows %s from '%s'", len(rules), method, from)
 	}
+	if len(rules) > 0 && (method == http.MethodGet || method == http.MethodHead) {
+		h.Add("Vary", "Origin") // another origin's answer may have headers that this one has not
+	}
 	return false, nil
+}
+
+// fromOrigin reports whether an origin is one of the rule's, of which "https://*.example.com" stands for all names below example.com.
+func (c CORSRule) fromOrigin(from string) bool {
+	if listed(c.Origins, from, false) {
+		return true
+	}
+	from = strings.ToLower(from)
+	for v := range strings.SplitSeq(strings.ToLower(c.Origins), ",") {
+		before, after, ok := strings.Cut(strings.TrimSpace(v), "*.")
+		if ok && len(from) > len(before)+len(after)+1 && strings.HasPrefix(from, before) && strings.HasSuffix(from, "."+after) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c CORSRule) admits(headers string) bool {

@@ -230,7 +230,7 @@ func (q *Request) Fail(err error) {
 		h.Set(k, v)
 	}
 	h.Set("x-ms-error-code", e.Code)
-	if e.Status == http.StatusNotModified {
+	if e.Status == http.StatusNotModified || q.R.Method == http.MethodHead {
 		q.W.WriteHeader(e.Status)
 		return
 	}

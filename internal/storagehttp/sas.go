@@ -66,6 +66,8 @@ func ParseSAS(q url.Values) (*SAS, error) {
 		return nil, AuthenticationFailed("sig is not base64")
 	}
 	switch {
+	case len(q["sig"]) > 1:
+		return nil, AuthenticationFailed("sig is there %d times", len(q["sig"]))
 	case !IsVersion(s.Version) || s.Version < "2015-04-05":
 		return nil, AuthenticationFailed("sv '%s' is not a version of 2015-04-05 or later", s.Version)
 	case s.Scope != "":

@@ -28,10 +28,15 @@ type Deployment struct {
 
 // variable is evaluated when it is asked for first.
 type variable struct {
-	mu    sync.Mutex
-	name  string
-	input any
-	copy  *expr.Object // of an element of variables.copy
+	mu            sync.Mutex
+	name          string
+	input         any
+	copy          *expr.Object // of an element of variables.copy
+	known, hidden result       // hidden is for previews: what the value shows when the secrets in it are hidden
+}
+
+// result is the value of a variable once it was evaluated.
+type result struct {
 	done  bool
 	value any
 }
@@ -165,11 +170,15 @@ func (d *Deployment) variable(ctx context.Context, name string) (any, error) {
 	if open.has(key) {
 		return nil, &expr.Error{Message: "The template variable '" + v.name + "' has a circular reference. Please see https://aka.ms/arm-syntax-variables for usage details."}
 	}
+	r := &v.known
+	if hides(ctx) {
+		r = &v.hidden
+	}
 	v.mu.Lock()
-	done := v.done
+	found := *r
 	v.mu.Unlock()
-	if done {
-		return v.value, nil
+	if found.done {
+		return found.value, nil
 	}
 	ctx = context.WithValue(ctx, openVariables{}, &openNames{name: key, outer: open})
 	ctx = context.WithValue(ctx, loopKey{}, (*loop)(nil)) // a variable does not see the loop of who reads it
@@ -185,7 +194,7 @@ func (d *Deployment) variable(ctx context.Context, name string) (any, error) {
 	}
 	v.mu.Lock() // not held meanwhile: variables read each other
 	defer v.mu.Unlock()
-	v.value, v.done = value, true
+	*r = result{true, value}
 	return value, nil
 }
 

@@ -67,9 +67,8 @@ func (d *Deployment) callParameters(c *expr.Call) (any, error) {
 	}
 	if d.parameters != nil {
 		if v, ok := d.parameters.Lookup(name); ok {
-			preview, _ := c.Context().Value(previewKey{}).(bool)
-			if judged, _ := c.Context().Value(judgedKey{}).(bool); preview && !judged && d.secure(name) {
-				return masked, nil
+			if hides(c.Context()) && d.secure(name) {
+				return hidden(v), nil
 			}
 			return v, nil
 		}
@@ -79,6 +78,34 @@ func (d *Deployment) callParameters(c *expr.Call) (any, error) {
 
 // masked stands for a secret in a preview.
 const masked = "*******"
+
+// hides says that secrets are hidden: in a preview that is shown.
+func hides(ctx context.Context) bool {
+	preview, _ := ctx.Value(previewKey{}).(bool)
+	judged, _ := ctx.Value(judgedKey{}).(bool)
+	return preview && !judged
+}
+
+// hidden is a secret as previews show it: its members and elements are there to be asked for, their values are not.
+func hidden(v any) any {
+	switch v := v.(type) {
+	case nil:
+		return nil
+	case *expr.Object:
+		out := expr.NewObject(v.Len())
+		for name, member := range v.All() {
+			out.Set(name, hidden(member))
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = hidden(v[i])
+		}
+		return out
+	}
+	return masked
+}
 
 func (d *Deployment) secure(name string) bool {
 	def, _ := d.template.parameters.Lookup(name)

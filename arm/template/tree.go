@@ -78,7 +78,7 @@ func (d *Deployment) walk(ctx context.Context, env *expr.Env, v any, in *loop, d
 	return v, nil
 }
 
-// rest is what remains of an expression that cannot be evaluated yet.
+// rest is what remains of an expression that cannot be evaluated yet, or not without a secret.
 func (d *Deployment) rest(ctx context.Context, env *expr.Env, text string, why error) (any, error) {
 	x, err := expr.Parse(text)
 	if err != nil {
@@ -88,6 +88,9 @@ func (d *Deployment) rest(ctx context.Context, env *expr.Env, text string, why e
 	if err != nil || rest == "" {
 		if Runtime(err) {
 			return text, nil // a variable that waits for a resource
+		}
+		if _, err := env.Text(context.WithValue(ctx, judgedKey{}, true), text); err == nil {
+			return masked, nil // a number of a secret is hidden by a text, which add() refuses
 		}
 		return nil, why
 	}

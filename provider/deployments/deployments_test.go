@@ -431,6 +431,32 @@ func TestWhatIf(t *testing.T) {
 	}
 }
 
+// TestWhatIfSecrets: members of a secure object can be used in any way, and none of them is shown.
+func TestWhatIfSecrets(t *testing.T) {
+	g := newRegion(t)
+	note := func(name, expression string) string { return one(name, `,"properties":{"note":"`+expression+`"}`) }
+	text := body(`"parameters":{"o":{"type":"secureObject"}},"variables":{"word":"[parameters('o').words[0]]"},"resources":[`+strings.Join([]string{
+		note("member", "[parameters('o').word]"), note("element", "[concat('a-', parameters('o').words[1])]"), note("variable", "[variables('word')]"),
+		note("number", "[string(add(parameters('o').size, 1))]"), note("flag", "[if(parameters('o').flag, 'shown', 'hidden')]"), note("whole", "[string(parameters('o'))]"),
+	}, ",")+`]`, `,"parameters":{"o":{"value":{"word":"hush-one","words":["hush-two","hush-three"],"size":4711000,"flag":true}}}`)
+	a := g.Request("POST", group+"/providers/Microsoft.Resources/deployments/d/whatIf"+api, text)
+	if a.Status != 200 || len(a.At("properties", "changes").([]any)) != 6 {
+		t.Fatalf("%d %s", a.Status, a.Text)
+	}
+	for _, secret := range []string{"hush-one", "hush-two", "hush-three", "4711001", "4711000", `"shown"`} {
+		if strings.Contains(a.Text, secret) {
+			t.Errorf("what-if shows %s: %s", secret, a.Text)
+		}
+	}
+	if !strings.Contains(a.Text, `"note":"a-*******"`) || strings.Count(a.Text, `"note":"*******"`) < 4 {
+		t.Error(a.Text)
+	}
+	if v := g.Request("POST", group+"/providers/Microsoft.Resources/deployments/d/whatIf"+api, strings.Replace(text, "parameters('o').word]", "parameters('o').none]", 1)); v.Status == 200 && v.String("status") != "Failed" {
+		t.Errorf("a member that is not there: %d %s", v.Status, v.Text)
+	}
+	g.deploy("d", text)
+}
+
 func TestCancel(t *testing.T) {
 	g := newRegion(t)
 	release := make(chan struct{})

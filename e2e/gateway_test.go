@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -16,6 +17,7 @@ type gatewayWorld struct {
 	public            string // the gateway's address
 	outside           string // where the machine's network reaches it
 	echo              string // ADDRESS:PORT of the machine
+	address           string // id of the gateway's public address
 }
 
 // newGatewayWorld makes one; prefix is the first two bytes of its addresses. taken is an address that the
@@ -41,11 +43,8 @@ func newGatewayWorld(t *testing.T, prefix, taken string) *gatewayWorld {
 		if w.public == taken {
 			continue
 		}
-		w.put(w.gateway, vNetwork, obj{"location": location, "properties": obj{
-			"gatewayType": "Vpn", "vpnType": "RouteBased", "sku": obj{"name": "VpnGw1", "tier": "VpnGw1"},
-			"ipConfigurations":       []obj{{"name": "default", "properties": obj{"subnet": obj{"id": w.vnet + "/subnets/GatewaySubnet"}, "publicIPAddress": obj{"id": network + "publicIPAddresses/" + name}}}},
-			"vpnClientConfiguration": obj{"vpnClientAddressPool": obj{"addressPrefixes": []string{"172.20.0.0/24"}}},
-		}})
+		w.address = network + "publicIPAddresses/" + name
+		w.setGateway(obj{})
 		break
 	}
 	b, err := os.ReadFile(filepath.Join(w.dir, "datagrams"))
@@ -65,6 +64,18 @@ func newGatewayWorld(t *testing.T, prefix, taken string) *gatewayWorld {
 	}
 	w.echo = lines.Text()
 	return w
+}
+
+// setGateway puts the gateway with more properties.
+func (w *gatewayWorld) setGateway(more obj) {
+	w.t.Helper()
+	p := obj{
+		"gatewayType": "Vpn", "vpnType": "RouteBased", "sku": obj{"name": "VpnGw1", "tier": "VpnGw1"},
+		"ipConfigurations":       []obj{{"name": "default", "properties": obj{"subnet": obj{"id": w.vnet + "/subnets/GatewaySubnet"}, "publicIPAddress": obj{"id": w.address}}}},
+		"vpnClientConfiguration": obj{"vpnClientAddressPool": obj{"addressPrefixes": []string{"172.20.0.0/24"}}},
+	}
+	maps.Copy(p, more)
+	w.put(w.gateway, vNetwork, obj{"location": location, "properties": p})
 }
 
 // rule sets the one rule for who may reach the machine.

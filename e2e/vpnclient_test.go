@@ -69,6 +69,9 @@ func (c *vpnClient) reach(addr string) string { return c.do(addr) }
 // asked is what a DNS server says to the client of a name's address.
 func (c *vpnClient) asked(server, name string) string { return c.do("ask " + server + " " + name) }
 
+// serves has the client take an address for its own, and answer TCP there: ADDRESS:PORT.
+func (c *vpnClient) serves(addr string) string { return c.do("serve " + addr) }
+
 func (c *vpnClient) do(line string) string {
 	c.t.Helper()
 	if _, err := fmt.Fprintln(c.in, line); err != nil {
@@ -106,9 +109,12 @@ func vpnClientProgram(args []string) int {
 		fmt.Println("ready")
 		for s := bufio.NewScanner(os.Stdin); s.Scan(); {
 			said, err := "", error(nil)
-			if f := strings.Fields(s.Text()); len(f) == 3 && f[0] == "ask" {
+			switch f := strings.Fields(s.Text()); {
+			case len(f) == 3 && f[0] == "ask":
 				said, err = askName(f[1], f[2])
-			} else {
+			case len(f) == 2 && f[0] == "serve":
+				said, err = serveAt(f[1])
+			default:
 				said, err = reach("tcp", s.Text())
 			}
 			if err != nil {
@@ -126,6 +132,27 @@ func vpnClientProgram(args []string) int {
 }
 
 const tunName = "wg0"
+
+// serveAt answers connections at one more address of the device, until the process ends.
+func serveAt(addr string) (string, error) {
+	if err := configureTUN([]string{addr + "/32"}, nil); err != nil {
+		return "", err
+	}
+	l, err := net.Listen("tcp4", addr+":0")
+	if err != nil {
+		return "", err
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	}()
+	return l.Addr().String(), nil
+}
 
 // ownTUN makes a device where the process is.
 type ownTUN struct{}

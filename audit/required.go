@@ -183,8 +183,8 @@ func (c *requirements) subnetNSG() string {
 // yet, or the region does not play the service, it asks the security rules of the subnet and the interface.
 func (c *requirements) inbound(ctx context.Context, q Requirement) error {
 	source := c.source(q)
-	if to := c.called(); q.When == WithPublicIP && to.IsValid() && c.played(source) {
-		return c.call(ctx, q, source, to)
+	if q.When == WithPublicIP && c.called(0).IsValid() && c.played(source) {
+		return c.call(ctx, q, source)
 	}
 	for _, protocol := range protocols(q) {
 		for _, port := range q.Ports {
@@ -208,14 +208,26 @@ func (c *requirements) inbound(ctx context.Context, q Requirement) error {
 	return nil
 }
 
-// called is the public address of a node of the subnet; invalid if none has one.
-func (c *requirements) called() netip.Addr {
+// called is where the internet calls a port of a node of the subnet: at its own public address, or at the load balancer's
+// port that leads there; invalid if no node has either. Port 0 is any.
+func (c *requirements) called(port uint16) netip.AddrPort {
 	for _, n := range c.v.NICs {
-		if n.Subnet == c.nic.Subnet && n.Kind == fabric.Guest && len(n.Public) > 0 {
-			return n.Public[0].Public
+		if n.Subnet != c.nic.Subnet || n.Kind != fabric.Guest {
+			continue
+		}
+		if len(n.Public) > 0 {
+			return netip.AddrPortFrom(n.Public[0].Public, port)
+		}
+		for _, lb := range c.w.Topology.LoadBalancers {
+			for _, r := range lb.NATRules {
+				i := slices.IndexFunc(lb.Frontends, func(f fabric.Frontend) bool { return f.ID == r.Frontend && f.Subnet == "" })
+				if i >= 0 && r.Backend.NIC == n.ID && (port == 0 || r.BackendPort == port) {
+					return netip.AddrPortFrom(lb.Frontends[i].Addr, r.Port)
+				}
+			}
 		}
 	}
-	return netip.Addr{}
+	return netip.AddrPort{}
 }
 
 // played tells whether the region's services have the address: packets come from it.
@@ -224,16 +236,21 @@ func (c *requirements) played(a netip.Addr) bool {
 }
 
 // call asks for a call of the service to a node.
-func (c *requirements) call(ctx context.Context, q Requirement, source, to netip.Addr) error {
+func (c *requirements) call(ctx context.Context, q Requirement, source netip.Addr) error {
 	tag := c.tag(q)
 	for _, protocol := range protocols(q) {
 		for _, port := range q.Ports {
-			a, err := c.w.Explain(ctx, explain.Question{From: fabric.Place{Kind: fabric.AtInternet}, Title: tag, Source: source, Host: to.String(), Protocol: protocol, Port: port})
+			to := c.called(port)
+			if !to.IsValid() {
+				c.add(Item{Level: level(q), Kind: q.Component, What: fmt.Sprintf("inbound %s %d from %s, for %s: no port of the load balancer leads to the node", strings.ToUpper(protocol.String()), port, tag, q.Purpose)})
+				continue
+			}
+			a, err := c.w.Explain(ctx, explain.Question{From: fabric.Place{Kind: fabric.AtInternet}, Title: tag, Source: source, Host: to.Addr().String(), Protocol: protocol, Port: to.Port()})
 			if err != nil {
 				return err
 			}
 			item := Item{Level: Passed, Kind: q.Component, From: TagPlace + tag, Answer: bare(a),
-				What: fmt.Sprintf("inbound %s %d from %s to a node at %s, for %s", strings.ToUpper(protocol.String()), port, tag, to, q.Purpose)}
+				What: fmt.Sprintf("inbound %s %d from %s to a node at %s, for %s", strings.ToUpper(protocol.String()), port, tag, to.Addr(), q.Purpose)}
 			switch {
 			case a.Refused == explain.ByReply:
 				item.Level, item.Fixes = level(q), a.Fixes

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -188,8 +189,15 @@ func (r *region) CheckSubnet(tx *rp.Tx, subnet arm.ID, _ string) error {
 	return err
 }
 
-func (r *region) AllocateNode(tx *rp.Tx, subnet, cluster arm.ID, node string, public bool) (machinelearning.NIC, error) {
-	n, err := r.network.AllocateNIC(tx, network.NICRequest{Subnet: subnet, Owner: cluster.String() + "/nodes/" + node, Kind: "node", Public: public})
+func (r *region) MayEnter(context.Context, arm.ID, arm.ID, string) error { return nil }
+func (r *region) RemoveEntry(*rp.Tx, arm.ID) error                       { return nil }
+func (r *region) WhyCalled(context.Context, machinelearning.NIC) string  { return "" }
+func (r *region) Call(context.Context, machinelearning.NIC) (net.Conn, error) {
+	return nil, net.ErrClosed
+}
+
+func (r *region) AllocateNode(tx *rp.Tx, q machinelearning.NodeRequest) (machinelearning.NIC, error) {
+	n, err := r.network.AllocateNIC(tx, network.NICRequest{Subnet: q.Subnet, Owner: q.Cluster.String() + "/nodes/" + q.Node, Kind: "node", Public: q.Public})
 	return machinelearning.NIC{ID: n.ID, Private: n.Addr.String()}, err
 }
 

@@ -271,7 +271,7 @@ func (w *world) openProviders(context.Context) (err error) {
 	w.sync.firewalls = newFirewalls(w)
 	w.ml = machinelearning.New(machinelearning.Config{
 		Clock: w.clock, Log: w.log, Runs: w.runs, Containers: data, SAS: containerSAS{w.accounts}, Tokens: runTokens{w.entra}, Access: w.access,
-		Network: mlNetwork{w.network, w.sync}, Launcher: w.launcher, TenantID: tenant.ID, Images: images, Diagnose: w.diagnose,
+		Network: mlNetwork{w}, Launcher: w.launcher, TenantID: tenant.ID, Images: images, Diagnose: w.diagnose,
 	})
 	vms := *w.launcher
 	vms.dir = w.path("machines")

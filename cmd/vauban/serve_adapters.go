@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -19,7 +18,6 @@ import (
 	"vauban.dev/dataplane/keyvault"
 	"vauban.dev/entra"
 	"vauban.dev/entra/directory"
-	"vauban.dev/fabric"
 	"vauban.dev/firewall"
 	"vauban.dev/internal/storagehttp"
 	"vauban.dev/provider/authorization"
@@ -334,132 +332,6 @@ func (c containerSAS) KeySAS(account, container string, key []byte, permissions 
 	a := storagehttp.Account{Name: account, Keys: [2][]byte{key}, AllowSharedKeyAccess: true}
 	url, err := blob.SignSAS(a, blob.SASRequest{Account: account, Container: container, Permissions: permissions, Expiry: expiry})
 	return url, armBlobError(err)
-}
-
-// mlNetwork answers provider/machinelearning from provider/network and the running network.
-type mlNetwork struct {
-	network *network.Provider
-	sync    *netSync
-}
-
-var _ machinelearning.Network = mlNetwork{}
-
-func (m mlNetwork) CheckSubnet(tx *rp.Tx, subnet arm.ID, location string) error {
-	s, err := rp.Get[network.Subnet](tx, subnet)
-	if isStatus(err, http.StatusNotFound) {
-		return arm.Errorf(http.StatusBadRequest, "InvalidSubnet", "The subnet '%s' does not exist.", subnet)
-	}
-	if err != nil {
-		return err
-	}
-	if len(s.Properties.Delegations) > 0 {
-		return arm.Errorf(http.StatusBadRequest, "SubnetDelegated", "The subnet '%s' is delegated to another service: compute cannot be placed in it.", subnet)
-	}
-	v, err := rp.Get[network.VNet](tx, subnet.Parent())
-	if err != nil {
-		return err
-	}
-	if v.Location != location {
-		return arm.Errorf(http.StatusBadRequest, "InvalidSubnet", "The virtual network of subnet '%s' is in '%s'; the compute is in '%s'.", subnet, v.Location, location)
-	}
-	return nil
-}
-
-// nodeNIC is the id of a node's NIC: under its cluster, as origins and explanations show it.
-func nodeNIC(cluster arm.ID, node string) string { return cluster.String() + "/nodes/" + node }
-
-func (m mlNetwork) AllocateNode(tx *rp.Tx, subnet, cluster arm.ID, node string, public bool) (machinelearning.NIC, error) {
-	n, err := m.network.AllocateNIC(tx, network.NICRequest{Subnet: subnet, Owner: nodeNIC(cluster, node), Kind: network.NodeKind, Public: public})
-	if err != nil {
-		return machinelearning.NIC{}, err
-	}
-	out := machinelearning.NIC{ID: n.ID, Private: n.Addr.String()}
-	if n.Public.IsValid() {
-		out.Public = n.Public.String()
-	}
-	return out, nil
-}
-
-func (m mlNetwork) ReleaseNode(tx *rp.Tx, nic string) error { return m.network.ReleaseNIC(tx, nic) }
-
-func (m mlNetwork) Sync(ctx context.Context) error { return m.sync.Sync(ctx) }
-
-// managedGroup is where the service keeps the networks of clusters that have none of their user's: a
-// subscription of its own, in which nobody has a role (Azure Batch does the same).
-const managedGroup = "/subscriptions/00000000-0000-0000-0000-00000000ba7c/resourceGroups/azureml"
-
-func managedNames(cluster arm.ID) (vnet, nsg arm.ID) {
-	name := fabric.NICNS(cluster.Key())
-	return arm.MustParseID(managedGroup + "/providers/" + network.VNetType + "/" + name), arm.MustParseID(managedGroup + "/providers/" + network.NSGType + "/" + name)
-}
-
-// ManagedSubnet: a network with the rules of a compute with a public address (the specification's table):
-// 44224 from the service, SSH from the internet when it was asked for, nothing else in.
-func (m mlNetwork) ManagedSubnet(tx *rp.Tx, cluster arm.ID, location string, ssh bool) (arm.ID, error) {
-	vnet, nsg := managedNames(cluster)
-	subnet := vnet.Child("subnets", "nodes")
-	save := func(name string, priority int, source, ports string) error {
-		return rp.Save(tx, &rp.Resource[network.Rule]{ID: nsg.Child("securityRules", name), State: arm.Succeeded, Properties: network.Rule{
-			Priority: priority, Direction: "Inbound", Access: "Allow", Protocol: "Tcp", SourceAddressPrefix: source, SourcePortRange: "*",
-			DestinationAddressPrefix: "*", DestinationPortRange: ports}})
-	}
-	outbound := true
-	errs := []error{
-		rp.Save(tx, &rp.Resource[network.NSG]{ID: nsg, Location: location, State: arm.Succeeded}),
-		save("AllowAzureML", 100, "AzureMachineLearning", "44224"),
-	}
-	if ssh {
-		errs = append(errs, save("AllowSSH", 110, "Internet", "22"))
-	}
-	errs = append(errs,
-		rp.Save(tx, &rp.Resource[network.VNet]{ID: vnet, Location: location, State: arm.Succeeded,
-			Properties: network.VNet{AddressSpace: network.AddressSpace{AddressPrefixes: []string{"10.0.0.0/16"}}}}),
-		rp.Save(tx, &rp.Resource[network.Subnet]{ID: subnet, State: arm.Succeeded,
-			Properties: network.Subnet{AddressPrefix: "10.0.0.0/20", NSG: &network.Ref{ID: nsg.String()}, DefaultOutboundAccess: &outbound}}))
-	return subnet, errors.Join(errs...)
-}
-
-func (m mlNetwork) RemoveManagedSubnet(tx *rp.Tx, cluster arm.ID) error {
-	vnet, nsg := managedNames(cluster)
-	return errors.Join(rp.Remove(tx, vnet), rp.Remove(tx, nsg))
-}
-
-// Egress is the address that the NIC has at a host on the internet.
-func (m mlNetwork) Egress(nic, host string) netip.Addr {
-	e, _ := m.explain(nic, host, 443)
-	return e.Source
-}
-
-// explain asks the model for a connection from the NIC to host; why says what is missing when it cannot be asked.
-func (m mlNetwork) explain(nic, host string, port uint16) (e fabric.Explanation, why string) {
-	v := m.sync.current.Load()
-	if v == nil {
-		return e, "The network is not up."
-	}
-	place := fabric.Place{Kind: fabric.AtNIC, ID: nic}
-	l := v.resolution().Lookup(v.topology, place, host)
-	switch {
-	case l.Unknown:
-		return e, "A custom DNS server of the virtual network answers for the name " + host + "."
-	case !l.Addr.IsValid():
-		return e, "The name " + host + " does not resolve in the virtual network of the node."
-	}
-	return fabric.Explain(v.topology, fabric.Flow{
-		From: place, Dst: l.Addr, Protocol: fabric.TCP, SrcPort: 40000, DstPort: port}), ""
-}
-
-// Why asks the model, as `vauban explain` does.
-func (m mlNetwork) Why(_ context.Context, nic, host string, port uint16) string {
-	e, why := m.explain(nic, host, port)
-	switch {
-	case why != "":
-		return why
-	case e.Verdict == fabric.Denied:
-		return "The connection is refused by " + e.By.String() + "."
-	case e.Refused() != nil:
-		return "The answer to the connection is refused by " + e.Refused().By.String() + "."
-	}
-	return "No network rule refuses the connection."
 }
 
 // verifier lets data planes verify Entra's tokens.

@@ -74,7 +74,7 @@ func (l *nodeLauncher) Start(ctx context.Context, n machinelearning.NodeSpec) er
 	}
 	cfg := agent.Config{
 		Node: n.ID, Token: n.Token, Batch: "https://" + n.Host, StateDir: filepath.Join(dir, "work"), CABundle: l.bundle,
-		Images: l.images, Limits: n.Limits, Slot: slot(n.ID), Hidden: []string{l.data},
+		Images: l.images, Limits: n.Limits, Slot: slot(n.ID), Hidden: []string{l.data}, Called: n.Called,
 	}
 	names := l.resolver(n.NIC)
 	cfg.DNS, cfg.Search = names.Servers, names.Search

@@ -26,7 +26,7 @@ func newDeploymentScripts(w *world) *deploymentscripts.Provider {
 	launcher.dir = w.path("scripts")
 	l := scriptLauncher{&launcher}
 	return deploymentscripts.New(deploymentscripts.Config{
-		Engine: w.engine, Network: scriptNetwork{mlNetwork{w.network, w.sync}}, Launcher: l, Clock: w.clock, CLI: l.cli() != "", Account: scriptAccount,
+		Engine: w.engine, Network: scriptNetwork{mlNetwork{w}}, Launcher: l, Clock: w.clock, CLI: l.cli() != "", Account: scriptAccount,
 	})
 }
 

@@ -38,6 +38,7 @@ type Agent struct {
 	mu      sync.Mutex
 	runs    map[string]*run
 	leaving bool
+	grant   string         // of the service's last call
 	wg      sync.WaitGroup // of the runs
 	kick    chan struct{}  // something changed: poll anew
 }
@@ -67,6 +68,13 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (err error) {
 			return err
 		}
 		defer srv.close()
+	}
+	if cfg.Called {
+		c, err := a.listenCalls(ctx)
+		if err != nil {
+			return err
+		}
+		defer c.close()
 	}
 	if cfg.Script != nil {
 		return a.script(ctx)
@@ -271,7 +279,7 @@ func (a *Agent) poll(ctx context.Context, known []string, wait int) (reply batch
 			changed <- false
 		}
 	}()
-	reply, err = a.batch.Poll(ctx, batch.Poll{State: a.state(), Held: a.held(), Known: known, WaitSeconds: wait})
+	reply, err = a.batch.Poll(ctx, batch.Poll{State: a.state(), Held: a.held(), Known: known, Grant: a.granted(), WaitSeconds: wait})
 	close(ended)
 	if <-changed {
 		return batch.Reply{}, true, nil // an assignment in a reply that was lost is offered again

@@ -43,6 +43,8 @@ type Config struct {
 	// Hidden directories that no container may see, the region's data first.
 	Hidden []string `json:"hidden,omitempty"`
 	SSH    *SSH     `json:"ssh,omitempty"`
+	// Called: the service calls the node (batch.CallPort) before it gives it work.
+	Called bool `json:"called,omitempty"`
 	// Home makes the agent a virtual machine's: it takes no tasks, and its SSH sessions share this directory,
 	// which outlives them, as their home. Token and Batch are not needed then, SSH is.
 	Home string `json:"home,omitempty"`

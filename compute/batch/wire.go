@@ -32,6 +32,8 @@ type Poll struct {
 	Held []Held `json:"held,omitempty"`
 	// Known are the ids of signals the node has seen: they do not end the wait again.
 	Known []string `json:"known,omitempty"`
+	// Grant is of the service's last call (Call): a node that is called is given work for it alone.
+	Grant string `json:"grant,omitempty"`
 	// WaitSeconds the service may hold the poll open; 0 answers at once.
 	WaitSeconds int `json:"waitSeconds"`
 }

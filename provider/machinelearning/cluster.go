@@ -59,6 +59,11 @@ func (p *Provider) reconcileCluster(ctx context.Context, r *rp.Resource[Compute]
 	if err != nil {
 		return rp.Result{}, err
 	}
+	missed, err := p.offer(ctx, r)
+	if err != nil {
+		return rp.Result{}, err
+	}
+	troubled = troubled || missed
 	if troubled && (again == 0 || again > retryEvery) {
 		again = retryEvery
 	}
@@ -71,6 +76,9 @@ func (p *Provider) scale(ctx context.Context, r *rp.Resource[Compute]) (again ti
 	do, nodes, err := p.decide(ctx, r)
 	if err != nil {
 		return 0, err
+	}
+	if refused := p.mayEnter(ctx, r, do.Allocate); refused != nil {
+		return watchEvery, p.engine.Update(ctx, func(tx *rp.Tx) error { return putNote(tx, r.ID.String(), refused) })
 	}
 	for range do.Allocate {
 		// Each in a transaction of its own: what a refused one had taken is given back.
@@ -117,7 +125,7 @@ func (p *Provider) decide(ctx context.Context, r *rp.Resource[Compute]) (do clus
 		}
 		do = cluster.Decide(state)
 		if len(do.Deallocate) > 0 {
-			err := shrinkLocked(tx, r, do.Deallocate[0])
+			err := shrinkLocked(tx, r, do.Deallocate[0], there == len(do.Deallocate))
 			if refused := arm.AsError(err); refused != nil {
 				do.Deallocate = nil
 				return putNote(tx, r.ID.String(), refused) // looked at again in a while
@@ -156,7 +164,8 @@ func (p *Provider) allocate(tx *rp.Tx, r *rp.Resource[Compute]) error {
 		return err
 	}
 	id := "tvmps_" + hex.EncodeToString(b) + "_d"
-	nic, err := p.Network.AllocateNode(tx, subnet, r.ID, id, *r.Properties.Aml.NodePublicIP)
+	nic, err := p.Network.AllocateNode(tx, NodeRequest{Subnet: subnet, Cluster: r.ID, Node: id, Location: r.Location,
+		Public: *r.Properties.Aml.NodePublicIP, SSH: r.Properties.Aml.RemoteLogin == "Enabled"})
 	if err != nil {
 		return err
 	}
@@ -234,7 +243,7 @@ func (p *Provider) finalizeCluster(ctx context.Context, r *rp.Resource[Compute])
 		return rp.Result{}, err
 	}
 	err = p.engine.Update(ctx, func(tx *rp.Tx) error {
-		if err := dropNote(tx, r.ID.String()); err != nil || r.Properties.Aml.Subnet != nil {
+		if err := errors.Join(dropNote(tx, r.ID.String()), p.Network.RemoveEntry(tx, r.ID)); err != nil || r.Properties.Aml.Subnet != nil {
 			return err
 		}
 		return p.Network.RemoveManagedSubnet(tx, r.ID)

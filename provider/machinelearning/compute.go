@@ -308,6 +308,9 @@ func (p *Provider) listNodes(_ context.Context, tx *rp.Tx, r *rp.Resource[Comput
 		if n.NIC.Public != "" {
 			e["publicIpAddress"] = n.NIC.Public
 		}
+		if n.NIC.SSH != 0 {
+			e["port"] = n.NIC.SSH
+		}
 		list = append(list, e)
 	}
 	return map[string]any{"nodes": list}, nil

@@ -65,7 +65,7 @@ func (p *Provider) startNode(ctx context.Context, r *rp.Resource[Compute], n *no
 	if err != nil || !ours {
 		return err
 	}
-	spec := NodeSpec{ID: n.ID, NIC: n.NIC.ID, Token: token, Host: BatchHost(r.Location)}
+	spec := NodeSpec{ID: n.ID, NIC: n.NIC.ID, Token: token, Host: BatchHost(r.Location), Called: n.called()}
 	if size := sizeOf(r.Properties.Aml.VMSize); size != nil {
 		spec.Limits = compute.Limits{MemoryBytes: int64(size.MemoryGB * (1 << 30)), CPUs: float64(size.CPUs), Pids: nodePids}
 	}
@@ -109,6 +109,9 @@ func (p *Provider) updateNode(ctx context.Context, id string, f func(*node, time
 func (p *Provider) whyUnreachable(ctx context.Context, r *rp.Resource[Compute], n *node) *arm.Error {
 	if n.Error != nil {
 		return n.Error
+	}
+	if n.Registered {
+		return p.whyUncalled(ctx, n)
 	}
 	host := BatchHost(r.Location)
 	return nodeError("NodeStartTimeout", "The compute node '%s' (%s) could not be started: it did not reach the Batch service at %s:443 within %s. %s",
@@ -180,7 +183,10 @@ func (p *Provider) removeNode(ctx context.Context, n *node, force bool) error {
 		if err := p.Network.ReleaseNode(tx, n.NIC.ID); err != nil {
 			return err
 		}
-		return deleteDoc(tx, kindNode, n.ID)
+		if err := deleteDoc(tx, kindNode, n.ID); err != nil {
+			return err
+		}
+		return p.leaveNetwork(tx, n)
 	})
 	if err != nil {
 		return err

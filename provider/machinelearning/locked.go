@@ -34,7 +34,11 @@ func releaseCompute(_ context.Context, tx *rp.Tx, r *rp.Resource[Compute]) error
 }
 
 // shrinkLocked says what keeps the service from removing a node that is not used: a lock against deletion on the workspace's
-// group holds it ("Lock your resources": autoscaling of compute clusters).
-func shrinkLocked(tx *rp.Tx, r *rp.Resource[Compute], node string) error {
-	return rp.CheckLocks(tx, locks.Delete, r.ID.Child("nodes", node))
+// group holds it ("Lock your resources": autoscaling of compute clusters), and for the last node one on the network's group,
+// where the load balancer would have to go.
+func shrinkLocked(tx *rp.Tx, r *rp.Resource[Compute], node string, last bool) error {
+	if err := rp.CheckLocks(tx, locks.Delete, r.ID.Child("nodes", node)); err != nil || !last {
+		return err
+	}
+	return networkLocked(tx, locks.Delete, r)
 }

@@ -31,8 +31,10 @@ type node struct {
 	Lease   string            `json:"lease,omitempty"` // the task that it has
 	Task    string            `json:"task,omitempty"`  // the run of that
 	Since   time.Time         `json:"since"`           // of the state
-	Error   *arm.Error        `json:"error,omitempty"`
-	Runs    []string          `json:"isolation,omitempty"` // what holds on it, as its agent reported
+	// Registered: a node that is called has itself reached the service; it is of use when the call has got through.
+	Registered bool       `json:"registered,omitempty"`
+	Error      *arm.Error `json:"error,omitempty"`
+	Runs       []string   `json:"isolation,omitempty"` // what holds on it, as its agent reported
 }
 
 func getDoc[T any](tx store.Tx, kind, key string) (*T, error) {
@@ -95,11 +97,13 @@ type nodeSet struct {
 	since   time.Time // before it, nobody could be heard
 	mu      sync.Mutex
 	heard   map[string]time.Time
+	grants  map[string]grant     // of the last call to each, until it is used
+	missed  map[string]time.Time // since when calls to it do not get through
 	changed chan struct{}
 }
 
 func newNodeSet(now func() time.Time) *nodeSet {
-	return &nodeSet{now: now, since: now(), heard: map[string]time.Time{}, changed: make(chan struct{})}
+	return &nodeSet{now: now, since: now(), heard: map[string]time.Time{}, grants: map[string]grant{}, missed: map[string]time.Time{}, changed: make(chan struct{})}
 }
 
 func (s *nodeSet) hear(id string) {
@@ -123,6 +127,8 @@ func (s *nodeSet) forget(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.heard, id)
+	delete(s.grants, id)
+	delete(s.missed, id)
 }
 
 // wait returns a channel that is closed at the next change.

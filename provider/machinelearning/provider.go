@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"time"
@@ -69,9 +70,19 @@ type RunScope struct {
 type Network interface {
 	// CheckSubnet returns why nodes of a workspace in location cannot stand in the subnet, nil if they can.
 	CheckSubnet(tx *rp.Tx, subnet arm.ID, location string) error
-	// AllocateNode takes an address in the subnet for a node and makes its NIC; public asks for a
-	// public address. *arm.Error when the subnet is full.
-	AllocateNode(tx *rp.Tx, subnet, cluster arm.ID, node string, public bool) (NIC, error)
+	// MayEnter returns what keeps the service from making a compute's load balancer, public address and security group in
+	// the group of the subnet's network: a policy, a lock, a quota. Nil where they are there already.
+	MayEnter(ctx context.Context, cluster, subnet arm.ID, location string) error
+	// AllocateNode takes an address in the subnet for a node and makes its NIC, and for the first public one of a compute
+	// what MayEnter is about. *arm.Error when the subnet is full.
+	AllocateNode(tx *rp.Tx, r NodeRequest) (NIC, error)
+	// RemoveEntry removes the compute's load balancer, public address and security group, when no node has them any more;
+	// no error for a compute without.
+	RemoveEntry(tx *rp.Tx, cluster arm.ID) error
+	// Call connects to a node as the service does, from the internet; NIC.Inbound is where.
+	Call(ctx context.Context, nic NIC) (net.Conn, error)
+	// WhyCalled is Why of Call.
+	WhyCalled(ctx context.Context, nic NIC) string
 	// ReleaseNode gives it back; no error when it is gone.
 	ReleaseNode(tx *rp.Tx, nic string) error
 	// ManagedSubnet returns the subnet of the network that the service itself makes for a cluster
@@ -88,11 +99,23 @@ type Network interface {
 	Sync(ctx context.Context) error
 }
 
+// NodeRequest asks for a node's NIC.
+type NodeRequest struct {
+	Subnet, Cluster arm.ID
+	Node, Location  string
+	Public          bool // called by the service through a load balancer, by which it also goes out
+	SSH             bool // and by the internet at port 22
+}
+
 // NIC of a node.
 type NIC struct {
 	ID      string `json:"id"`
 	Private string `json:"private"`
 	Public  string `json:"public,omitempty"`
+	// Inbound is the address and port on the internet by which the service calls it ("20.0.0.4:44224"), "" for never; SSH is
+	// the port of Public that leads to its port 22, 0 for none.
+	Inbound string `json:"inbound,omitempty"`
+	SSH     int    `json:"ssh,omitempty"`
 }
 
 // Launcher starts and stops the agents of nodes. Agents live on when the server ends.
@@ -111,8 +134,10 @@ type NodeSpec struct {
 	NIC   string // id, which names the network namespace
 	Token string
 	Host  string // of the batch service
-	User  string // SSH; "" for none
-	Key   string // authorized key
+	// Called: the service calls the node before it gives it work.
+	Called bool
+	User   string // SSH; "" for none
+	Key    string // authorized key
 	// Limits of a task: the node's size.
 	Limits compute.Limits
 }

@@ -59,8 +59,13 @@ func (q *queue) Registered(ctx context.Context, id string, r batch.Register) err
 		}
 		n.Runs = r.Isolation
 		if n.State == compute.NodeCreating || n.State == compute.NodeStarting || n.State == compute.NodeUnusable {
-			n.Error = nil
-			n.enter(compute.NodeIdle, tx.Now)
+			if n.called() { // it is of use when it can be called
+				n.Registered = true
+				n.enter(compute.NodeStarting, tx.Now)
+			} else {
+				n.Error = nil
+				n.enter(compute.NodeIdle, tx.Now)
+			}
 			if err := dropNote(tx, n.Cluster); err != nil {
 				return err
 			}
@@ -98,6 +103,9 @@ func (q *queue) Polled(ctx context.Context, id string, p batch.Poll) (reply batc
 		reply, _, err = q.poll(tx, id, p, true)
 		return err
 	})
+	if err == nil && reply.Assignment != nil {
+		q.nodes.spend(id)
+	}
 	return reply, err
 }
 
@@ -128,6 +136,9 @@ func (q *queue) poll(tx *rp.Tx, id string, p batch.Poll, write bool) (reply batc
 		return reply, false, nil
 	}
 	if t == nil {
+		if n.called() && !q.nodes.granted(id, p.Grant) {
+			return reply, false, nil
+		}
 		if t, err = oldest(tx, n.Cluster); t == nil || err != nil {
 			return reply, false, err
 		}

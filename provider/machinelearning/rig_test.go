@@ -3,6 +3,7 @@ package machinelearning_test
 import (
 	"context"
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -112,14 +113,21 @@ func (p *parts) ManagedSubnet(_ *rp.Tx, cluster arm.ID, _ string, _ bool) (arm.I
 	return arm.MustParseID(group + "/providers/Microsoft.Network/virtualNetworks/managed/subnets/nodes"), nil
 }
 
-func (p *parts) AllocateNode(_ *rp.Tx, subnet, _ arm.ID, node string, public bool) (machinelearning.NIC, error) {
+func (p *parts) MayEnter(context.Context, arm.ID, arm.ID, string) error { return nil }
+func (p *parts) RemoveEntry(*rp.Tx, arm.ID) error                       { return nil }
+func (p *parts) WhyCalled(context.Context, machinelearning.NIC) string  { return "" }
+func (p *parts) Call(context.Context, machinelearning.NIC) (net.Conn, error) {
+	return nil, net.ErrClosed
+}
+
+func (p *parts) AllocateNode(_ *rp.Tx, r machinelearning.NodeRequest) (machinelearning.NIC, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.full {
-		return machinelearning.NIC{}, arm.Errorf(http.StatusBadRequest, "SubnetIsFull", "Subnet %s is full.", subnet.Name())
+		return machinelearning.NIC{}, arm.Errorf(http.StatusBadRequest, "SubnetIsFull", "Subnet %s is full.", r.Subnet.Name())
 	}
-	nic := machinelearning.NIC{ID: "nic-" + node, Private: "10.0.0.5"}
-	if public {
+	nic := machinelearning.NIC{ID: "nic-" + r.Node, Private: "10.0.0.5"}
+	if r.Public {
 		nic.Public = "203.0.113.130"
 	}
 	p.nics[nic.ID] = true

@@ -5,11 +5,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -68,6 +70,7 @@ type played struct {
 	up    bool // registered
 	held  *batch.Assignment
 	seq   int
+	grant atomic.Pointer[string]
 }
 
 type yard struct {
@@ -90,6 +93,10 @@ type yard struct {
 	ends     map[string]int  // job → how often its process ended
 	gone     bool            // the subnet was removed
 	tx       *rp.Tx          // of what is being set up
+	inbound  string          // where nodes are called; "" for never
+	closed   bool            // no call gets through
+	forbids  *arm.Error      // what MayEnter answers
+	entries  int             // how often an entry was removed
 }
 
 func newYard(t testing.TB, scale Scale, crashAt int) *yard {
@@ -309,6 +316,9 @@ func (y *yard) speak(id string, a *played) {
 		return
 	}
 	poll := batch.Poll{State: compute.NodeIdle}
+	if g := a.grant.Load(); g != nil {
+		poll.Grant = *g
+	}
 	if a.held != nil {
 		poll.Held = []batch.Held{{Task: a.held.Task.ID, Attempt: a.held.Attempt, State: compute.TaskPreparing}}
 	}
@@ -440,6 +450,34 @@ func (y *yard) ManagedSubnet(*rp.Tx, arm.ID, string, bool) (arm.ID, error) {
 	return arm.MustParseID(yardSubnet), nil
 }
 func (y *yard) RemoveManagedSubnet(*rp.Tx, arm.ID) error { return nil }
+func (y *yard) RemoveEntry(*rp.Tx, arm.ID) error {
+	y.entries++
+	return nil
+}
+func (y *yard) WhyCalled(context.Context, NIC) string {
+	return "The connection is refused by rule DenyAll of nsg1."
+}
+
+func (y *yard) MayEnter(context.Context, arm.ID, arm.ID, string) error {
+	if y.forbids != nil {
+		return y.forbids
+	}
+	return nil
+}
+
+// Call is answered by the played agent of the node.
+func (y *yard) Call(_ context.Context, nic NIC) (net.Conn, error) {
+	a := y.agents[strings.TrimPrefix(nic.ID, "nic-")]
+	if y.closed || a == nil || !a.alive || a.mute {
+		return nil, errors.New("no connection")
+	}
+	service, node := net.Pipe()
+	go func() {
+		_ = batch.AnswerCall(node, a.spec.Token, func(grant string) { a.grant.Store(&grant) })
+		_ = node.Close()
+	}()
+	return service, nil
+}
 
 func (y *yard) Sync(context.Context) error {
 	y.point()
@@ -447,15 +485,15 @@ func (y *yard) Sync(context.Context) error {
 }
 
 // AllocateNode and ReleaseNode are the transaction's: a crash does not come within.
-func (y *yard) AllocateNode(tx *rp.Tx, subnet, _ arm.ID, node string, _ bool) (NIC, error) {
+func (y *yard) AllocateNode(tx *rp.Tx, r NodeRequest) (NIC, error) {
 	used, err := scanDocs(tx, "yard.nic", func(*NIC) bool { return true })
 	if err != nil {
 		return NIC{}, err
 	}
 	if y.gone {
-		return NIC{}, arm.NotFound(subnet)
+		return NIC{}, arm.NotFound(r.Subnet)
 	}
-	nic := NIC{ID: "nic-" + node, Private: "10.0.0.5"}
+	nic := NIC{ID: "nic-" + r.Node, Private: "10.0.0.5", Inbound: y.inbound}
 	if err := putDoc(tx, "yard.nic", nic.ID, nic); err != nil {
 		return NIC{}, err
 	}

@@ -24,6 +24,8 @@ type NIC struct {
 	Public netip.Addr `json:"public,omitzero"`
 	// PublicIP is the user's public address that Public was taken from, "" for one of the region's own.
 	PublicIP string `json:"publicIP,omitempty"`
+	// Inbound are the ports of its compute's load balancer that lead to it, by which it also goes out.
+	Inbound []Inbound `json:"inbound,omitempty"`
 	// Forwarding and Managed are the fabric's (fabric.NIC).
 	Forwarding bool `json:"forwarding,omitempty"`
 	Managed    bool `json:"managed,omitempty"`
@@ -38,6 +40,9 @@ type NICRequest struct {
 	Kind   string
 	NSG    string // id of the NIC's own network security group, "" for none
 	Public bool   // with a public address
+	// Entry is the load balancer by which the interface is called at Ports; nil for none.
+	Entry *Entry
+	Ports []EntryPort
 	// PublicIP is the user's public address to have, nil for none; the request's owner holds it.
 	PublicIP            *Ref
 	Forwarding, Managed bool
@@ -90,6 +95,11 @@ func (p *Provider) AllocateNIC(tx *rp.Tx, r NICRequest) (NIC, error) {
 			return NIC{}, err
 		}
 	}
+	if r.Entry != nil {
+		if err := p.enter(tx, r.Entry, &n, r.Ports); err != nil {
+			return NIC{}, err
+		}
+	}
 	return n, put(tx, nicKind, n.ID, n, store.None)
 }
 
@@ -132,7 +142,10 @@ func (p *Provider) ReleaseNIC(tx *rp.Tx, owner string) error {
 			return err
 		}
 	}
-	return drop(tx, nicKind, owner)
+	if err := drop(tx, nicKind, owner); err != nil {
+		return err
+	}
+	return leaveEntry(tx, &n)
 }
 
 // ExecKind is the Kind of the interfaces that stand in a subnet for commands of the region's owner

@@ -47,7 +47,14 @@ func (p *Provider) inboundNATRuleType() rp.Registration {
 		Kept:      true,
 		Present: func(_ context.Context, tx *rp.Tx, r *rp.Resource[InboundNATRule]) error {
 			m, err := natMember(tx, r.ID)
-			if err != nil || m == nil {
+			if err != nil {
+				return err
+			}
+			if m == nil {
+				n, err := entered(tx, r.ID)
+				if n != nil {
+					r.Properties.IPConfiguration = &Ref{ID: n.ID}
+				}
 				return err
 			}
 			r.Properties.IPConfiguration = &Ref{ID: m.id()}

@@ -195,7 +195,11 @@ func (t *lbTranslation) nat() error {
 				return err
 			}
 			if m == nil {
-				continue // it leads nowhere
+				if n := t.b.entered[r.ID.Key()]; n != nil && strings.EqualFold(n.VNet, t.v.ID) {
+					one.Backend = fabric.Backend{NIC: n.ID, Addr: n.Addr}
+					t.out.NATRules = append(t.out.NATRules, one)
+				}
+				continue // else it leads nowhere
 			}
 			to, err := m.backend()
 			if err != nil {

@@ -48,6 +48,7 @@ func (p *Provider) loadBalancerType() rp.Registration {
 		Default:   defaultLoadBalancer,
 		Validate:  validateLoadBalancer,
 		Admit:     admitLoadBalancer,
+		Release:   func(_ context.Context, tx *rp.Tx, r *rp.Resource[LoadBalancer]) error { return usedByNodes(tx, r.ID) },
 		Reconcile: applied[LoadBalancer](p),
 		Finalize:  applied[LoadBalancer](p),
 		Actions: map[string]rp.Action[LoadBalancer]{

@@ -3,6 +3,7 @@ package network_test
 import (
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -291,7 +292,7 @@ func TestHiddenNIC(t *testing.T) {
 	if err != nil || first.Addr.String() != "10.0.0.4" || first.Public.String() != "20.61.0.4" || first.VNet != vnet {
 		t.Fatalf("%+v, %v", first, err)
 	}
-	if again, err := allocate("node1", true); err != nil || again != first {
+	if again, err := allocate("node1", true); err != nil || !reflect.DeepEqual(again, first) {
 		t.Errorf("a repeated call gave %+v, %v", again, err)
 	}
 	for _, owner := range []string{"node2", "node3"} {

@@ -54,6 +54,7 @@ type builder struct {
 	tables   map[string]*fabric.RouteTable
 	gateways map[string]*fabric.NATGateway // those with addresses
 
+	entered       map[string]*NIC // by the inbound NAT rule that leads to it, in lower case
 	loadBalancers []fabric.LoadBalancer
 	services      []fabric.LinkService
 }
@@ -254,7 +255,11 @@ func (b *builder) hidden() error {
 	if err != nil {
 		return err
 	}
-	for _, h := range nics {
+	b.entered = map[string]*NIC{}
+	for i, h := range nics {
+		for _, in := range h.Inbound {
+			b.entered[strings.ToLower(in.Rule)] = &nics[i]
+		}
 		n := fabric.NIC{ID: h.ID, Kind: fabric.Guest, Addrs: []netip.Addr{h.Addr}, Forwarding: h.Forwarding, Managed: h.Managed}
 		if h.Kind == NodeKind { // its container engine has a network of its own
 			n.Bridge = fabric.EngineBridge

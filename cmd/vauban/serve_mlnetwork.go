@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"net/url"
 
+	"github.com/google/uuid"
+
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/authz"
@@ -104,7 +106,7 @@ func (m mlNetwork) MayEnter(ctx context.Context, cluster, subnet arm.ID, locatio
 	if there != nil || err != nil {
 		return err
 	}
-	lb, ip, nsg := network.EntryIDs(group, "00000000-0000-0000-0000-000000000000")
+	lb, ip, nsg := network.EntryIDs(group, uuid.NewString())
 	standard := `{"location":"` + location + `","sku":{"name":"Standard"},"properties":{`
 	drafts := []rp.Draft{
 		{ID: nsg, Version: entryVersion, Body: []byte(`{"location":"` + location + `","properties":{"securityRules":[{"name":"AllowAzureML","properties":{"priority":100,"direction":"Inbound","access":"Allow","protocol":"Tcp","sourceAddressPrefix":"AzureMachineLearning","sourcePortRange":"*","destinationAddressPrefix":"*","destinationPortRange":"44224"}}]}}`)},

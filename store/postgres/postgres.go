@@ -6,9 +6,12 @@ package postgres
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -72,6 +75,9 @@ func open(ctx context.Context, connection string, lease time.Duration, dial Dial
 	if err != nil {
 		return nil, fmt.Errorf("postgres: %w", err) // pgx leaves the password out
 	}
+	if err := encrypted(pool.ConnConfig); err != nil {
+		return nil, err
+	}
 	pool.ConnConfig.ConnectTimeout = lease
 	if dial != nil {
 		pool.ConnConfig.DialFunc = dial
@@ -119,6 +125,23 @@ func open(ctx context.Context, connection string, lease time.Duration, dial Dial
 	go s.live(background, conn)
 	go s.writer.Run()
 	return s, nil
+}
+
+// encrypted refuses a connection that could go without TLS to another machine. pgx's own default (sslmode=prefer) would, when the
+// server, or who stands before it, says that it has none.
+func encrypted(c *pgx.ConnConfig) error {
+	plain := func(host string, t *tls.Config) bool {
+		ip, err := netip.ParseAddr(host)
+		return t == nil && !filepath.IsAbs(host) && host != "localhost" && (err != nil || !ip.IsLoopback())
+	}
+	is := plain(c.Host, c.TLSConfig)
+	for _, f := range c.Fallbacks {
+		is = is || plain(f.Host, f.TLSConfig)
+	}
+	if !is {
+		return nil
+	}
+	return fmt.Errorf("postgres: the database %s is on another machine and could be reached without TLS: write sslmode=verify-full, and sslrootcert=FILE for a certificate authority of your own", c.Host)
 }
 
 func (s *Store) connect(ctx context.Context) (*pgx.Conn, error) {

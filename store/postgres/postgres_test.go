@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -18,16 +19,22 @@ import (
 	"vauban.dev/store/storetest"
 )
 
-var server *pgtest.Server
+var (
+	server *pgtest.Server
+	root   string // file of the authority that has signed its certificate
+)
 
 func TestMain(m *testing.M) {
-	var err error
-	if server, err = pgtest.Start(); err != nil {
+	dir, err := os.MkdirTemp("", "ca")
+	if err == nil {
+		server, root, err = startServer(dir)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	code := m.Run()
-	if err := server.Close(); err != nil {
+	if err := errors.Join(server.Close(), os.RemoveAll(dir)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}

@@ -28,12 +28,18 @@ type Server struct {
 
 // Start makes a database cluster in a temporary directory and starts its server. Debian's package is postgresql.
 // PostgreSQL refuses root: then its processes are those of the user nobody.
-func Start() (*Server, error) { return start("") }
+func Start() (*Server, error) { return start("", nil) }
 
 // StartTCP starts a server that listens on a port of the loopback, too, and asks everybody for a password.
-func StartTCP(password string) (*Server, error) { return start(password) }
+func StartTCP(password string) (*Server, error) { return start(password, nil) }
 
-func start(password string) (_ *Server, err error) {
+// Certificate is that of a server, and its key, in PEM.
+type Certificate struct{ Chain, Key []byte }
+
+// StartTLS is Start for a server that listens on a port of the loopback, too, where it takes nothing without TLS and password.
+func StartTLS(password string, c Certificate) (*Server, error) { return start(password, &c) }
+
+func start(password string, cert *Certificate) (_ *Server, err error) {
 	bin, err := programs()
 	if err != nil {
 		return nil, err
@@ -67,9 +73,32 @@ func start(password string) (_ *Server, err error) {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("initdb: %w: %s", err, out)
 	}
+	if cert != nil {
+		tls, err := s.writeTLS(*cert, attr.Credential)
+		if err != nil {
+			return nil, err
+		}
+		listen = append(listen, tls...)
+	}
 	s.cmd = exec.Command(filepath.Join(bin, "postgres"), append(listen, "-D", s.path("data"), "-k", dir, "-c", "max_connections=200")...)
 	s.cmd.SysProcAttr, s.cmd.Dir = attr, dir
 	return s, s.run()
+}
+
+// writeTLS writes the files that the server reads, whose key must be its own user's alone, and returns its options.
+func (s *Server) writeTLS(c Certificate, owner *syscall.Credential) ([]string, error) {
+	for name, text := range map[string][]byte{"server.crt": c.Chain, "server.key": c.Key, "hba.conf": []byte("hostssl all all 127.0.0.1/32 scram-sha-256\nlocal all all trust\n")} {
+		if err := os.WriteFile(s.path(name), text, 0o600); err != nil {
+			return nil, err
+		}
+		if owner == nil {
+			continue
+		}
+		if err := os.Chown(s.path(name), int(owner.Uid), int(owner.Gid)); err != nil {
+			return nil, err
+		}
+	}
+	return []string{"-c", "ssl=on", "-c", "ssl_cert_file=" + s.path("server.crt"), "-c", "ssl_key_file=" + s.path("server.key"), "-c", "hba_file=" + s.path("hba.conf")}, nil
 }
 
 func (s *Server) path(name string) string { return filepath.Join(s.dir, name) }

@@ -168,14 +168,6 @@ func (e *Engine) definition(t arm.TypeName) (*definition, error) {
 	return nil, arm.Errorf(http.StatusNotFound, "InvalidResourceType", "The resource type '%s' could not be found in the namespace '%s'.", strings.Join(t.Types, "/"), t.Namespace)
 }
 
-// locationsOf are the locations in which resources of the type may stand.
-func (e *Engine) locationsOf(d *definition) []string {
-	if d.home && len(e.locations) > 0 {
-		return e.locations[:1:1]
-	}
-	return slices.Clone(e.locations)
-}
-
 func (e *Engine) locationName(l string) string {
 	if e.display == nil {
 		return l

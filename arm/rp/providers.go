@@ -78,7 +78,7 @@ func (e *Engine) Describe() []TypeInfo {
 func (e *Engine) info(d *definition) TypeInfo {
 	info := TypeInfo{
 		Name: d.name, Kind: d.kind, Versions: slices.Clone(d.versions), Permission: permissionName(d.name),
-		Inline: maps.Clone(d.inline), Locations: e.locationsOf(d), Async: e.async(d), NoPut: d.noPut, NoDelete: d.noDelete, Moves: d.moves != nil,
+		Inline: maps.Clone(d.inline), Locations: slices.Clone(e.locations), Async: e.async(d), NoPut: d.noPut, NoDelete: d.noDelete, Moves: d.moves != nil,
 		Fields: d.fields,
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.actions)) {

@@ -62,7 +62,6 @@ type definition struct {
 	updateStatus  int
 	syncDelete    bool
 	showDeleted   bool
-	home          bool
 	kept          bool   // what present fills in
 	etagName      string // "" = bodies have none
 	inline        map[string]string
@@ -119,7 +118,7 @@ func (d *definition) action(name string) *action {
 func define[T any](t Type[T]) (*definition, error) {
 	d := &definition{
 		kind: t.Kind, nameRule: t.NameRule, nameError: t.NameError, notFound: t.NotFound, implicit: t.ImplicitParent, noPut: t.NoPut, noDelete: t.NoDelete,
-		createStatus: cmp.Or(t.CreateStatus, http.StatusCreated), updateStatus: cmp.Or(t.UpdateStatus, http.StatusOK), syncDelete: t.SyncDelete, showDeleted: t.ShowDeleted, kept: t.Kept, home: t.Home, etagName: t.ETagName, inline: t.Inline, stateProperty: t.StateProperty,
+		createStatus: cmp.Or(t.CreateStatus, http.StatusCreated), updateStatus: cmp.Or(t.UpdateStatus, http.StatusOK), syncDelete: t.SyncDelete, showDeleted: t.ShowDeleted, kept: t.Kept, etagName: t.ETagName, inline: t.Inline, stateProperty: t.StateProperty,
 		actions: map[string]*action{}, listReadable: t.ListReadable, createScope: t.CreateScope, attributes: t.Attributes, patchForm: t.PatchForm,
 	}
 	if t.ShowETag && d.etagName == "" {

@@ -90,8 +90,6 @@ type Type[T any] struct {
 	CreateStatus int
 	// UpdateStatus is the answer of a PUT of what exists; 0 = 200 OK. Some services answer 201 whatever they did.
 	UpdateStatus int
-	// Home: resources of the type stand only where the platform is, in the engine's first location or in global.
-	Home bool
 	// SyncDelete: DELETE answers 200/204 at once instead of 202 with an operation.
 	SyncDelete bool
 	// ShowDeleted: the 200 of a synchronous DELETE carries what was deleted; clients of such services read it.

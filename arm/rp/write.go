@@ -128,7 +128,7 @@ func (w *write) locate(context.Context) error {
 	if w.d.kind == Tracked && w.d.name.Key() != subscriptionKey && w.rec.Location == "" {
 		return arm.Errorf(http.StatusBadRequest, "LocationRequired", "The location property is required for this definition.")
 	}
-	known := w.tx.engine.locationsOf(w.d)
+	known := w.tx.engine.locations
 	if w.rec.Location != "" && w.rec.Location != "global" && len(known) > 0 && !slices.Contains(known, w.rec.Location) {
 		return arm.Errorf(http.StatusBadRequest, "LocationNotAvailableForResourceType", "The provided location '%s' is not available for resource type '%s'. List of available regions for the resource type is '%s'.", w.body.location, w.d.name, strings.Join(known, ","))
 	}

@@ -31,6 +31,7 @@ type namespace struct {
 	read  sync.Once
 	forms map[string]*Form // by lower-case name of the type
 	nodes []Node
+	kinds map[string]bool // the members that tell forms apart, in lower case
 }
 
 // read decodes the index. It and the catalogs are part of the program: one that cannot be read is a mistake in it.
@@ -74,7 +75,10 @@ func (t *Type) form() *Form {
 	t.in.read.Do(func() {
 		var c Catalog
 		decode(t.in.Name, &c)
-		t.in.nodes, t.in.forms = c.Nodes, map[string]*Form{}
+		t.in.nodes, t.in.forms, t.in.kinds = c.Nodes, map[string]*Form{}, map[string]bool{}
+		for i := range c.Nodes {
+			t.in.kinds[strings.ToLower(c.Nodes[i].Discriminator)] = true
+		}
 		for i := range c.Forms {
 			t.in.forms[strings.ToLower(t.in.Types[i].Name)] = &c.Forms[i]
 		}

@@ -321,7 +321,7 @@ func (r *reader) member(x *Member, m, out map[string]any, path string, known map
 	switch {
 	case x.Flags&ReadOnly != 0:
 	case !ok || v == nil:
-		if x.Flags&Required != 0 && (r.create || !secret) && !form.constant() {
+		if x.Flags&Required != 0 && (r.create || !secret) && !form.constant() && !(form.Kind == Enum && r.t.in.kinds[key]) { // as caseOf: services have a kind that they take then
 			r.fault(join(path, x.Name), Missing, "the required property is missing")
 		}
 	case secret:

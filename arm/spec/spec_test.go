@@ -54,6 +54,8 @@ func TestRead(t *testing.T) {
 			`{"properties":{"trafficRoutingMethod":"Weighted","dnsConfig":{"ttl":30,"fqdn":"x"},"mine":1}}`},
 		{"Microsoft.Sql/servers", `{"properties":{"administratorLogin":"me","administratorLoginPassword":"hush","fullyQualifiedDomainName":"no","publicNetworkAccess":"enabled"}}`,
 			`{"properties":{"administratorLogin":"me","publicNetworkAccess":"Enabled"}}`},
+		{"Microsoft.Insights/metricAlerts", `{"properties":{"severity":3,"enabled":true,"scopes":["/x"],"evaluationFrequency":"PT1M","windowSize":"PT5M","criteria":{"odata.type":"Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria","allOf":[{"name":"n","metricName":"m","operator":"GreaterThan","threshold":1,"timeAggregation":"Average"}]}}}`,
+			`{"properties":{"severity":3,"enabled":true,"scopes":["/x"],"evaluationFrequency":"PT1M","windowSize":"PT5M","criteria":{"odata.type":"Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria","allOf":[{"name":"n","metricName":"m","operator":"GreaterThan","threshold":1,"timeAggregation":"Average"}]}}}`}, // no criterionType
 		{"Microsoft.Web/sites", `{"kind":"app","properties":{"httpsOnly":"True","siteConfig":{"alwaysOn":true}}}`, `{"kind":"app","properties":{"httpsOnly":true,"siteConfig":{"alwaysOn":true}}}`},
 	} {
 		out, err := typ(t, c.name).Read(body(t, c.sent), true)

@@ -32,7 +32,10 @@ func TestFrontsOfLocations(t *testing.T) {
 		"blob.northeuropeprdstr01a.store.core.windows.net":   "Storage.NorthEurope",
 		"file.francecentralprdstr01a.store.core.windows.net": "Storage.FranceCentral",
 		"data-prod-northeurope.vaultcore.azure.net":          "AzureKeyVault.NorthEurope",
-		"data-prod-swedencentral.vaultcore.azure.net":        "AzureKeyVault", // not in the list of 2021
+		"data-prod-swedencentral.vaultcore.azure.net":        "AzureKeyVault",        // not in the list of 2021
+		"westeurope.api.azureml.ms":                          "AzureMachineLearning", // which has no regions in the list
+		"northeurope.api.azureml.ms":                         "AzureMachineLearning",
+		"azureml.northeurope.batch.azure.com":                "BatchNodeManagement.NorthEurope",
 	} {
 		r, ok := z.Lookup(name)
 		prefixes, _ := tags.Prefixes(tag)

@@ -399,21 +399,26 @@ func (w *world) openHosts(ctx context.Context) error {
 	for pattern, h := range map[string]http.Handler{
 		"management.azure.com": control, "management.core.windows.net": control,
 		"login.microsoftonline.com": w.signin, "login.windows.net": w.signin, "login.microsoft.com": w.signin, "sts.windows.net": w.signin,
-		"graph.microsoft.com":                          withUserInfo(graph.New(graph.Config{Directory: w.entra, Passwords: w.signin, Store: w.db, Clock: w.clock, Log: w.log}), w.signin.UserInfo()),
-		"*." + gateway.BastionSuffix:                   w.bastion.Handler(),
-		"*.blob.core.windows.net":                      w.resourceLogs.storage("blob", w.blobs.Handler()),
-		"*.vault.azure.net":                            w.secrets.Handler(),
-		"*.api.azureml.ms":                             history.Handler(),
-		"*.dfs.core.windows.net":                       notServed("Data Lake Storage Gen2"),
-		"*.file.core.windows.net":                      notServed("Azure Files"),
-		"*.queue.core.windows.net":                     w.resourceLogs.storage("queue", w.queues.Handler()),
-		"*.table.core.windows.net":                     w.resourceLogs.storage("table", w.tables.Handler()),
-		"*.notebooks.azure.net":                        notServed("the workspace's notebooks"),
-		"api.loganalytics.io":                          notServed("the query API of Log Analytics"),
-		"graph.windows.net":                            notServed("Azure AD Graph, which Azure has retired,"),
-		machinelearning.BatchHost(w.settings.Location): batch.NewHandler(w.ml.Queue(), w.log),
+		"graph.microsoft.com":        withUserInfo(graph.New(graph.Config{Directory: w.entra, Passwords: w.signin, Store: w.db, Clock: w.clock, Log: w.log}), w.signin.UserInfo()),
+		"*." + gateway.BastionSuffix: w.bastion.Handler(),
+		"*.blob.core.windows.net":    w.resourceLogs.storage("blob", w.blobs.Handler()),
+		"*.vault.azure.net":          w.secrets.Handler(),
+		"*.api.azureml.ms":           history.Handler(),
+		"*.dfs.core.windows.net":     notServed("Data Lake Storage Gen2"),
+		"*.file.core.windows.net":    notServed("Azure Files"),
+		"*.queue.core.windows.net":   w.resourceLogs.storage("queue", w.queues.Handler()),
+		"*.table.core.windows.net":   w.resourceLogs.storage("table", w.tables.Handler()),
+		"*.notebooks.azure.net":      notServed("the workspace's notebooks"),
+		"api.loganalytics.io":        notServed("the query API of Log Analytics"),
+		"graph.windows.net":          notServed("Azure AD Graph, which Azure has retired,"),
 	} {
 		if err := w.hosts.Handle(pattern, h); err != nil {
+			return err
+		}
+	}
+	nodes := batch.NewHandler(w.ml.Queue(), w.log)
+	for _, l := range places(w.settings.Location) {
+		if err := w.hosts.Handle(machinelearning.BatchHost(l), nodes); err != nil {
 			return err
 		}
 	}

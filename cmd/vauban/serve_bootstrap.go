@@ -121,12 +121,15 @@ func writeJSON(path string, v any) error {
 }
 
 // locations are the names of Azure's regions, the region's own first, and global.
-func locations(own string) []string {
+func locations(own string) []string { return append(places(own), "global") }
+
+// places are Azure's regions, the region's own first.
+func places(own string) []string {
 	names := []string{own}
 	for _, l := range resources.AzureLocations() {
 		if l.Name != own {
 			names = append(names, l.Name)
 		}
 	}
-	return append(names, "global")
+	return names
 }

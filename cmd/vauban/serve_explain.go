@@ -289,7 +289,7 @@ func (w *world) service(ctx context.Context, host string) (s *explain.Service, e
 			if r.Properties.RBAC == nil || !*r.Properties.RBAC {
 				s.Policies = func(p authz.Principal) authz.Decision { return byPolicies(r.Properties.AccessPolicies, p) }
 			}
-		case strings.HasSuffix(host, ".workspace."+w.settings.Location+".api.azureml.ms"):
+		case strings.Contains(host, ".workspace.") && strings.HasSuffix(host, ".api.azureml.ms"):
 			r, err := machinelearning.ByGUID(tx, label)
 			if err != nil {
 				return err

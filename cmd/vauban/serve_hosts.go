@@ -100,10 +100,6 @@ func (p *publicNames) zone() (*dns.PublicZone, error) {
 		{"graph.microsoft.com", []string{"AzureActiveDirectory"}},
 		{"graph.windows.net", []string{"AzureActiveDirectory"}},
 		{"api.loganalytics.io", []string{"AzureMonitor"}},
-		{machinelearning.BatchHost(p.location), p.regional("BatchNodeManagement")},
-		{p.location + ".service.batch.azure.com", p.regional("BatchNodeManagement")},
-		{p.location + ".tundra.azureml.ms", p.regional("AzureMachineLearning")},
-		{p.location + ".api.azureml.ms", p.regional("AzureMachineLearning")},
 	} {
 		a, err := p.address(h.name, h.tags...)
 		if err != nil {
@@ -122,15 +118,6 @@ func (p *publicNames) zone() (*dns.PublicZone, error) {
 	for _, service := range storageServices {
 		suffix := service + ".core.windows.net"
 		families = append(families, family{suffix, "privatelink." + suffix, storageFront(service), "Storage", service, storageByName})
-	}
-	// "How to use your workspace with a custom DNS server": cert shares the api name's record.
-	for _, name := range [][2]string{
-		{"workspace." + p.location + ".api.azureml.ms", "workspace." + p.location + ".privatelink.api.azureml.ms"},
-		{"workspace." + p.location + ".cert.api.azureml.ms", "workspace." + p.location + ".privatelink.api.azureml.ms"},
-		{"inference." + p.location + ".api.azureml.ms", "inference." + p.location + ".privatelink.api.azureml.ms"},
-		{p.location + ".notebooks.azure.net", p.location + ".privatelink.notebooks.azure.net"},
-	} {
-		families = append(families, family{name[0], name[1], nil, "AzureMachineLearning", "amlworkspace", workspaceByLabel})
 	}
 	for _, f := range families {
 		a, err := p.address(f.suffix, p.regional(f.tag)...)
@@ -151,7 +138,50 @@ func (p *publicNames) zone() (*dns.PublicZone, error) {
 			return nil, err
 		}
 	}
+	for _, l := range places(p.location) {
+		if err := p.workspaces(z, l, use); err != nil {
+			return nil, err
+		}
+	}
 	return z, p.fronts(z, families, use)
+}
+
+// workspaces adds the names of Azure Machine Learning and of its nodes' batch service in a location: one address of each
+// service's tag ("How to use your workspace with a custom DNS server": cert shares the api name's record).
+func (p *publicNames) workspaces(z *dns.PublicZone, location string, use func(netip.Addr) netip.Addr) error {
+	for _, service := range []struct {
+		tag   string
+		hosts []string
+	}{
+		{"BatchNodeManagement", []string{machinelearning.BatchHost(location), location + ".service.batch.azure.com"}},
+		{"AzureMachineLearning", []string{location + ".api.azureml.ms", location + ".tundra.azureml.ms"}},
+	} {
+		a, err := p.address(service.hosts[0], regional(service.tag, location)...)
+		if err != nil {
+			return err
+		}
+		use(a)
+		for _, h := range service.hosts {
+			if err := z.Host(h, a); err != nil {
+				return err
+			}
+		}
+		if service.tag != "AzureMachineLearning" {
+			continue
+		}
+		for _, name := range [][2]string{
+			{"workspace." + location + ".api.azureml.ms", "workspace." + location + ".privatelink.api.azureml.ms"},
+			{"workspace." + location + ".cert.api.azureml.ms", "workspace." + location + ".privatelink.api.azureml.ms"},
+			{"inference." + location + ".api.azureml.ms", "inference." + location + ".privatelink.api.azureml.ms"},
+			{location + ".notebooks.azure.net", location + ".privatelink.notebooks.azure.net"},
+		} {
+			known := p.known(family{name[0], name[1], nil, service.tag, "amlworkspace", workspaceByLabel})
+			if err := z.Service(dns.Service{Suffix: name[0], Private: name[1], Addrs: []netip.Addr{a}, Lookup: known.lookup}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // publicIPs are the names of public addresses with a label: LABEL.LOCATION.cloudapp.azure.com.

@@ -89,7 +89,7 @@ const subnetType = "microsoft.network/virtualnetworks/subnets"
 
 func (p *Provider) computeType() rp.Registration {
 	return rp.Of(rp.Type[Compute]{
-		Name: ComputeType, Kind: rp.Proxy, Home: true, Versions: rp.Versions[Compute](versions...),
+		Name: ComputeType, Kind: rp.Proxy, Versions: rp.Versions[Compute](versions...),
 		NamePattern: `^[a-zA-Z][a-zA-Z0-9-]{0,22}[a-zA-Z0-9]$`,
 		NameRule:    "It must be between 2 and 24 characters long, start with a letter, and contain letters, digits and hyphens; it cannot end with a hyphen.",
 		Default:     defaultCompute,

@@ -101,7 +101,6 @@ func (p *Provider) workspaceType() rp.Registration {
 	return rp.Of(rp.Type[Workspace]{
 		Name: WorkspaceType,
 		Kind: rp.Tracked,
-		Home: true, // its hosts are names of the platform's location
 		// Azure accepts workspaces; clients before 2025 take nothing else (Machine Learning REST: Workspaces - Create Or Update).
 		CreateStatus: http.StatusAccepted,
 		Versions:     rp.Versions[Workspace](versions...),

@@ -22,3 +22,9 @@ type Caller struct {
 func (c Caller) Holds(r *Run) bool {
 	return c.Run == "" || r.ID == c.Run || r.Creator == c.Run
 }
+
+// HoldsModel is Holds for a logged model.
+func (c Caller) HoldsModel(m *LoggedModel) bool { return c.Run == "" || m.Creator == c.Run }
+
+// HoldsTrace is Holds for a trace.
+func (c Caller) HoldsTrace(t *Trace) bool { return c.Run == "" || t.Creator == c.Run }

@@ -13,9 +13,11 @@ type Batch struct {
 	Metrics []Metric
 	Params  map[string]string
 	Tags    map[string]string
+	// By is who logs: points may name logged models, and a caller with a run's token is held to those it made.
+	By Caller
 }
 
-// Log adds a batch to a run: ErrNotFound, or ErrImmutable for a parameter that has another value.
+// Log adds a batch to a run: ErrNotFound (the run, or a logged model that a point names), or ErrImmutable for a parameter that has another value.
 func (s *Store) Log(ctx context.Context, ws, runID string, b Batch) error {
 	return s.db.Update(ctx, func(tx store.Tx) error {
 		r, err := s.RunTx(tx, ws, runID)
@@ -30,7 +32,7 @@ func (s *Store) Log(ctx context.Context, ws, runID string, b Batch) error {
 		for k, v := range b.Tags {
 			r.SetTag(k, v)
 		}
-		if err := s.appendMetrics(tx, ws, r, b.Metrics); err != nil {
+		if err := s.appendMetrics(tx, ws, r, b.Metrics, b.By); err != nil {
 			return err
 		}
 		return putRun(tx, ws, r)
@@ -39,7 +41,7 @@ func (s *Store) Log(ctx context.Context, ws, runID string, b Batch) error {
 
 // appendMetrics writes the points as one document and keeps the latest of each metric on the run: the
 // one with the highest step, then timestamp, then value, as MLflow orders them.
-func (s *Store) appendMetrics(tx store.Tx, ws string, r *Run, points []Metric) error {
+func (s *Store) appendMetrics(tx store.Tx, ws string, r *Run, points []Metric, by Caller) error {
 	if len(points) == 0 {
 		return nil
 	}
@@ -50,6 +52,9 @@ func (s *Store) appendMetrics(tx store.Tx, ws string, r *Run, points []Metric) e
 		if old, ok := r.Metrics[p.Key]; !ok || !newer(old, p) {
 			r.Metrics[p.Key] = p
 		}
+	}
+	if err := s.measure(tx, ws, r.ID, points, by); err != nil {
+		return err
 	}
 	r.Batches++
 	b, err := json.Marshal(points)

@@ -110,6 +110,10 @@ type Metric struct {
 	Value     Float  `json:"value"`
 	Timestamp int64  `json:"timestamp"` // milliseconds since 1970, the client's
 	Step      int64  `json:"step"`
+	// What was measured, where the client said it (MLflow 3): a logged model, on a dataset.
+	Model   string `json:"model,omitempty"`
+	Dataset string `json:"dataset,omitempty"`
+	Digest  string `json:"digest,omitempty"`
 }
 
 // Run is one execution: a job's or one that a client tracks itself.
@@ -137,6 +141,15 @@ type Run struct {
 	// Inputs and Outputs hold what a wire format adds and others only carry (dataset and model inputs).
 	Inputs  json.RawMessage `json:"inputs,omitempty"`
 	Outputs json.RawMessage `json:"outputs,omitempty"`
+	// Logged models that the run read and made.
+	ModelInputs  []string      `json:"modelInputs,omitempty"`
+	ModelOutputs []ModelOutput `json:"modelOutputs,omitempty"`
+}
+
+// ModelOutput is a logged model that a run made, and at which step.
+type ModelOutput struct {
+	Model string `json:"model"`
+	Step  int64  `json:"step"`
 }
 
 // RunError is why a run failed.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -56,7 +55,7 @@ func (s *Store) createRun(ctx context.Context, tx store.Tx, ws string, r *Run) e
 
 // byTimeKey orders the runs of an experiment newest first.
 func byTimeKey(ws string, r *Run) string {
-	return key(ws, r.ExperimentID, fmt.Sprintf("%016x", math.MaxInt64-r.Created.UnixNano()), r.ID)
+	return key(ws, r.ExperimentID, inverted(r.Created), r.ID)
 }
 
 // Run returns the run or ErrNotFound.

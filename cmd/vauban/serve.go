@@ -386,8 +386,9 @@ func (w *world) openHosts(ctx context.Context) error {
 	w.door = control
 	w.deploys.Attach(w.engine, control)
 	w.insights.ActBy(actThrough(control))
+	workspaces := newMLWorkspaces(w.engine)
 	history := runhistory.New(runhistory.Config{
-		Runs: w.runs, MLflow: mlflow.New(w.runs, mlModels{w.ml, w.engine}, w.clock, w.log), Workspaces: newMLWorkspaces(w.engine), Authorizer: w.access,
+		Runs: w.runs, MLflow: mlflow.New(w.runs, mlModels{w.ml, w.engine}, mlFiles{mlBlobs{w.blobs}, workspaces}, w.clock, w.log), Workspaces: workspaces, Authorizer: w.access,
 		Tokens: w.entra, Blobs: mlBlobs{w.blobs}, Clock: w.clock, Log: w.log,
 	})
 	w.signin, err = signin.New(ctx, signin.Config{Directory: w.entra, Store: w.db, Clock: w.clock, Log: w.log, Issuers: &http.Client{Transport: inRegion{w, "AzureActiveDirectory"}}, PasswordGrant: w.settings.PasswordGrant, LockedOut: w.recordLockOut})

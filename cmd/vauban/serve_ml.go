@@ -179,7 +179,7 @@ func (b mlBlobs) List(ctx context.Context, account, container, prefix, after str
 	}
 	out := make([]runhistory.Blob, len(page.Blobs))
 	for i, x := range page.Blobs {
-		out[i] = runhistory.Blob{Name: x.Name, ETag: x.ETag, Created: x.Created}
+		out[i] = runhistory.Blob{Name: x.Name, ETag: x.ETag, Size: x.Size, Created: x.Created}
 	}
 	return out, err
 }
@@ -189,7 +189,7 @@ func (b mlBlobs) Stat(ctx context.Context, account, container, name string) (run
 	if blob.IsCode(err, blob.CodeContainerNotFound, blob.CodeBlobNotFound) {
 		return runhistory.Blob{}, runhistory.ErrNoBlob
 	}
-	return runhistory.Blob{Name: x.Name, ETag: x.ETag, Created: x.Created}, err
+	return runhistory.Blob{Name: x.Name, ETag: x.ETag, Size: x.Size, Created: x.Created}, err
 }
 
 func (b mlBlobs) SAS(ctx context.Context, account, container, name, permissions string, expiry time.Time) (string, error) {

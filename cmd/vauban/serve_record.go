@@ -97,6 +97,19 @@ func recordModel(ctx context.Context, engine *rp.Engine, workspace arm.ID, name,
 	return engine.Record(ctx, byCaller(ctx, e, ml.User{}))
 }
 
+// recordModelGone writes that a model, or a version of it, was deleted by the data plane.
+func recordModelGone(ctx context.Context, engine *rp.Engine, workspace arm.ID, name, version string) error {
+	e := activity.Entry{
+		Operation: modelOperation + "delete", Resource: workspace.String() + "/models/" + name, Status: activity.Succeeded,
+		Description: "The model '" + name + "' was deleted.", Properties: map[string]string{"model": name, "plane": "data"},
+	}
+	if version != "" {
+		e.Operation, e.Resource = modelOperation+"versions/delete", e.Resource+"/versions/"+version
+		e.Description, e.Properties["version"] = "Version "+version+" of the model '"+name+"' was deleted.", version
+	}
+	return engine.Record(ctx, byCaller(ctx, e, ml.User{}))
+}
+
 // recordLockOut writes that a user was locked out into the activity log of the region's first subscription, under Security, as
 // alerts are written there ("Azure activity log event schema", Security alert).
 func (w *world) recordLockOut(ctx context.Context, l signin.LockOut) error {

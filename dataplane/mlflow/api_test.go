@@ -17,6 +17,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
+var modelIDs = regexp.MustCompile(`m-[0-9a-f]{32}`)
+
 var uuids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`)
 
 // The life of an experiment, as bodies: golden, with ids in the order in which they come up.
@@ -48,7 +50,7 @@ func TestAPI(t *testing.T) {
 			return ids[id]
 		}
 		entry := fmt.Sprintf("%s %s %s\n%d %s\n", method, operation, body, code, b.String())
-		out.WriteString(uuids.ReplaceAllStringFunc(entry, name))
+		out.WriteString(modelIDs.ReplaceAllStringFunc(uuids.ReplaceAllStringFunc(entry, name), name))
 		return text
 	}
 	id := func(text string) string { return uuids.FindString(strings.ReplaceAll(text, guid, "")) }
@@ -81,6 +83,50 @@ func TestAPI(t *testing.T) {
 	ask("GET", "registered-models/get?name=none", ``)
 	ask("GET", "model-versions/search?filter=name%3D%27credit%27", ``)
 	ask("POST", "logged-models", `{}`)
+	model := modelIDs.FindString(ask("POST", "logged-models", `{"experiment_id":"`+exp+`","name":"net","source_run_id":"`+run+`","params":[{"key":"depth","value":"3"}]}`))
+	ask("POST", "runs/log-metric", `{"run_id":"`+run+`","key":"f1","value":0.5,"timestamp":1793491301000,"model_id":"`+model+`","dataset_name":"train","dataset_digest":"d1"}`)
+	ask("POST", "runs/log-metric", `{"run_id":"`+run+`","key":"f1","value":0.5,"timestamp":1,"model_id":"m-none"}`)
+	ask("PATCH", "logged-models/"+model, `{"model_id":"`+model+`","status":"LOGGED_MODEL_READY"}`)
+	ask("PATCH", "logged-models/"+model+"/tags", `{"tags":[{"key":"a","value":"1"},{"key":"b","value":"2"}]}`)
+	ask("DELETE", "logged-models/"+model+"/tags/b", ``)
+	ask("POST", "logged-models/"+model+"/params", `{"params":[{"key":"depth","value":"4"}]}`)
+	ask("POST", "runs/outputs", `{"run_id":"`+run+`","models":[{"model_id":"`+model+`","step":"2"}]}`)
+	ask("POST", "logged-models/search", `{"experiment_ids":["`+exp+`"],"filter":"metrics.f1 >= 0.5 AND params.depth = '3' AND tags.a = '1'","order_by":[{"field_name":"metrics.f1","ascending":false}]}`)
+	ask("POST", "runs/log-inputs", `{"run_id":"`+run+`","datasets":[{"tags":[{"key":"mlflow.data.context","value":"training"}],"dataset":{"name":"train","digest":"d1","source_type":"local","source":"{}"}}],"models":[{"model_id":"`+model+`"}]}`)
+	ask("POST", "experiments/search-datasets", `{"experiment_ids":["`+exp+`"]}`)
+	ask("POST", "runs/search", `{"experiment_ids":["`+exp+`"],"filter":"dataset.name = 'train' AND dataset.context IN ('training') AND tags.none IS NULL AND params.depth IS NOT NULL"}`)
+	ask("GET", "metrics/get-history-bulk?run_id="+run+"&metric_key=loss", ``)
+	ask("GET", "metrics/get-history-bulk-interval?run_ids="+run+"&metric_key=loss&max_results=1", ``)
+	ask("GET", "metrics/get-history-bulk-interval?run_ids="+run+"&metric_key=loss&start_step=4", ``)
+	f.files["dcid."+run] = []File{{"model/MLmodel", 12}, {"model/data/w.bin", 7}, {"notes.txt", 3}}
+	ask("GET", "artifacts/list?run_id="+run, ``)
+	ask("GET", "artifacts/list?run_id="+run+"&path=model", ``)
+	const v3 = "/mlflow/v2.0" + wsID + "/api/3.0/mlflow/traces"
+	ask("POST", v3, `{"trace":{"trace_info":{"trace_id":"tr-1","trace_location":{"type":"MLFLOW_EXPERIMENT","mlflow_experiment":{"experiment_id":"`+exp+`"}},"request_time":"2026-11-01T00:00:00.5Z","execution_duration":"1.25s","state":"OK","trace_metadata":{"k":"v"},"tags":{"mlflow.traceName":"ask"}}}}`)
+	ask("GET", v3+"/tr-1", ``)
+	ask("GET", v3+"/tr-2", ``)
+	ask("PATCH", v3+"/tr-1/tags", `{"key":"team","value":"risk"}`)
+	ask("POST", v3+"/search", `{"locations":[{"type":"MLFLOW_EXPERIMENT","mlflow_experiment":{"experiment_id":"`+exp+`"}}],"filter":"trace.name = 'ask' AND execution_time_ms > 1000 AND tags.team = 'risk' AND metadata.k = 'v'","order_by":["timestamp_ms DESC"]}`)
+	ask("POST", v3+"/delete-traces", `{"experiment_id":"`+exp+`","request_ids":["tr-1"]}`)
+	ask("PATCH", "registered-models/update", `{"name":"credit","description":"new"}`)
+	ask("POST", "registered-models/set-tag", `{"name":"credit","key":"team","value":"risk"}`)
+	ask("POST", "registered-models/alias", `{"name":"credit","alias":"champion","version":"1"}`)
+	ask("POST", "registered-models/alias", `{"name":"credit","alias":"v9","version":"1"}`)
+	ask("POST", "registered-models/alias", `{"name":"credit","alias":"other","version":"7"}`)
+	ask("GET", "registered-models/alias?name=credit&alias=champion", ``)
+	ask("POST", "model-versions/create", `{"name":"credit","source":"runs:/`+run+`/model","run_id":"`+run+`"}`)
+	ask("POST", "model-versions/transition-stage", `{"name":"credit","version":"1","stage":"production"}`)
+	ask("POST", "model-versions/transition-stage", `{"name":"credit","version":"2","stage":"Production","archive_existing_versions":true}`)
+	ask("POST", "model-versions/set-tag", `{"name":"credit","version":"2","key":"ok","value":"yes"}`)
+	ask("PATCH", "model-versions/update", `{"name":"credit","version":"2","description":"second"}`)
+	ask("GET", "registered-models/search?filter=tags.team%3D%27risk%27&order_by=name+DESC", ``)
+	ask("GET", "model-versions/search?filter=version_number+%3E+1+AND+tags.ok%3D%27yes%27", ``)
+	ask("POST", "registered-models/rename", `{"name":"credit","new_name":"loan"}`)
+	ask("DELETE", "model-versions/delete", `{"name":"credit","version":"1"}`)
+	ask("DELETE", "registered-models/delete", `{"name":"credit"}`)
+	ask("GET", "registered-models/get?name=credit", ``)
+	ask("DELETE", "logged-models/"+model, ``)
+	ask("POST", "runs/log-metric", `{"run_id":"`+run+`","key":5}`)
 	ask("POST", "runs/create", `{`)
 
 	const golden = "testdata/api.golden"
@@ -110,6 +156,14 @@ func TestPermissions(t *testing.T) {
 		{"POST", base + "experiments/delete", of + "experiments/delete"},
 		{"POST", base + "model-versions/create", of + "models/write"},
 		{"GET", base + "registered-models/search", of + "models/read"},
+		{"PATCH", base + "logged-models/m-1/tags", of + "experiments/runs/write"},
+		{"POST", base + "logged-models/search", of + "experiments/runs/read"},
+		{"DELETE", base + "registered-models/delete", of + "models/delete"},
+		{"POST", base + "registered-models/alias", of + "models/write"},
+		{"POST", "/mlflow/v2.0" + wsID + "/api/3.0/mlflow/traces", of + "experiments/runs/write"},
+		{"GET", "/mlflow/v2.0" + wsID + "/api/3.0/mlflow/traces/tr-1", of + "experiments/runs/read"},
+		{"GET", base + "logged-models/", ""},
+		{"GET", base + "logged-models/{model}", of + "experiments/runs/read"},
 		{"GET", base + "runs/log-batch", ""},
 		{"POST", base + "runs", ""},
 		{"POST", "/x", ""},

@@ -3,6 +3,7 @@ package mlflow
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"vauban.dev/ml"
@@ -88,18 +89,30 @@ func (s *Service) getExperimentByName(ctx context.Context, c *request) (any, err
 
 func (s *Service) searchExperiments(ctx context.Context, c *request) (any, error) {
 	var in struct {
-		Max    int    `json:"max_results"`
-		Filter string `json:"filter"`
-		View   string `json:"view_type"`
-		Token  string `json:"page_token"`
+		Max     int      `json:"max_results"`
+		Filter  string   `json:"filter"`
+		View    string   `json:"view_type"`
+		OrderBy []string `json:"order_by"`
+		Token   string   `json:"page_token"`
 	}
 	if err := c.decode(&in); err != nil {
 		return nil, err
 	}
-	if v := c.get("view_type"); v != "" {
-		in.View = v
+	if c.query != nil && len(c.body) == 0 { // GET
+		in.View, in.Filter, in.Token, in.OrderBy = c.get("view_type"), c.get("filter"), c.get("page_token"), c.query["order_by"]
+		var err error
+		if in.Max, err = c.number("max_results", 0); err != nil {
+			return nil, err
+		}
 	}
 	f, err := parseFilter(in.Filter, experimentAttributes)
+	if err != nil {
+		return nil, err
+	}
+	if len(in.OrderBy) == 0 {
+		in.OrderBy = []string{"creation_time DESC", "experiment_id ASC"}
+	}
+	order, err := parseOrder(in.OrderBy, experimentOrder)
 	if err != nil {
 		return nil, err
 	}
@@ -107,14 +120,14 @@ func (s *Service) searchExperiments(ctx context.Context, c *request) (any, error
 	if err != nil {
 		return nil, err
 	}
-	out := []experiment{}
-	for _, e := range all {
-		if inView(in.View, e.Deleted) && f.experiment(e) {
-			out = append(out, showExperiment(e))
-		}
+	all = slices.DeleteFunc(all, func(e *ml.Experiment) bool { return !inView(in.View, e.Deleted) || !f.experiment(e) })
+	slices.SortStableFunc(all, order)
+	page, next, err := paginate(all, in.Max, in.Token)
+	out := make([]experiment, len(page))
+	for i, e := range page {
+		out[i] = showExperiment(e)
 	}
-	page, next, err := paginate(out, in.Max, in.Token)
-	return map[string]any{"experiments": page, "next_page_token": next}, err
+	return map[string]any{"experiments": out, "next_page_token": next}, err
 }
 
 func inView(view string, deleted bool) bool {

@@ -104,11 +104,56 @@ func (r *registry) Versions(_ context.Context, _ arm.ID, name string) (out []Mod
 	return out, nil
 }
 
+func (r *registry) UpdateModel(ctx context.Context, id arm.ID, name string, f func(*Model, []ModelVersion) error) error {
+	m, err := r.Model(ctx, id, name)
+	if err != nil {
+		return err
+	}
+	vs, _ := r.Versions(ctx, id, name)
+	if err := f(&m, vs); err != nil {
+		return err
+	}
+	r.models[name] = m
+	for _, v := range vs {
+		for i := range r.versions {
+			if r.versions[i].Name == name && r.versions[i].Version == v.Version {
+				r.versions[i] = v
+			}
+		}
+	}
+	return nil
+}
+
+func (r *registry) DeleteModel(ctx context.Context, id arm.ID, name string) error {
+	if _, err := r.Model(ctx, id, name); err != nil {
+		return err
+	}
+	delete(r.models, name)
+	r.versions = slices.DeleteFunc(r.versions, func(v ModelVersion) bool { return v.Name == name })
+	return nil
+}
+
+func (r *registry) DeleteVersion(ctx context.Context, id arm.ID, name, version string) error {
+	if _, err := r.Version(ctx, id, name, version); err != nil {
+		return err
+	}
+	r.versions = slices.DeleteFunc(r.versions, func(v ModelVersion) bool { return v.Name == name && v.Version == version })
+	return nil
+}
+
+// files are the artifacts of containers.
+type files map[string][]File
+
+func (f files) List(_ context.Context, _ arm.ID, container string) ([]File, error) {
+	return f[container], nil
+}
+
 // fixture is the API over a store of its own.
 type fixture struct {
 	testing.TB
 	*Service
 	runs   *ml.Store
+	files  files
 	db     store.Store
 	caller ml.Caller
 }
@@ -126,7 +171,8 @@ func newFixture(t testing.TB) *fixture {
 	})
 	c := &ticking{now: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
 	f := &fixture{TB: t, runs: ml.New(db, c), db: db, caller: ml.Caller{User: ml.User{ObjectID: "ada-id", Name: "ada@contoso.com"}}}
-	f.Service = New(f.runs, &registry{models: map[string]Model{}, clock: c}, c, nil)
+	f.files = files{}
+	f.Service = New(f.runs, &registry{models: map[string]Model{}, clock: c}, f.files, c, nil)
 	return f
 }
 

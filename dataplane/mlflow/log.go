@@ -3,7 +3,7 @@ package mlflow
 import (
 	"context"
 	"encoding/json"
-	"strconv"
+	"slices"
 
 	"vauban.dev/ml"
 )
@@ -18,7 +18,7 @@ const (
 func points(in []metric) []ml.Metric {
 	out := make([]ml.Metric, len(in))
 	for i, m := range in {
-		out[i] = ml.Metric{Key: m.Key, Value: m.Value, Timestamp: m.Timestamp, Step: m.Step}
+		out[i] = ml.Metric{Key: m.Key, Value: m.Value, Timestamp: m.Timestamp, Step: m.Step, Model: m.Model, Dataset: m.Dataset, Digest: m.Digest}
 	}
 	return out
 }
@@ -130,11 +130,20 @@ func (s *Service) logModel(ctx context.Context, c *request) (any, error) {
 func (s *Service) logInputs(ctx context.Context, c *request) (any, error) {
 	var in struct {
 		Datasets []json.RawMessage `json:"datasets"`
+		Models   []modelRef        `json:"models"`
 	}
 	if err := c.decode(&in); err != nil {
 		return nil, err
 	}
 	_, err := s.update(ctx, c, func(r *ml.Run) error {
+		for _, m := range in.Models {
+			if !slices.Contains(r.ModelInputs, m.ID) {
+				r.ModelInputs = append(r.ModelInputs, m.ID)
+			}
+		}
+		if len(in.Datasets) == 0 {
+			return nil
+		}
 		var have []json.RawMessage
 		if len(r.Inputs) > 0 {
 			if err := json.Unmarshal(r.Inputs, &have); err != nil {
@@ -148,23 +157,6 @@ func (s *Service) logInputs(ctx context.Context, c *request) (any, error) {
 	return nil, err
 }
 
-func (s *Service) history(ctx context.Context, c *request) (any, error) {
-	if _, err := s.open(ctx, c); err != nil {
-		return nil, err
-	}
-	ps, err := s.runs.History(ctx, c.ws.GUID, c.runID(), c.get("metric_key"))
-	if err != nil {
-		return nil, err
-	}
-	out := make([]metric, len(ps))
-	for i, p := range ps {
-		out[i] = metric{p.Key, p.Value, p.Timestamp, p.Step}
-	}
-	max, _ := strconv.Atoi(c.get("max_results"))
-	page, next, err := paginate(out, max, c.get("page_token"))
-	return map[string]any{"metrics": page, "next_page_token": next}, err
-}
-
 // logTo adds a batch to the request's run. A caller without a run's token needs no look at the run first.
 func (s *Service) logTo(ctx context.Context, c *request, b ml.Batch) error {
 	for _, m := range b.Metrics {
@@ -172,6 +164,7 @@ func (s *Service) logTo(ctx context.Context, c *request, b ml.Batch) error {
 			return invalid("Missing value for required parameter 'key' of a metric.")
 		}
 	}
+	b.By = c.caller
 	id := c.runID()
 	if c.caller.Run != "" && c.caller.Run != id {
 		if _, err := s.open(ctx, c); err != nil {

@@ -27,9 +27,12 @@ type Workspace = ml.Workspace
 type Service struct {
 	runs   *ml.Store
 	models Models
+	files  Files
 	clock  clock.Clock
 	log    *slog.Logger
-	calls  map[string]call
+	calls  map[string]call // by method and path below api/2.0/mlflow; of 3.0, below api
+	// patterns are those of calls whose path has variables.
+	patterns []pattern
 }
 
 // Actions that operations take on the workspace.
@@ -42,6 +45,7 @@ const (
 	writeRun        = workspaces + "/experiments/runs/write"
 	readModel       = workspaces + "/models/read"
 	writeModel      = workspaces + "/models/write"
+	dropModel       = workspaces + "/models/delete"
 )
 
 // call is one operation and the action that it takes.
@@ -50,8 +54,32 @@ type call struct {
 	do                 func(ctx context.Context, c *request) (any, error)
 }
 
+// pattern is a path with variables, {name}, for one segment each.
+type pattern struct {
+	method   string
+	segments []string
+	call     call
+}
+
+// match binds the variables of the pattern.
+func (p *pattern) match(method string, segments []string) (map[string]string, bool) {
+	if method != p.method || len(segments) != len(p.segments) {
+		return nil, false
+	}
+	vars := map[string]string{}
+	for i, want := range p.segments {
+		if name, ok := strings.CutPrefix(want, "{"); ok && segments[i] != "" {
+			vars[strings.TrimSuffix(name, "}")] = segments[i]
+		} else if want != segments[i] {
+			return nil, false
+		}
+	}
+	return vars, true
+}
+
 // request is one request.
 type request struct {
+	path   map[string]string // variables
 	ws     Workspace
 	caller ml.Caller
 	query  url.Values
@@ -59,10 +87,28 @@ type request struct {
 	fields map[string]any // of the body, once get has read them
 }
 
+// Files are the artifacts of a workspace.
+type Files interface {
+	// List returns the names and sizes in bytes of the artifacts of a container ("dcid.{run}"), by path below it.
+	List(ctx context.Context, workspace arm.ID, container string) ([]File, error)
+}
+
+// File is one artifact.
+type File struct {
+	Path string
+	Size int64
+}
+
 // New returns the service.
-func New(runs *ml.Store, models Models, c clock.Clock, log *slog.Logger) *Service {
-	s := &Service{runs: runs, models: models, clock: c, log: log}
+func New(runs *ml.Store, models Models, files Files, c clock.Clock, log *slog.Logger) *Service {
+	s := &Service{runs: runs, models: models, files: files, clock: c, log: log}
 	s.calls = s.table()
+	for _, name := range sortedKeys(s.calls) {
+		if strings.Contains(name, "{") {
+			method, path, _ := strings.Cut(name, " ")
+			s.patterns = append(s.patterns, pattern{method, strings.Split(path, "/"), s.calls[name]})
+		}
+	}
 	return s
 }
 
@@ -85,19 +131,39 @@ func notFound(message string) *Error {
 
 // Permission is the action that a request takes on the workspace, "" for an operation that does not exist.
 func (s *Service) Permission(method, path string) string {
-	c, _ := s.find(method, path)
+	c, _, _ := s.find(method, path)
 	return c.permission
 }
 
-func (s *Service) find(method, path string) (call, bool) {
-	_, name, ok := strings.Cut(path, "/api/2.0/mlflow/")
+// find returns the operation of a path, and the path's variables.
+func (s *Service) find(method, path string) (c call, vars map[string]string, ok bool) {
+	name, ok := operation(path)
 	if !ok {
-		if _, name, ok = strings.Cut(path, "/api/2.0/preview/mlflow/"); !ok {
-			return call{}, false
+		return c, nil, false
+	}
+	if c, ok := s.calls[method+" "+name]; ok && !strings.Contains(name, "{") {
+		return c, nil, true
+	}
+	segments := strings.Split(name, "/")
+	for i := range s.patterns {
+		if vars, ok := s.patterns[i].match(method, segments); ok {
+			return s.patterns[i].call, vars, true
 		}
 	}
-	c, ok := s.calls[method+" "+strings.TrimSuffix(name, "/")]
-	return c, ok
+	return c, nil, false
+}
+
+// operation is what stands in table for a path.
+func operation(path string) (name string, ok bool) {
+	for _, root := range []string{"/api/2.0/mlflow/", "/api/2.0/preview/mlflow/"} {
+		if _, name, ok = strings.Cut(path, root); ok {
+			return strings.TrimSuffix(name, "/"), true
+		}
+	}
+	if _, name, ok = strings.Cut(path, "/api/3.0/mlflow/"); ok {
+		return "3.0/" + strings.TrimSuffix(name, "/"), true
+	}
+	return "", false
 }
 
 const maxBody = 8 << 20
@@ -119,27 +185,19 @@ func (s *Service) Serve(w http.ResponseWriter, r *http.Request, ws Workspace, c 
 }
 
 func (s *Service) serve(w http.ResponseWriter, r *http.Request, ws Workspace, by ml.Caller) (any, error) {
-	c, ok := s.find(r.Method, r.URL.Path)
+	c, vars, ok := s.find(r.Method, r.URL.Path)
 	if !ok {
-		return nil, &Error{http.StatusNotFound, "ENDPOINT_NOT_FOUND", "The workspace does not serve " + r.Method + " " + r.URL.Path + "." + advice(r.URL.Path)}
+		return nil, &Error{http.StatusNotFound, "ENDPOINT_NOT_FOUND", "The workspace does not serve " + r.Method + " " + r.URL.Path + "."}
 	}
 	body, err := httpx.ReadBody(w, r, maxBody)
 	if err != nil {
 		return nil, &Error{http.StatusRequestEntityTooLarge, "INVALID_PARAMETER_VALUE", "The request could not be read, or is larger than 8 MiB."}
 	}
-	answer, err := c.do(r.Context(), &request{ws: ws, caller: by, body: body, query: r.URL.Query()})
+	answer, err := c.do(r.Context(), &request{path: vars, ws: ws, caller: by, body: body, query: r.URL.Query()})
 	if answer == nil {
 		answer = struct{}{}
 	}
 	return answer, err
-}
-
-// advice says what to do instead of the call that Azure's workspaces miss most.
-func advice(path string) string {
-	if strings.Contains(path, "/mlflow/logged-models") {
-		return " As in Azure, a workspace has no logged models of MLflow 3: save_model, log_artifacts and register_model take their place."
-	}
-	return ""
 }
 
 // render turns what the store and Resource Manager say into MLflow's errors; anything else is a bare 500.
@@ -157,7 +215,11 @@ func (s *Service) render(err error) *Error {
 	}
 	switch {
 	case errors.Is(err, ml.ErrNotFound):
-		return notFound("The experiment or run does not exist in this workspace.")
+		what := "experiment or run"
+		if named := ml.Reason(err); named != err.Error() {
+			what = named
+		}
+		return notFound("The " + what + " does not exist in this workspace.")
 	case errors.Is(err, ml.ErrExists):
 		return &Error{http.StatusBadRequest, "RESOURCE_ALREADY_EXISTS", "An experiment or run of that name exists."}
 	case errors.Is(err, ml.ErrImmutable):
@@ -175,7 +237,11 @@ func (c *request) decode(v any) error {
 	if len(c.body) == 0 {
 		return nil
 	}
-	if err := json.Unmarshal(c.body, v); err != nil {
+	err := json.Unmarshal(c.body, v)
+	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) && wrong.Field != "" {
+		return invalid("Invalid value " + wrong.Value + " for parameter '" + wrong.Field + "' supplied: a " + wrong.Type.Kind().String() + " is expected.")
+	}
+	if err != nil {
 		return invalid("The body is not valid JSON for this operation: " + err.Error())
 	}
 	return nil
@@ -228,7 +294,59 @@ func (s *Service) table() map[string]call {
 	add(post, "runs/log-inputs", writeRun, s.logInputs)
 	add(post, "runs/search", readRun, s.searchRuns)
 	add(get, "metrics/get-history", readRun, s.history)
+	add(get, "metrics/get-history-bulk", readRun, s.historyBulk)
+	add(get, "metrics/get-history-bulk-interval", readRun, s.historyInterval)
+	add(post, "runs/outputs", writeRun, s.logOutputs)
+	add(post, "experiments/search-datasets", readRun, s.searchDatasets)
+	add(get, "artifacts/list", readRun, s.listArtifacts)
+	s.addLoggedModels(add)
+	s.addTraces(add)
+	s.addRegistry(add)
+	return t
+}
+
+type adder func(method, name, permission string, do func(context.Context, *request) (any, error))
+
+func (s *Service) addLoggedModels(add adder) {
+	add(http.MethodPost, "logged-models", writeRun, s.createLoggedModel)
+	add(http.MethodPost, "logged-models/search", readRun, s.searchLoggedModels)
+	add(http.MethodGet, "logged-models/{model}", readRun, s.getLoggedModel)
+	add(http.MethodPatch, "logged-models/{model}", writeRun, s.finalizeLoggedModel)
+	add(http.MethodDelete, "logged-models/{model}", writeRun, s.deleteLoggedModel)
+	add(http.MethodPatch, "logged-models/{model}/tags", writeRun, s.setLoggedModelTags)
+	add(http.MethodDelete, "logged-models/{model}/tags/{tag}", writeRun, s.deleteLoggedModelTag)
+	add(http.MethodPost, "logged-models/{model}/params", writeRun, s.logLoggedModelParams)
+}
+
+func (s *Service) addTraces(add adder) {
+	add(http.MethodPost, "3.0/traces", writeRun, s.startTrace)
+	add(http.MethodGet, "3.0/traces/{trace}", readRun, s.getTrace)
+	add(http.MethodPost, "3.0/traces/search", readRun, s.searchTraces)
+	add(http.MethodPost, "3.0/traces/batchGetInfos", readRun, s.batchTraceInfos)
+	add(http.MethodPost, "traces/link-to-run", writeRun, s.linkTraces)
+	for _, version := range []string{"", "3.0/"} {
+		add(http.MethodPatch, version+"traces/{trace}/tags", writeRun, s.setTraceTag)
+		add(http.MethodDelete, version+"traces/{trace}/tags", writeRun, s.deleteTraceTag)
+		add(http.MethodPost, version+"traces/delete-traces", writeRun, s.deleteTraces)
+	}
+}
+
+func (s *Service) addRegistry(add adder) {
+	get, post, patch, del := http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
 	add(post, "registered-models/create", writeModel, s.createModel)
+	add(patch, "registered-models/update", writeModel, s.updateModel)
+	add(post, "registered-models/rename", writeModel, s.renameModel)
+	add(del, "registered-models/delete", dropModel, s.deleteModel)
+	add(post, "registered-models/set-tag", writeModel, s.setModelTag)
+	add(del, "registered-models/delete-tag", writeModel, s.deleteModelTag)
+	add(post, "registered-models/alias", writeModel, s.setAlias)
+	add(del, "registered-models/alias", writeModel, s.deleteAlias)
+	add(get, "registered-models/alias", readModel, s.versionByAlias)
+	add(patch, "model-versions/update", writeModel, s.updateVersion)
+	add(del, "model-versions/delete", dropModel, s.deleteVersion)
+	add(post, "model-versions/set-tag", writeModel, s.setVersionTag)
+	add(del, "model-versions/delete-tag", writeModel, s.deleteVersionTag)
+	add(post, "model-versions/transition-stage", writeModel, s.transition)
 	add(get, "registered-models/get", readModel, s.getModel)
 	add(get, "registered-models/search", readModel, s.searchModels)
 	add(post, "registered-models/get-latest-versions", readModel, s.latestVersions)
@@ -237,5 +355,4 @@ func (s *Service) table() map[string]call {
 	add(get, "model-versions/get", readModel, s.getVersion)
 	add(get, "model-versions/search", readModel, s.searchVersions)
 	add(get, "model-versions/get-download-uri", readModel, s.downloadURI)
-	return t
 }

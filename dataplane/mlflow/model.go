@@ -2,7 +2,9 @@ package mlflow
 
 import (
 	"context"
-	"strconv"
+	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"vauban.dev/arm"
@@ -20,6 +22,12 @@ type Models interface {
 	Version(ctx context.Context, workspace arm.ID, name, version string) (ModelVersion, error)
 	// Versions lists those of one model, or with "" of all, the newest first.
 	Versions(ctx context.Context, workspace arm.ID, name string) ([]ModelVersion, error)
+	// UpdateModel changes description, tags and aliases of a model and of its versions by f, in one transaction. The versions come
+	// the newest first.
+	UpdateModel(ctx context.Context, workspace arm.ID, name string, f func(m *Model, versions []ModelVersion) error) error
+	// DeleteModel removes a model and its versions; DeleteVersion one version, and the aliases that name it.
+	DeleteModel(ctx context.Context, workspace arm.ID, name string) error
+	DeleteVersion(ctx context.Context, workspace arm.ID, name, version string) error
 }
 
 // Model is a registered model.
@@ -27,6 +35,7 @@ type Model struct {
 	Name        string
 	Description string
 	Tags        map[string]string
+	Aliases     map[string]string // to versions
 	Created     time.Time
 	Updated     time.Time
 }
@@ -39,6 +48,8 @@ type ModelVersion struct {
 	Source      string // where its files are: runs:/…, azureml://…, a blob URL
 	RunID       string
 	User        string
+	Stage       string // Staging, Production, Archived; "" for none
+	LoggedModel string // id of the logged model that it is
 	Tags        map[string]string
 	Created     time.Time
 	Updated     time.Time
@@ -51,35 +62,21 @@ type modelBody struct {
 	Updated     int64         `json:"last_updated_timestamp"`
 	Latest      []versionBody `json:"latest_versions"`
 	Tags        []tag         `json:"tags,omitempty"`
+	Aliases     []aliasBody   `json:"aliases,omitempty"`
 }
 
-type versionBody struct {
-	Name        string `json:"name"`
-	Version     string `json:"version"`
-	Created     int64  `json:"creation_timestamp"`
-	Updated     int64  `json:"last_updated_timestamp"`
-	User        string `json:"user_id,omitempty"`
-	Stage       string `json:"current_stage"`
-	Description string `json:"description,omitempty"`
-	Source      string `json:"source"`
-	RunID       string `json:"run_id,omitempty"`
-	Status      string `json:"status"`
-	Tags        []tag  `json:"tags,omitempty"`
-}
-
-func showVersion(v ModelVersion) versionBody {
-	return versionBody{
-		Name: v.Name, Version: v.Version, Created: v.Created.UnixMilli(), Updated: v.Updated.UnixMilli(), User: v.User, Stage: "None",
-		Description: v.Description, Source: v.Source, RunID: v.RunID, Status: "READY", Tags: tagList(v.Tags),
-	}
+type aliasBody struct {
+	Alias   string `json:"alias"`
+	Version string `json:"version"`
 }
 
 func (s *Service) showModel(ctx context.Context, c *request, m Model) (modelBody, error) {
 	out := modelBody{Name: m.Name, Description: m.Description, Created: m.Created.UnixMilli(), Updated: m.Updated.UnixMilli(), Tags: tagList(m.Tags), Latest: []versionBody{}}
-	vs, err := s.models.Versions(ctx, c.ws.ID, m.Name)
-	if err == nil && len(vs) > 0 {
-		out.Latest = append(out.Latest, showVersion(vs[0]))
+	for _, alias := range sortedKeys(m.Aliases) {
+		out.Aliases = append(out.Aliases, aliasBody{alias, m.Aliases[alias]})
 	}
+	vs, err := s.models.Versions(ctx, c.ws.ID, m.Name)
+	out.Latest = append(out.Latest, latest(vs, nil)...)
 	return out, err
 }
 
@@ -128,106 +125,144 @@ func (s *Service) searchModels(ctx context.Context, c *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	by := c.query["order_by"]
+	if len(by) == 0 {
+		by = []string{"name ASC"}
+	}
+	order, err := parseOrder(by, modelOrderOf)
+	if err != nil {
+		return nil, err
+	}
+	max, err := c.number("max_results", 100)
+	if err != nil {
+		return nil, err
+	}
 	all, err := s.models.Models(ctx, c.ws.ID)
 	if err != nil {
 		return nil, err
 	}
-	out := []modelBody{}
-	for _, m := range all {
-		if !f.experiment(&ml.Experiment{Name: m.Name, Tags: m.Tags}) {
-			continue
-		}
-		body, err := s.showModel(ctx, c, m)
-		if err != nil {
+	all = slices.DeleteFunc(all, func(m Model) bool { return !f.experiment(&ml.Experiment{Name: m.Name, Tags: m.Tags}) })
+	slices.SortStableFunc(all, order)
+	page, next, err := paginate(all, max, c.get("page_token"))
+	if err != nil {
+		return nil, err
+	}
+	out := make([]modelBody, len(page))
+	for i, m := range page {
+		if out[i], err = s.showModel(ctx, c, m); err != nil {
 			return nil, err
 		}
-		out = append(out, body)
 	}
-	max, _ := strconv.Atoi(c.get("max_results"))
-	page, next, err := paginate(out, max, c.get("page_token"))
-	return map[string]any{"registered_models": page, "next_page_token": next}, err
+	return map[string]any{"registered_models": out, "next_page_token": next}, nil
 }
 
-func (s *Service) latestVersions(ctx context.Context, c *request) (any, error) {
-	vs, err := s.models.Versions(ctx, c.ws.ID, c.get("name"))
-	if err != nil {
-		return nil, err
+func modelOrderOf(kind, key string) func(Model) (float64, string, bool) {
+	switch {
+	case kind != "attributes":
+	case key == "name":
+		return func(m Model) (float64, string, bool) { return 0, m.Name, true }
+	case key == "creation_timestamp":
+		return func(m Model) (float64, string, bool) { return float64(millis(m.Created)), "", true }
+	case key == "timestamp" || key == "last_updated_timestamp":
+		return func(m Model) (float64, string, bool) { return float64(millis(m.Updated)), "", true }
 	}
-	out := []versionBody{}
-	if len(vs) > 0 {
-		out = append(out, showVersion(vs[0]))
-	}
-	return map[string]any{"model_versions": out}, nil
+	return nil
 }
 
-func (s *Service) createVersion(ctx context.Context, c *request) (any, error) {
-	var in struct {
-		Name        string `json:"name"`
-		Source      string `json:"source"`
-		RunID       string `json:"run_id"`
-		Description string `json:"description"`
-		Tags        []tag  `json:"tags"`
+// changeModel changes a model and its versions.
+func (s *Service) changeModel(ctx context.Context, c *request, f func(*Model, []ModelVersion) error) error {
+	name := c.get("name")
+	if name == "" {
+		return invalid("Missing value for required parameter 'name'.")
 	}
-	if err := c.decode(&in); err != nil {
-		return nil, err
-	}
-	if in.Name == "" || in.Source == "" {
-		return nil, invalid("Missing value for required parameter 'name' or 'source'.")
-	}
-	v, err := s.models.CreateVersion(ctx, c.ws.ID, ModelVersion{
-		Name: in.Name, Source: in.Source, RunID: in.RunID, Description: in.Description, Tags: tagMap(in.Tags), User: c.caller.Name})
-	if err != nil {
-		return nil, err
-	}
-	return map[string]any{"model_version": showVersion(v)}, nil
+	return s.models.UpdateModel(ctx, c.ws.ID, name, f)
 }
 
-func (s *Service) getVersion(ctx context.Context, c *request) (any, error) {
-	v, err := s.models.Version(ctx, c.ws.ID, c.get("name"), c.get("version"))
-	if err != nil {
+func (s *Service) updateModel(ctx context.Context, c *request) (any, error) {
+	if err := s.changeModel(ctx, c, func(m *Model, _ []ModelVersion) error {
+		m.Description = c.get("description")
+		return nil
+	}); err != nil {
 		return nil, err
 	}
-	return map[string]any{"model_version": showVersion(v)}, nil
+	return s.getModel(ctx, c)
 }
 
-func (s *Service) searchVersions(ctx context.Context, c *request) (any, error) {
-	f, err := parseFilter(c.get("filter"), versionAttributes)
-	if err != nil {
+// renameModel refuses: as in Azure, the name of a model is part of its id.
+func (s *Service) renameModel(ctx context.Context, c *request) (any, error) {
+	return nil, &Error{501, "NOT_IMPLEMENTED", "A registered model of a workspace is not renamed, as in Azure: its name is part of its id. Register its versions under '" + c.get("new_name") + "'."}
+}
+
+func (s *Service) deleteModel(ctx context.Context, c *request) (any, error) {
+	return nil, s.models.DeleteModel(ctx, c.ws.ID, c.get("name"))
+}
+
+func (s *Service) setModelTag(ctx context.Context, c *request) (any, error) {
+	key, value := c.get("key"), c.get("value")
+	if key == "" {
+		return nil, invalid("Missing value for required parameter 'key'.")
+	}
+	return nil, s.changeModel(ctx, c, func(m *Model, _ []ModelVersion) error {
+		m.Tags = merge(m.Tags, []tag{{key, value}})
+		return nil
+	})
+}
+
+func (s *Service) deleteModelTag(ctx context.Context, c *request) (any, error) {
+	return nil, s.changeModel(ctx, c, func(m *Model, _ []ModelVersion) error {
+		delete(m.Tags, c.get("key"))
+		return nil
+	})
+}
+
+var aliasForm = regexp.MustCompile(`^[\w-]{1,255}$`)
+
+// checkAlias refuses what MLflow refuses as an alias: other characters, what looks like a version, and "latest".
+func checkAlias(alias string) error {
+	if !aliasForm.MatchString(alias) {
+		return invalid("Invalid alias name: '" + alias + "'. Aliases have letters, digits, underscores and hyphens.")
+	}
+	if rest, v := strings.CutPrefix(strings.ToLower(alias), "v"); v && strings.Trim(rest, "0123456789") == "" && rest != "" {
+		return invalid("Invalid alias name: '" + alias + "'. Version aliases (e.g. 'v9') are reserved.")
+	}
+	if strings.EqualFold(alias, "latest") {
+		return invalid("'latest' alias name (case insensitive) is reserved.")
+	}
+	return nil
+}
+
+func (s *Service) setAlias(ctx context.Context, c *request) (any, error) {
+	alias, version := c.get("alias"), c.get("version")
+	if err := checkAlias(alias); err != nil {
 		return nil, err
 	}
-	all, err := s.models.Versions(ctx, c.ws.ID, "")
-	if err != nil {
-		return nil, err
-	}
-	out := []versionBody{}
-	for _, v := range all {
-		if f.version(v) {
-			out = append(out, showVersion(v))
+	return nil, s.changeModel(ctx, c, func(m *Model, vs []ModelVersion) error {
+		if versionOf(vs, version) == nil {
+			return noVersion(m.Name, version)
 		}
-	}
-	max, _ := strconv.Atoi(c.get("max_results"))
-	page, next, err := paginate(out, max, c.get("page_token"))
-	return map[string]any{"model_versions": page, "next_page_token": next}, err
+		if m.Aliases == nil {
+			m.Aliases = map[string]string{}
+		}
+		m.Aliases[alias] = version
+		return nil
+	})
 }
 
-func (f filter) version(v ModelVersion) bool {
-	for i := range f {
-		c := &f[i]
-		value := map[string]string{"name": v.Name, "run_id": v.RunID, "version_number": v.Version, "source_path": v.Source}[c.key]
-		if c.kind == "tags" {
-			value = v.Tags[c.key]
-		}
-		if !c.holds(value, true) {
-			return false
-		}
-	}
-	return true
+func (s *Service) deleteAlias(ctx context.Context, c *request) (any, error) {
+	return nil, s.changeModel(ctx, c, func(m *Model, _ []ModelVersion) error {
+		delete(m.Aliases, c.get("alias"))
+		return nil
+	})
 }
 
-func (s *Service) downloadURI(ctx context.Context, c *request) (any, error) {
-	v, err := s.models.Version(ctx, c.ws.ID, c.get("name"), c.get("version"))
+func (s *Service) versionByAlias(ctx context.Context, c *request) (any, error) {
+	m, err := s.models.Model(ctx, c.ws.ID, c.get("name"))
 	if err != nil {
 		return nil, err
 	}
-	return map[string]any{"artifact_uri": v.Source}, nil
+	version := m.Aliases[c.get("alias")]
+	if version == "" {
+		return nil, invalid("Registered model alias " + c.get("alias") + " not found.")
+	}
+	return s.showVersionOf(ctx, c, m.Name, version)
 }

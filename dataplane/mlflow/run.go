@@ -19,6 +19,14 @@ type metric struct {
 	Value     ml.Float `json:"value"`
 	Timestamp int64    `json:"timestamp"`
 	Step      int64    `json:"step"`
+	// What was measured (MLflow 3): a logged model, on a dataset.
+	Model   string `json:"model_id,omitempty"`
+	Dataset string `json:"dataset_name,omitempty"`
+	Digest  string `json:"dataset_digest,omitempty"`
+}
+
+func showMetric(m ml.Metric) metric {
+	return metric{m.Key, m.Value, m.Timestamp, m.Step, m.Model, m.Dataset, m.Digest}
 }
 
 // UnmarshalJSON also takes int64s as strings, as protobuf's JSON writes them.
@@ -28,11 +36,14 @@ func (m *metric) UnmarshalJSON(b []byte) error {
 		Value     ml.Float        `json:"value"`
 		Timestamp json.RawMessage `json:"timestamp"`
 		Step      json.RawMessage `json:"step"`
+		Model     string          `json:"model_id"`
+		Dataset   string          `json:"dataset_name"`
+		Digest    string          `json:"dataset_digest"`
 	}
 	if err := json.Unmarshal(b, &in); err != nil {
 		return err
 	}
-	m.Key, m.Value = in.Key, in.Value
+	m.Key, m.Value, m.Model, m.Dataset, m.Digest = in.Key, in.Value, in.Model, in.Dataset, in.Digest
 	var err error
 	if m.Timestamp, err = integer(in.Timestamp); err != nil {
 		return err
@@ -62,6 +73,15 @@ type runInfo struct {
 	Stage      string `json:"lifecycle_stage"`
 }
 
+type modelRef struct {
+	ID   string `json:"model_id"`
+	Step int64  `json:"step,omitempty"`
+}
+
+type runOutputs struct {
+	Models []modelRef `json:"model_outputs"`
+}
+
 type run struct {
 	Info runInfo `json:"info"`
 	Data struct {
@@ -71,7 +91,9 @@ type run struct {
 	} `json:"data"`
 	Inputs struct {
 		Datasets json.RawMessage `json:"dataset_inputs,omitempty"`
+		Models   []modelRef      `json:"model_inputs,omitempty"`
 	} `json:"inputs"`
+	Outputs *runOutputs `json:"outputs,omitempty"`
 }
 
 // MLflow's statuses of Azure ML's.
@@ -121,12 +143,12 @@ func (c *request) show(r *ml.Run) run {
 	out.Info = runInfo{
 		ID: r.ID, UUID: r.ID, Name: r.Name, Experiment: r.ExperimentID, User: r.User.Name, Status: showStatus(r.Status),
 		Start: millis(start), End: millis(r.Ended), Stage: stage(r.Deleted),
-		Artifacts: "azureml://" + c.ws.Host + "/mlflow/v2.0" + c.ws.ID.String() + "/experiments/" + r.ExperimentID + "/runs/" + r.ID + "/artifacts",
+		Artifacts: c.artifacts(r.ExperimentID, r.ID),
 	}
 	out.Data.Metrics, out.Data.Params = []metric{}, tagList(r.Params)
 	for _, k := range sortedKeys(r.Metrics) {
 		m := r.Metrics[k]
-		out.Data.Metrics = append(out.Data.Metrics, metric{m.Key, m.Value, m.Timestamp, m.Step})
+		out.Data.Metrics = append(out.Data.Metrics, showMetric(m))
 	}
 	tags := tagList(r.Tags)
 	for _, t := range []tag{{"mlflow.runName", r.Name}, {"mlflow.user", r.User.Name}, {"mlflow.rootRunId", r.ID}, {"mlflow.parentRunId", r.Parent}} {
@@ -137,6 +159,15 @@ func (c *request) show(r *ml.Run) run {
 	out.Data.Tags = tags
 	if len(r.Inputs) > 0 {
 		out.Inputs.Datasets = r.Inputs
+	}
+	for _, m := range r.ModelInputs {
+		out.Inputs.Models = append(out.Inputs.Models, modelRef{ID: m})
+	}
+	if len(r.ModelOutputs) > 0 {
+		out.Outputs = &runOutputs{}
+	}
+	for _, m := range r.ModelOutputs {
+		out.Outputs.Models = append(out.Outputs.Models, modelRef{m.Model, m.Step})
 	}
 	return out
 }
@@ -167,7 +198,7 @@ func (s *Service) createRun(ctx context.Context, c *request) (any, error) {
 		r.Name = n
 	}
 	r.Parent = r.Tags["mlflow.parentRunId"]
-	if err := s.mayCreate(ctx, c, r); err != nil {
+	if err := s.mayCreate(ctx, c, r.ExperimentID); err != nil {
 		return nil, err
 	}
 	if err := s.runs.CreateRun(ctx, c.ws.GUID, r); err != nil {
@@ -177,7 +208,7 @@ func (s *Service) createRun(ctx context.Context, c *request) (any, error) {
 }
 
 // mayCreate holds a caller with a run's token to its run's experiment.
-func (s *Service) mayCreate(ctx context.Context, c *request, r *ml.Run) error {
+func (s *Service) mayCreate(ctx context.Context, c *request, experiment string) error {
 	if c.caller.Run == "" {
 		return nil
 	}
@@ -185,8 +216,8 @@ func (s *Service) mayCreate(ctx context.Context, c *request, r *ml.Run) error {
 	if err != nil {
 		return err
 	}
-	if r.ExperimentID != own.ExperimentID {
-		return &Error{http.StatusForbidden, "PERMISSION_DENIED", "The token of run '" + own.ID + "' makes runs in experiment '" + own.Experiment + "' only."}
+	if experiment != own.ExperimentID {
+		return &Error{http.StatusForbidden, "PERMISSION_DENIED", "The token of run '" + own.ID + "' writes in experiment '" + own.Experiment + "' only."}
 	}
 	return nil
 }
@@ -204,7 +235,11 @@ func denied(c *request, run string) *Error {
 
 // open is the run of the request, when the caller's token opens it.
 func (s *Service) open(ctx context.Context, c *request) (*ml.Run, error) {
-	id := c.runID()
+	return s.openRun(ctx, c, c.runID())
+}
+
+// openRun is the run of that id, when the caller's token opens it.
+func (s *Service) openRun(ctx context.Context, c *request, id string) (*ml.Run, error) {
 	r, err := s.runs.Run(ctx, c.ws.GUID, id)
 	if errors.Is(err, ml.ErrNotFound) {
 		if c.caller.Run != "" && c.caller.Run != id {
@@ -304,7 +339,7 @@ func (s *Service) searchRuns(ctx context.Context, c *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	order, err := parseOrder(in.OrderBy)
+	order, err := parseRunOrder(in.OrderBy)
 	if err != nil {
 		return nil, err
 	}

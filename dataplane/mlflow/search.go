@@ -75,12 +75,14 @@ var (
 	experimentAttributes = nameSet("name", "creation_time", "last_update_time")
 	modelAttributes      = nameSet("name")
 	versionAttributes    = nameSet("name", "run_id", "version_number", "source_path")
-	// numeric are the attributes that are times, in milliseconds since 1970.
-	numeric = nameSet("start_time", "end_time", "created", "creation_time", "last_update_time")
+	datasetAttributes    = nameSet("name", "digest", "context")
+	// numeric are the attributes that are numbers: versions, and times and durations in milliseconds.
+	numeric = nameSet("start_time", "end_time", "created", "creation_time", "last_update_time", "creation_timestamp", "last_updated_timestamp",
+		"last_updated_time", "timestamp", "timestamp_ms", "execution_time", "execution_time_ms", "version_number")
 )
 
 type clause struct {
-	kind, key string // attributes, metrics, params, tags
+	kind, key string // attributes, metrics, params, tags, datasets, metadata
 	op        string
 	text      string
 	number    float64
@@ -88,7 +90,7 @@ type clause struct {
 	match     *regexp.Regexp
 }
 
-var clauseForm = regexp.MustCompile("(?is)^\\s*(?:(\\w+)\\.)?(?:`([^`]+)`|\"([^\"]+)\"|([\\w./ -]+?))\\s*(!=|>=|<=|=|>|<|\\bNOT\\s+IN\\b|\\bIN\\b|\\bILIKE\\b|\\bLIKE\\b)\\s*(.+?)\\s*$")
+var clauseForm = regexp.MustCompile("(?is)^\\s*(?:(\\w+)\\.)?(?:`([^`]+)`|\"([^\"]+)\"|([\\w./ -]+?))\\s*(!=|>=|<=|=|>|<|\\bNOT\\s+IN\\b|\\bIN\\b|\\bILIKE\\b|\\bLIKE\\b|\\bIS\\s+NOT\\s+NULL\\b|\\bIS\\s+NULL\\b)\\s*(.*?)\\s*$")
 
 // parseFilter reads a filter over objects that have these attributes.
 func parseFilter(text string, attributes names) (filter, error) {
@@ -102,17 +104,11 @@ func parseFilter(text string, attributes names) (filter, error) {
 			return nil, invalid("Invalid clause in filter string: '" + part + "'.")
 		}
 		c := clause{kind: strings.ToLower(m[1]), key: m[2] + m[3] + m[4], op: strings.ToUpper(strings.Join(strings.Fields(m[5]), " "))}
-		switch c.kind {
-		case "", "attribute", "attributes", "attr", "run":
-			c.kind = "attributes"
-		case "metric", "metrics":
-			c.kind = "metrics"
-		case "param", "params", "parameter", "parameters":
-			c.kind = "params"
-		case "tag", "tags":
-			c.kind = "tags"
-		default:
+		if c.kind = kindOf(m[1]); c.kind == "" {
 			return nil, invalid("Invalid entity type '" + m[1] + "' in the filter.")
+		}
+		if c.kind == "datasets" && !datasetAttributes[c.key] {
+			return nil, invalid("Invalid dataset key '" + c.key + "' specified. Valid keys are " + strings.Join(sortedKeys(datasetAttributes), ", ") + ".")
 		}
 		if c.kind == "attributes" {
 			if c.key = strings.ToLower(c.key); !attributes[c.key] {
@@ -125,6 +121,25 @@ func parseFilter(text string, attributes names) (filter, error) {
 		f = append(f, c)
 	}
 	return f, nil
+}
+
+// kindOf is what a name before the dot of a key stands for; "" for one that stands for nothing.
+func kindOf(entity string) string {
+	switch strings.ToLower(entity) {
+	case "", "attribute", "attributes", "attr", "run", "trace":
+		return "attributes"
+	case "metric", "metrics":
+		return "metrics"
+	case "param", "params", "parameter", "parameters":
+		return "params"
+	case "tag", "tags":
+		return "tags"
+	case "dataset", "datasets":
+		return "datasets"
+	case "metadata", "request_metadata", "trace_metadata":
+		return "metadata"
+	}
+	return ""
 }
 
 // splitAnd splits at AND outside of quotes.
@@ -184,6 +199,14 @@ func unquote(s string) (text string, ok bool) {
 func (c *clause) constant(s string) error {
 	number := c.kind == "metrics" || c.kind == "attributes" && numeric[c.key]
 	switch c.op {
+	case "IS NULL", "IS NOT NULL":
+		if c.kind != "tags" && c.kind != "params" {
+			return invalid(c.op + " is for tags and params, not for '" + c.key + "'.")
+		}
+		if s != "" {
+			return invalid(c.op + " is followed by '" + s + "'.")
+		}
+		return nil
 	case "IN", "NOT IN":
 		if number {
 			return invalid("IN is for texts, and " + c.key + " is a number.")
@@ -238,6 +261,12 @@ func (c *clause) members(s string) error {
 }
 
 func (c *clause) holds(text string, there bool) bool {
+	switch c.op {
+	case "IS NULL":
+		return !there
+	case "IS NOT NULL":
+		return there
+	}
 	if !there {
 		return false
 	}
@@ -286,9 +315,11 @@ func (f filter) run(r *ml.Run) bool {
 			v, there := r.Params[c.key]
 			ok = c.holds(v, there)
 		case "tags":
-			v, there := r.Tags[c.key]
+			v, there := runTag(r, c.key)
 			ok = c.holds(v, there)
-		default:
+		case "datasets":
+			ok = c.inDataset(r)
+		case "attributes":
 			ok = c.attribute(r)
 		}
 		if !ok {
@@ -296,6 +327,25 @@ func (f filter) run(r *ml.Run) bool {
 		}
 	}
 	return true
+}
+
+// runTag is a tag of a run as clients are shown it.
+func runTag(r *ml.Run, key string) (string, bool) {
+	if v, there := r.Tags[key]; there {
+		return v, true
+	}
+	v := ""
+	switch key {
+	case "mlflow.runName":
+		v = r.Name
+	case "mlflow.user":
+		v = r.User.Name
+	case "mlflow.rootRunId":
+		v = r.ID
+	case "mlflow.parentRunId":
+		v = r.Parent
+	}
+	return v, v != ""
 }
 
 func (c *clause) attribute(r *ml.Run) bool {
@@ -346,33 +396,58 @@ func (c *clause) experiment(e *ml.Experiment) bool {
 
 var orderForm = regexp.MustCompile("(?i)^\\s*(?:(\\w+)\\.)?(?:`([^`]+)`|\"([^\"]+)\"|(\\S+))(?:\\s+(ASC|DESC))?\\s*$")
 
-// orderTerm is one clause of order_by. value says what a run is ordered by, a number or a text, and whether it has it.
-type orderTerm struct {
-	value func(*ml.Run) (number float64, text string, ok bool)
+// orderTerm is one clause of order_by. value says what one is ordered by, a number or a text, and whether it has it.
+type orderTerm[T any] struct {
+	value func(T) (number float64, text string, ok bool)
 	desc  bool
 }
 
-func parseOrderTerm(s string) (t orderTerm, err error) {
+// orderBy is what a key of a kind (as in clause) orders by; nil when nothing is ordered by that.
+type orderBy[T any] func(kind, key string) func(T) (number float64, text string, ok bool)
+
+func parseOrderTerm[T any](s string, by orderBy[T]) (t orderTerm[T], err error) {
 	m := orderForm.FindStringSubmatch(s)
 	if m == nil {
 		return t, invalid("Invalid order_by clause '" + s + "'.")
 	}
 	t.desc = strings.EqualFold(m[5], "DESC")
-	key := m[2] + m[3] + m[4]
-	switch strings.TrimSuffix(strings.ToLower(m[1]), "s") {
-	case "metric":
-		t.value = func(r *ml.Run) (float64, string, bool) { v, ok := r.Metrics[key]; return float64(v.Value), "", ok }
-	case "param", "parameter":
-		t.value = func(r *ml.Run) (float64, string, bool) { v, ok := r.Params[key]; return 0, v, ok }
-	case "tag":
-		t.value = func(r *ml.Run) (float64, string, bool) { v, ok := r.Tags[key]; return 0, v, ok }
-	case "", "attribute", "attr", "run":
-		t.value = attributeOrder(strings.ToLower(key))
+	key, kind := m[2]+m[3]+m[4], kindOf(m[1])
+	if kind == "attributes" {
+		key = strings.ToLower(key)
 	}
-	if t.value == nil {
+	if t.value = by(kind, key); t.value == nil {
 		err = invalid("Invalid order_by key '" + s + "'.")
 	}
 	return t, err
+}
+
+func runOrder(kind, key string) func(*ml.Run) (float64, string, bool) {
+	switch kind {
+	case "metrics":
+		return func(r *ml.Run) (float64, string, bool) { v, ok := r.Metrics[key]; return float64(v.Value), "", ok }
+	case "params":
+		return func(r *ml.Run) (float64, string, bool) { v, ok := r.Params[key]; return 0, v, ok }
+	case "tags":
+		return func(r *ml.Run) (float64, string, bool) { v, ok := runTag(r, key); return 0, v, ok }
+	case "attributes":
+		return attributeOrder(key)
+	}
+	return nil
+}
+
+func experimentOrder(kind, key string) func(*ml.Experiment) (float64, string, bool) {
+	switch {
+	case kind != "attributes":
+	case key == "name":
+		return func(e *ml.Experiment) (float64, string, bool) { return 0, e.Name, true }
+	case key == "experiment_id":
+		return func(e *ml.Experiment) (float64, string, bool) { return 0, e.ID, true }
+	case key == "creation_time":
+		return func(e *ml.Experiment) (float64, string, bool) { return float64(millis(e.Created)), "", true }
+	case key == "last_update_time":
+		return func(e *ml.Experiment) (float64, string, bool) { return float64(millis(e.Modified)), "", true }
+	}
+	return nil
 }
 
 func attributeOrder(key string) func(*ml.Run) (float64, string, bool) {
@@ -395,17 +470,17 @@ func attributeOrder(key string) func(*ml.Run) (float64, string, bool) {
 	return nil
 }
 
-// parseOrder returns the comparison of order_by; runs that lack a value come last, as in MLflow.
-func parseOrder(by []string) (func(a, b *ml.Run) int, error) {
-	var terms []orderTerm
+// parseOrder returns the comparison of order_by; what lacks a value comes last, as in MLflow. What is equal stays as it stands.
+func parseOrder[T any](by []string, of orderBy[T]) (func(a, b T) int, error) {
+	var terms []orderTerm[T]
 	for _, o := range by {
-		t, err := parseOrderTerm(o)
+		t, err := parseOrderTerm(o, of)
 		if err != nil {
 			return nil, err
 		}
 		terms = append(terms, t)
 	}
-	return func(a, b *ml.Run) int {
+	return func(a, b T) int {
 		for _, t := range terms {
 			an, as, aok := t.value(a)
 			bn, bs, bok := t.value(b)
@@ -415,14 +490,30 @@ func parseOrder(by []string) (func(a, b *ml.Run) int, error) {
 				}
 				return 1
 			}
-			d := cmp.Or(cmp.Compare(an, bn), cmp.Compare(as, bs))
-			if t.desc {
+			d := cmp.Or(compareNumbers(an, bn), cmp.Compare(as, bs))
+			if t.desc && !math.IsNaN(an) && !math.IsNaN(bn) {
 				d = -d
 			}
 			if d != 0 {
 				return d
 			}
 		}
-		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.ID, b.ID))
+		return 0
 	}, nil
+}
+
+// parseRunOrder is parseOrder for runs; those that are equal come the newest first.
+func parseRunOrder(by []string) (func(a, b *ml.Run) int, error) {
+	order, err := parseOrder(by, runOrder)
+	return func(a, b *ml.Run) int {
+		return cmp.Or(order(a, b), b.Created.Compare(a.Created), cmp.Compare(a.ID, b.ID))
+	}, err
+}
+
+// compareNumbers orders NaN behind all numbers, as MLflow does.
+func compareNumbers(a, b float64) int {
+	if math.IsNaN(a) || math.IsNaN(b) {
+		return -cmp.Compare(a, b)
+	}
+	return cmp.Compare(a, b)
 }

@@ -74,7 +74,7 @@ func TestOrder(t *testing.T) {
 		"tags.team DESC":             "cba",
 		"run_id DESC":                "cba",
 	} {
-		order, err := parseOrder([]string{by})
+		order, err := parseRunOrder([]string{by})
 		if err != nil {
 			t.Errorf("%s: %v", by, err)
 			continue
@@ -90,7 +90,7 @@ func TestOrder(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "metrics.acc UP", "things.a", "attributes.nothing"} {
-		if _, err := parseOrder([]string{bad}); err == nil {
+		if _, err := parseRunOrder([]string{bad}); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}
 	}
@@ -157,7 +157,7 @@ func FuzzOrder(f *testing.F) {
 	f.Add("metrics.`a b` DESC")
 	f.Add("x")
 	f.Fuzz(func(t *testing.T, s string) {
-		order, err := parseOrder([]string{s})
+		order, err := parseRunOrder([]string{s})
 		if err != nil {
 			return
 		}

@@ -40,8 +40,11 @@ func runPath(name string, op pathOp) []entry {
 
 func ofRun(op pathOp) func(context.Context, *request) (any, error) {
 	return func(ctx context.Context, q *request) (any, error) {
-		r, err := q.findRun(ctx)
+		r, err := q.loadOwner(ctx, q.path["run"])
 		if err != nil {
+			return nil, err
+		}
+		if err := q.inExperiment(r); err != nil {
 			return nil, err
 		}
 		return op(q, ctx, holder{runOrigin, r.DataContainer()}, q.artifactPath())
@@ -119,7 +122,7 @@ func (q *request) openHolder(ctx context.Context, h holder, permission string) e
 	if !ok {
 		return notFound("Artifact container %s not found.", h.container)
 	}
-	_, err := q.loadRun(ctx, id)
+	_, err := q.loadOwner(ctx, id)
 	return err
 }
 

@@ -35,14 +35,39 @@ func (q *request) findRun(ctx context.Context) (*ml.Run, error) {
 	if err != nil {
 		return nil, err
 	}
+	return r, q.inExperiment(r)
+}
+
+// inExperiment refuses a run that is not of the experiment that the path names.
+func (q *request) inExperiment(r *ml.Run) error {
 	// MLflow's artifact URIs carry the id where others have the name, and its client puts it here.
 	if n := q.path["experiment"]; n != "" && !strings.EqualFold(n, r.Experiment) && !strings.EqualFold(n, r.ExperimentID) {
-		return nil, notFound("Run %s is not in experiment %s.", r.ID, n)
+		return notFound("Run %s is not in experiment %s.", r.ID, n)
 	}
 	if id := q.path["experimentId"]; id != "" && !strings.EqualFold(id, r.ExperimentID) {
-		return nil, notFound("Run %s is not in experiment %s.", r.ID, id)
+		return notFound("Run %s is not in experiment %s.", r.ID, id)
 	}
-	return r, nil
+	return nil
+}
+
+// loadOwner is loadRun for what has artifacts: besides runs the logged models and traces of MLflow 3, which are shown as a run
+// that has their id and experiment only.
+func (q *request) loadOwner(ctx context.Context, id string) (*ml.Run, error) {
+	m, err := q.s.Runs.LoggedModel(ctx, q.ws.GUID, id)
+	if err == nil && q.caller.HoldsModel(m) {
+		return &ml.Run{ID: m.ID, ExperimentID: m.ExperimentID}, nil
+	}
+	if err != nil && !errors.Is(err, ml.ErrNotFound) {
+		return nil, err
+	}
+	t, err := q.s.Runs.Trace(ctx, q.ws.GUID, id)
+	if err == nil && q.caller.HoldsTrace(t) {
+		return &ml.Run{ID: t.ID, ExperimentID: t.ExperimentID}, nil
+	}
+	if err != nil && !errors.Is(err, ml.ErrNotFound) {
+		return nil, err
+	}
+	return q.loadRun(ctx, id)
 }
 
 func (q *request) loadRun(ctx context.Context, id string) (*ml.Run, error) {

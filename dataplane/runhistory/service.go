@@ -57,6 +57,7 @@ type Tokens interface {
 type Blob struct {
 	Name    string
 	ETag    string
+	Size    int64 // bytes
 	Created time.Time
 }
 

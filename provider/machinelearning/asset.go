@@ -31,6 +31,7 @@ type AssetVersion struct {
 
 	ModelType string          `json:"modelType,omitempty"`
 	JobName   string          `json:"jobName,omitempty"`
+	Stage     string          `json:"stage,omitempty"` // of a model: Staging, Production, Archived
 	Flavors   json.RawMessage `json:"flavors,omitempty"`
 
 	Image           string          `json:"image,omitempty"`
@@ -58,6 +59,8 @@ type AssetContainer struct {
 	DataType      string    `json:"dataType,omitempty"`
 	LatestVersion string    `json:"latestVersion,omitempty" rp:"readonly"`
 	NextVersion   string    `json:"nextVersion,omitempty" rp:"readonly"`
+	// Aliases of a model's versions, which MLflow alone shows.
+	Aliases map[string]string `json:"aliases,omitempty" rp:"private"`
 }
 
 const assetName = `^[a-zA-Z0-9][a-zA-Z0-9._-]{0,254}$`

@@ -5,11 +5,9 @@ import (
 	"context"
 	"maps"
 	"net/http"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"vauban.dev/arm"
@@ -21,6 +19,7 @@ type RegisteredModel struct {
 	Name        string
 	Description string
 	Tags        map[string]string
+	Aliases     map[string]string // to versions
 	Created     time.Time
 	Updated     time.Time
 }
@@ -33,6 +32,8 @@ type RegisteredVersion struct {
 	Source      string // where its files are, as who registered it named it: runs:/…, azureml://…, a blob URL
 	RunID       string
 	User        string
+	Stage       string // Staging, Production, Archived; "" for none
+	LoggedModel string // id of the logged model that it is
 	Tags        map[string]string
 	Created     time.Time
 	Updated     time.Time
@@ -42,6 +43,8 @@ const (
 	modelType = WorkspaceType + "/models"
 	// sourceProperty keeps the source of a version that came by MLflow; modelUri has the place it means.
 	sourceProperty = "mlflow.modelSourceUri"
+	// loggedProperty keeps the id of the logged model that a version is.
+	loggedProperty = "mlflow.loggedModelId"
 )
 
 var assetNames = regexp.MustCompile(assetName)
@@ -63,7 +66,7 @@ func modelID(tx *rp.Tx, workspace arm.ID, name string) (arm.ID, error) {
 
 func showModel(r *rp.Resource[AssetContainer]) RegisteredModel {
 	return RegisteredModel{
-		Name: r.ID.Name(), Description: r.Properties.Description, Tags: maps.Clone(r.Properties.Tags),
+		Name: r.ID.Name(), Description: r.Properties.Description, Tags: maps.Clone(r.Properties.Tags), Aliases: maps.Clone(r.Properties.Aliases),
 		Created: r.SystemData.CreatedAt, Updated: r.SystemData.LastModifiedAt,
 	}
 }
@@ -72,7 +75,7 @@ func showModelVersion(r *rp.Resource[AssetVersion]) RegisteredVersion {
 	v := &r.Properties
 	return RegisteredVersion{
 		Name: r.ID.Parent().Name(), Version: r.ID.Name(), Description: v.Description, Source: modelSource(v), RunID: v.JobName,
-		User: r.SystemData.CreatedBy, Tags: maps.Clone(v.Tags), Created: r.SystemData.CreatedAt, Updated: r.SystemData.LastModifiedAt,
+		Stage: v.Stage, LoggedModel: v.Attributes[loggedProperty], User: r.SystemData.CreatedBy, Tags: maps.Clone(v.Tags), Created: r.SystemData.CreatedAt, Updated: r.SystemData.LastModifiedAt,
 	}
 }
 
@@ -185,6 +188,9 @@ func newModelVersion(id, workspace arm.ID, v RegisteredVersion) (*rp.Resource[As
 	}}
 	fill(&r.Properties.Tags, &r.Properties.Attributes)
 	r.Properties.Attributes[sourceProperty] = v.Source
+	if v.LoggedModel != "" {
+		r.Properties.Attributes[loggedProperty] = v.LoggedModel
+	}
 	return r, nil
 }
 
@@ -229,59 +235,14 @@ func (p *Provider) Versions(ctx context.Context, workspace arm.ID, name string) 
 		}
 		return err
 	})
-	slices.SortStableFunc(out, func(a, b RegisteredVersion) int {
+	newestFirst(out)
+	return out, err
+}
+
+func newestFirst(vs []RegisteredVersion) {
+	slices.SortStableFunc(vs, func(a, b RegisteredVersion) int {
 		x, _ := strconv.Atoi(a.Version)
 		y, _ := strconv.Atoi(b.Version)
 		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(y, x))
 	})
-	return out, err
-}
-
-// artifactStore is where artifacts are, as a URI of the workspace's datastore.
-func artifactStore(workspace arm.ID, path string) string {
-	return "azureml://subscriptions/" + workspace.Subscription() + "/resourceGroups/" + workspace.ResourceGroup() +
-		"/workspaces/" + workspace.Name() + "/datastores/workspaceartifactstore/paths/" + path
-}
-
-// modelPlace is the URI that Resource Manager's clients read for a source that MLflow's name.
-func modelPlace(workspace arm.ID, source string) (string, error) {
-	bad := userError("The source '%s' of the model names no place in this workspace: runs:/…, azureml://… and https://… do.", source)
-	u, err := url.Parse(source)
-	if err != nil {
-		return "", bad
-	}
-	rest := strings.Trim(u.Path, "/")
-	switch u.Scheme {
-	case "runs": // runs:/{run}/{path}
-		run, path, ok := strings.Cut(rest, "/")
-		if !ok || run == "" || path == "" {
-			return "", bad
-		}
-		return artifactStore(workspace, "ExperimentRun/dcid."+run+"/"+path), nil
-	case "azureml":
-		if u.Host == "artifacts" { // azureml://artifacts/{origin}/{container}/{path}
-			return artifactStore(workspace, rest), nil
-		}
-		// azureml://{host}/mlflow/v2.0{workspace}/experiments/{id}/runs/{run}/artifacts/{path}
-		if _, tail, ok := strings.Cut(rest, "/runs/"); ok {
-			if run, path, ok := strings.Cut(tail, "/artifacts/"); ok && !strings.Contains(run, "/") {
-				return artifactStore(workspace, "ExperimentRun/dcid."+run+"/"+path), nil
-			}
-		}
-		return source, nil
-	case "https":
-		return source, nil
-	}
-	return "", bad
-}
-
-// modelSource is the source of a version as MLflow's clients can read it.
-func modelSource(v *AssetVersion) string {
-	if s := v.Attributes[sourceProperty]; s != "" {
-		return s
-	}
-	if _, path, ok := strings.Cut(v.ModelURI, "/datastores/workspaceartifactstore/paths/"); ok {
-		return "azureml://artifacts/" + path
-	}
-	return v.ModelURI
 }

@@ -119,6 +119,7 @@ func TestAPI(t *testing.T) {
 	ask("POST", "model-versions/transition-stage", `{"name":"credit","version":"2","stage":"Production","archive_existing_versions":true}`)
 	ask("POST", "model-versions/set-tag", `{"name":"credit","version":"2","key":"ok","value":"yes"}`)
 	ask("PATCH", "model-versions/update", `{"name":"credit","version":"2","description":"second"}`)
+	ask("GET", "registered-models/search?filter=tag.%60mlflow.prompt.is_prompt%60+%21%3D+%27true%27&max_results=1", ``)
 	ask("GET", "registered-models/search?filter=tags.team%3D%27risk%27&order_by=name+DESC", ``)
 	ask("GET", "model-versions/search?filter=version_number+%3E+1+AND+tags.ok%3D%27yes%27", ``)
 	ask("POST", "registered-models/rename", `{"name":"credit","new_name":"loan"}`)

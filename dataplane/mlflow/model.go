@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"vauban.dev/arm"
-	"vauban.dev/ml"
 )
 
 // Models are the registered models of a workspace: Resource Manager's models and their versions. Errors
@@ -141,7 +140,7 @@ func (s *Service) searchModels(ctx context.Context, c *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	all = slices.DeleteFunc(all, func(m Model) bool { return !f.experiment(&ml.Experiment{Name: m.Name, Tags: m.Tags}) })
+	all = slices.DeleteFunc(all, func(m Model) bool { return !f.model(m) })
 	slices.SortStableFunc(all, order)
 	page, next, err := paginate(all, max, c.get("page_token"))
 	if err != nil {
@@ -154,6 +153,32 @@ func (s *Service) searchModels(ctx context.Context, c *request) (any, error) {
 		}
 	}
 	return map[string]any{"registered_models": out, "next_page_token": next}, nil
+}
+
+// isPrompt is the tag by which MLflow 3 keeps prompts among the registered models. Its clients ask for models by "is not a prompt",
+// which is to find those without the tag.
+const isPrompt = "mlflow.prompt.is_prompt"
+
+func modelTag(tags map[string]string, key string) (string, bool) {
+	v, there := tags[key]
+	if !there && key == isPrompt {
+		return "false", true
+	}
+	return v, there
+}
+
+func (f filter) model(m Model) bool {
+	for i := range f {
+		c := &f[i]
+		value, there := m.Name, true
+		if c.kind == "tags" {
+			value, there = modelTag(m.Tags, c.key)
+		}
+		if c.kind != "tags" && c.kind != "attributes" || !c.holds(value, there) {
+			return false
+		}
+	}
+	return true
 }
 
 func modelOrderOf(kind, key string) func(Model) (float64, string, bool) {

@@ -271,7 +271,7 @@ func (f filter) version(v ModelVersion) bool {
 		ok := false
 		switch {
 		case c.kind == "tags":
-			value, there := v.Tags[c.key]
+			value, there := modelTag(v.Tags, c.key)
 			ok = c.holds(value, there)
 		case c.kind != "attributes":
 		case c.key == "version_number":

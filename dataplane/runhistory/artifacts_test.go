@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"vauban.dev/ml"
 )
 
 const blobRoot = "https://acct.blob.core.windows.net/azureml/ExperimentRun/dcid.r/"
@@ -128,4 +130,33 @@ func TestArtifactPages(t *testing.T) {
 	if !slices.Equal(got, want) || pages != 3 {
 		t.Errorf("%d of %d artifacts in %d pages", len(got), len(want), pages)
 	}
+}
+
+// Logged models and traces of MLflow 3 have artifacts as runs have, and a run's token opens those that it made.
+func TestOwners(t *testing.T) {
+	f := newFixture(t)
+	r := f.newRun("own")
+	mine := &ml.LoggedModel{ExperimentID: r.ExperimentID, Name: "mine", Creator: "own"}
+	other := &ml.LoggedModel{ExperimentID: r.ExperimentID, Name: "other"}
+	for _, m := range []*ml.LoggedModel{mine, other} {
+		if err := f.runs.CreateLoggedModel(t.Context(), guid, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.runs.PutTrace(t.Context(), guid, &ml.Trace{ID: "tr-1", ExperimentID: r.ExperimentID, Creator: "own"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	body := `{"paths":[{"path":"MLmodel"}]}`
+	for _, token := range []string{f.token, runToken(guid, "own")} {
+		f.token = token
+		for _, id := range []string{mine.ID, "tr-1"} {
+			a := f.must("POST", "history/experiments/"+r.ExperimentID+"/runs/"+id+"/artifacts/batch/metadata", body)
+			if uri, _ := a.at("artifactContentInformation", "MLmodel", "contentUri").(string); !strings.Contains(uri, "/azureml/ExperimentRun/dcid."+id+"/MLmodel?sp=rcw") {
+				t.Errorf("%s: %s", id, a.text)
+			}
+			f.refused(404, "is not in experiment", "POST", "history/experiments/none/runs/"+id+"/artifacts/batch/metadata", body)
+		}
+	}
+	f.refused(403, "does not open", "POST", "history/experiments/"+r.ExperimentID+"/runs/"+other.ID+"/artifacts/batch/metadata", body)
+	f.refused(403, "does not open", "POST", "artifact/artifacts/ExperimentRun/dcid."+other.ID+"/batch/metadata", body)
 }

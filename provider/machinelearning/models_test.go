@@ -1,6 +1,7 @@
 package machinelearning_test
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"sync"
@@ -129,4 +130,56 @@ func TestVersionsAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// Aliases and stages are changed with the versions that they name, in one transaction, and go with them.
+func TestChangeModel(t *testing.T) {
+	r := newRig(t)
+	ctx, w := authz.NewContext(t.Context(), rptest.Owner), arm.MustParseID(mlw)
+	for range 2 {
+		if _, err := r.CreateVersion(ctx, w, version{Name: "credit", Source: "models:/m-1"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change := func(f func(*model, []version) error) error { return r.UpdateModel(ctx, w, "credit", f) }
+	if err := change(func(m *model, vs []version) error {
+		m.Description, m.Aliases = "new", map[string]string{"champion": "2", "old": "1"}
+		vs[0].Stage, vs[1].Stage, vs[1].Tags = "Production", "Archived", map[string]string{"k": "v"}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	refused := errors.New("refused")
+	if err := change(func(m *model, vs []version) error {
+		m.Description, vs[0].Stage = "lost", "None"
+		return refused
+	}); !errors.Is(err, refused) {
+		t.Errorf("%v", err)
+	}
+	m, err := r.Model(ctx, w, "credit")
+	if err != nil || m.Description != "new" || m.Aliases["champion"] != "2" {
+		t.Errorf("%+v, %v", m, err)
+	}
+	a := r.Must("GET", mlw+"/models/credit/versions/1"+api, "")
+	if a.String("properties", "stage") != "Archived" || a.String("properties", "tags", "k") != "v" {
+		t.Errorf("%s", a.Text)
+	}
+	if text := r.Must("GET", mlw+"/models/credit"+api, "").Text; strings.Contains(text, "champion") {
+		t.Errorf("Resource Manager shows aliases: %s", text)
+	}
+	if err := r.DeleteVersion(ctx, w, "credit", "1"); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := r.Model(ctx, w, "credit"); err != nil || len(m.Aliases) != 1 {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if err := r.DeleteVersion(ctx, w, "credit", "1"); status(err) != http.StatusNotFound {
+		t.Errorf("deleted twice: %v", err)
+	}
+	if err := r.DeleteModel(ctx, w, "credit"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Version(ctx, w, "credit", "2"); status(err) != http.StatusNotFound {
+		t.Errorf("a version is left: %v", err)
+	}
 }

@@ -25,6 +25,9 @@ type Keyring struct {
 	mu      sync.RWMutex
 	keys    map[string]*Key
 	refused map[string]refusal
+
+	second  *Keyring
+	doubles func(ctx context.Context, owner string) (bool, error)
 }
 
 // refusal keeps a customer's key that cannot be used from being asked for by every request.
@@ -39,6 +42,31 @@ const refusedFor = time.Second
 func NewKeyring(s store.Store, w Wrapper) *Keyring {
 	return &Keyring{store: s, wrap: w, keys: map[string]*Key{}, refused: map[string]refusal{}}
 }
+
+// UseInfrastructure has the data of the owners whom doubles names encrypted a second time, under keys of their own of another keyring,
+// which no customer's key protects. Call it before the keyring is used.
+func (r *Keyring) UseInfrastructure(second *Keyring, doubles func(ctx context.Context, owner string) (bool, error)) {
+	r.second, r.doubles = second, doubles
+}
+
+// double gives an owner's data key its second layer, where it has one.
+func (r *Keyring) double(ctx context.Context, owner string, k *Key) (*Key, error) {
+	if r.second == nil {
+		return k, nil
+	}
+	ok, err := r.doubles(ctx, owner)
+	if err != nil || !ok {
+		return k, err
+	}
+	second, err := r.second.Key(ctx, infrastructureOwner(owner))
+	if err != nil {
+		return nil, err
+	}
+	return k.Doubled(second)
+}
+
+// infrastructureOwner is whose data key the second layer of an owner's data has.
+func infrastructureOwner(owner string) string { return "infrastructure/" + owner }
 
 // Key returns the owner's data key and makes it if there is none.
 func (r *Keyring) Key(ctx context.Context, owner string) (*Key, error) {
@@ -65,6 +93,9 @@ func (r *Keyring) Key(ctx context.Context, owner string) (*Key, error) {
 		return r.load(ctx, owner)
 	}
 	if err != nil {
+		return nil, err
+	}
+	if fresh, err = r.double(ctx, owner, fresh); err != nil {
 		return nil, err
 	}
 	r.keys[owner] = fresh
@@ -119,7 +150,15 @@ func (r *Keyring) unwrap(ctx context.Context, owner string) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seal: unwrap the key of %s: %w", owner, err)
 	}
-	k := &Key{secret: secret}
+	if len(secret) != KeySize {
+		return nil, fmt.Errorf("seal: the key of %s: %w", owner, ErrDamaged)
+	}
+	k := &Key{}
+	k.keep(secret)
+	k, err = r.double(ctx, owner, k)
+	if err != nil {
+		return nil, err
+	}
 	r.keys[owner] = k
 	return k, nil
 }
@@ -134,6 +173,9 @@ func (r *Keyring) Forget(owner string) {
 		k.Forget()
 		delete(r.keys, owner)
 	}
+	if r.second != nil {
+		r.second.Forget(infrastructureOwner(owner))
+	}
 }
 
 // Destroy forgets the owner's key and deletes its wrapped form: what it sealed can never be opened again.
@@ -147,6 +189,9 @@ func (r *Keyring) Destroy(ctx context.Context, owner string) error {
 	if k := r.keys[owner]; k != nil {
 		k.Forget()
 		delete(r.keys, owner)
+	}
+	if r.second != nil {
+		return r.second.Destroy(ctx, infrastructureOwner(owner))
 	}
 	return nil
 }

@@ -14,11 +14,14 @@
 // secret) opens nowhere else. A chunk's nonce is its index and a flag that only the last chunk has: the STREAM
 // construction of Hoang, Reyhanitabar, Rogaway and Vizár ("Online Authenticated-Encryption and its
 // Nonce-Reuse Misuse-Resistance", 2015). Chunks that are changed, moved, dropped or appended do not open.
+// A stream of "VSL2" has each chunk, tag included, encrypted once more with ChaCha20 under HKDF-SHA256(infrastructure key, salt, "vauban
+// infrastructure v1" ‖ binding) and the chunk's nonce: infrastructure encryption (layer.go).
 // All chunks but the last are full and the last is never empty unless it is the only one, so any range can be
 // read without reading what is before it.
 package seal
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -26,6 +29,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"runtime"
 	"sync"
 )
 
@@ -36,6 +40,7 @@ const (
 	KeySize = 32
 
 	magic      = "VSL1"
+	magic2     = "VSL2"
 	saltSize   = 32
 	headerSize = len(magic) + saltSize
 	tagSize    = 16
@@ -74,13 +79,40 @@ func plainSize(sealed int64) (n, chunks int64, err error) {
 // forgotten key.
 type Key struct {
 	mu     sync.RWMutex
-	secret []byte // nil once forgotten
+	secret []byte // nil once forgotten; in memory of its own (memory.go)
+	second []byte // of infrastructure encryption; nil: none
+
+	cleanup runtime.Cleanup
+}
+
+// Doubled returns k as a key that seals with infrastructure encryption too, under second's secret. It takes k over.
+func (k *Key) Doubled(second *Key) (*Key, error) {
+	secret, err := second.Derive("infrastructure", KeySize)
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.second = secret
+	return k, nil
+}
+
+// magic begins what the key seals.
+func (k *Key) magic() string {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	if k.second != nil {
+		return magic2
+	}
+	return magic
 }
 
 // NewKey makes a random data key.
 func NewKey() *Key {
-	k := &Key{secret: make([]byte, KeySize)}
-	rand.Read(k.secret) // never fails: crypto/rand ends the program instead
+	secret := make([]byte, KeySize)
+	rand.Read(secret) // never fails: crypto/rand ends the program instead
+	k := &Key{}
+	k.keep(secret)
 	return k
 }
 
@@ -89,8 +121,12 @@ func NewKey() *Key {
 func (k *Key) Forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	clear(k.secret)
-	k.secret = nil
+	if k.secret != nil {
+		k.cleanup.Stop()
+		dropSecret(k.secret)
+	}
+	clear(k.second)
+	k.secret, k.second = nil, nil
 }
 
 // alive returns ErrForgotten once the key was forgotten.
@@ -114,19 +150,28 @@ func (k *Key) Derive(purpose string, n int) ([]byte, error) {
 	return hkdf.Key(sha256.New, k.secret, nil, "vauban derive v1\x00"+purpose, n)
 }
 
-// stream returns the cipher of the stream with this salt and binding.
-func (k *Key) stream(salt []byte, binding string) (cipher.AEAD, error) {
+// stream returns the cipher of the stream with this header and binding; ErrDamaged for a header that the key has not written.
+func (k *Key) stream(header []byte, binding string) (cipher.AEAD, error) {
+	form, salt := string(header[:len(magic)]), header[len(magic):]
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	if k.secret == nil {
 		return nil, ErrForgotten
+	}
+	if form != magic && (form != magic2 || k.second == nil) {
+		return nil, ErrDamaged
 	}
 	sub, err := hkdf.Key(sha256.New, k.secret, salt, "vauban seal v1\x00"+binding, KeySize)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(sub)
-	return newGCM(sub)
+	aead, err := newGCM(sub)
+	if err != nil || form == magic {
+		return aead, err
+	}
+	outer, err := hkdf.Key(sha256.New, k.second, salt, "vauban infrastructure v1\x00"+binding, KeySize)
+	return doubled{aead, outer}, err
 }
 
 func newGCM(key []byte) (cipher.AEAD, error) {
@@ -149,11 +194,11 @@ func nonce(i int64, last bool) (n [12]byte) {
 // Seal returns the sealed stream of plaintext, appended to dst.
 func (k *Key) Seal(dst, plaintext []byte, binding string) ([]byte, error) {
 	start := len(dst)
-	dst = append(dst, magic...)
+	dst = append(dst, k.magic()...)
 	dst = append(dst, make([]byte, saltSize)...)
 	salt := dst[start+len(magic):]
 	rand.Read(salt)
-	aead, err := k.stream(salt, binding)
+	aead, err := k.stream(dst[start:], binding)
 	if err != nil {
 		return nil, err
 	}
@@ -174,10 +219,7 @@ func (k *Key) Open(dst, sealed []byte, binding string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if string(sealed[:len(magic)]) != magic {
-		return nil, ErrDamaged
-	}
-	aead, err := k.stream(sealed[len(magic):headerSize], binding)
+	aead, err := k.stream(sealed[:headerSize], binding)
 	if err != nil {
 		return nil, err
 	}
@@ -200,5 +242,9 @@ func (k *Key) Sub(purpose string) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Key{secret: secret}, nil
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	sub := &Key{second: bytes.Clone(k.second)}
+	sub.keep(secret)
+	return sub, nil
 }

@@ -27,9 +27,9 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, readChunks*sealedSiz
 // NewWriter starts a sealed stream on w.
 func NewWriter(w io.Writer, k *Key, binding string) (*Writer, error) {
 	head := make([]byte, headerSize)
-	copy(head, magic)
+	copy(head, k.magic())
 	rand.Read(head[len(magic):])
-	aead, err := k.stream(head[len(magic):], binding)
+	aead, err := k.stream(head, binding)
 	if err != nil {
 		return nil, err
 	}
@@ -135,10 +135,7 @@ func NewReader(r io.ReaderAt, sealed int64, k *Key, binding string) (*Reader, er
 	if err := readFull(r, head, 0); err != nil {
 		return nil, err
 	}
-	if string(head[:len(magic)]) != magic {
-		return nil, ErrDamaged
-	}
-	aead, err := k.stream(head[len(magic):], binding)
+	aead, err := k.stream(head, binding)
 	if err != nil {
 		return nil, err
 	}

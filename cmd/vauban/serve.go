@@ -176,6 +176,9 @@ func (w *world) openStore(ctx context.Context) (err error) {
 	if err := loadClock(ctx, w.db, w.clock); err != nil {
 		return err
 	}
+	if err := seal.NoCoreDumps(); err != nil {
+		return err
+	}
 	platform, err := seal.OpenPlatformKey(w.path("platform.key"))
 	if err != nil {
 		return err
@@ -225,7 +228,7 @@ func (w *world) openServices(context.Context) (err error) {
 	w.secrets = keyvault.Open(keyvault.Config{
 		Store: w.db, Keys: w.keys, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Vaults: newVaultLookup(w.engine), Audit: w.resourceLogs.vault,
 	})
-	w.customers.byName = rp.NewMemo(w.engine, w.customers.find)
+	w.customers.open(w.engine)
 	w.follow = append(w.follow, w.customers.run)
 	w.runs = ml.New(w.db, w.clock)
 	w.runs.Tell(w.recordRun)

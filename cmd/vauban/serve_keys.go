@@ -23,6 +23,7 @@ type customerKeys struct {
 	seal   *seal.CustomerKeys
 	ring   *seal.Keyring // of storage accounts
 	byName *rp.Memo[*seal.CustomerKey]
+	twice  *rp.Memo[bool] // accounts with infrastructure encryption
 }
 
 var (
@@ -34,7 +35,29 @@ func newCustomerKeys(w *world, platform seal.Wrapper) *customerKeys {
 	c := &customerKeys{w: w}
 	c.seal = &seal.CustomerKeys{Platform: platform, Vault: c, Lookup: c.lookup}
 	c.ring = seal.NewKeyring(w.db, c.seal)
+	c.ring.UseInfrastructure(w.keys, c.infrastructure)
 	return c
+}
+
+// open gives c the resources, once there are some.
+func (c *customerKeys) open(e *rp.Engine) {
+	c.byName = rp.NewMemo(e, c.find)
+	c.twice = rp.NewMemo(e, func(tx *rp.Tx, account string) (bool, error) {
+		r, err := storage.ByName(tx, account)
+		if errors.Is(err, store.ErrNotFound) {
+			return false, storagehttp.ErrNoAccount
+		}
+		return err == nil && storage.Infrastructure(r), err
+	})
+}
+
+// infrastructure tells whether the data of an owner of a data key, SERVICE/ACCOUNT, are encrypted a second time.
+func (c *customerKeys) infrastructure(ctx context.Context, owner string) (bool, error) {
+	_, account, ok := strings.Cut(owner, "/")
+	if !ok || c.twice == nil {
+		return false, fmt.Errorf("no storage account is %s", owner)
+	}
+	return c.twice.Get(ctx, account)
 }
 
 // lookup is the customer's key of an owner of a data key, SERVICE/ACCOUNT.
@@ -161,7 +184,7 @@ func (c *customerKeys) check(ctx context.Context) {
 	}
 	for _, owner := range owners {
 		service, _, _ := strings.Cut(owner, "/")
-		if service == "vault" || service == "vaultbackup" {
+		if service == "vault" || service == "vaultbackup" || service == "infrastructure" {
 			continue
 		}
 		var refused *seal.Unavailable

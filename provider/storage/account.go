@@ -63,6 +63,8 @@ type Encryption struct {
 	Services  map[string]EncryptionService `json:"services,omitempty"`
 	KeyVault  *KeyVaultProperties          `json:"keyvaultproperties,omitempty"`
 	Identity  *EncryptionIdentity          `json:"identity,omitempty"`
+	// Infrastructure has all data encrypted a second time, under another key, by the infrastructure. It is chosen when the account is made.
+	Infrastructure *bool `json:"requireInfrastructureEncryption,omitempty"`
 }
 
 // enable notes since when each service is encrypted.
@@ -343,6 +345,9 @@ func (p *Provider) admit(ctx context.Context, tx *rp.Tx, op rp.Op, new, old *rp.
 		return err
 	}
 	a := &new.Properties
+	if err := keepInfrastructure(a.Encryption, old); err != nil {
+		return err
+	}
 	var was map[string]EncryptionService
 	if old != nil && old.Properties.Encryption != nil {
 		was = old.Properties.Encryption.Services

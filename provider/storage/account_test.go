@@ -181,6 +181,29 @@ func TestKindUpgrade(t *testing.T) {
 	r.refused(400, "AccountPropertyCannotBeUpdated", "from StorageV2 to Storage", "PATCH", account+api, `{"kind":"Storage"}`)
 }
 
+// TestInfrastructureEncryption is chosen when an account is made, and stays.
+func TestInfrastructureEncryption(t *testing.T) {
+	r := newRig(t)
+	with := func(value string) string {
+		return `{"location":"westeurope","kind":"StorageV2","sku":{"name":"Standard_LRS"},"properties":{"encryption":{"requireInfrastructureEncryption":` + value + `}}}`
+	}
+	r.Must("PUT", account+api, with("true"))
+	on := func(when string) {
+		t.Helper()
+		if got := r.Must("GET", account+api, "").At("properties", "encryption", "requireInfrastructureEncryption"); got != true {
+			t.Errorf("%s: %v", when, got)
+		}
+	}
+	on("made")
+	r.refused(400, "AccountPropertyCannotBeUpdated", "requireInfrastructureEncryption", "PUT", account+api, with("false"))
+	r.refused(400, "AccountPropertyCannotBeUpdated", "requireInfrastructureEncryption", "PATCH", account+api, `{"properties":{"encryption":{"requireInfrastructureEncryption":false}}}`)
+	r.Must("PUT", account+api, plain)
+	on("by a PUT that does not say")
+	other := strings.TrimSuffix(account, "acct") + "other"
+	r.Must("PUT", other+api, plain)
+	r.refused(400, "AccountPropertyCannotBeUpdated", "requireInfrastructureEncryption", "PUT", other+api, with("true"))
+}
+
 func TestPatch(t *testing.T) {
 	r := newRig(t)
 	subnet := group + "/providers/Microsoft.Network/virtualNetworks/v/subnets/s"

@@ -109,6 +109,30 @@ func KeyIdentity(r *rp.Resource[Account]) (principal, client string) {
 	return r.Identity.PrincipalID, ""
 }
 
+// Infrastructure tells whether the account's data are encrypted a second time.
+func Infrastructure(r *rp.Resource[Account]) bool {
+	e := r.Properties.Encryption
+	return e != nil && e.Infrastructure != nil && *e.Infrastructure
+}
+
+// keepInfrastructure refuses to change what is chosen when an account is made; a request that does not say keeps it.
+func keepInfrastructure(e *Encryption, old *rp.Resource[Account]) error {
+	if old == nil {
+		return nil
+	}
+	was := Infrastructure(old)
+	if e.Infrastructure == nil {
+		if was {
+			e.Infrastructure = &was
+		}
+		return nil
+	}
+	if *e.Infrastructure != was {
+		return arm.Errorf(http.StatusBadRequest, "AccountPropertyCannotBeUpdated", "The property 'requireInfrastructureEncryption' was specified in the input, but it cannot be updated: it is chosen when the account is created.")
+	}
+	return nil
+}
+
 // CustomerKey tells whether a customer's key is to wrap the account's data key.
 func CustomerKey(r *rp.Resource[Account]) bool {
 	e := r.Properties.Encryption

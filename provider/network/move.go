@@ -16,7 +16,7 @@ import (
 // moved is the Move of the network's types: addresses and hidden interfaces are kept under ids of subnets and owners,
 // and follow.
 func moved[T any](_ context.Context, tx *rp.Tx, from arm.ID, r *rp.Resource[T]) error {
-	for _, kind := range []string{addressKind, publicKind, nicKind} {
+	for _, kind := range []string{addressKind, publicKind, nicKind, entryKind} {
 		if err := renameIn(tx, kind, from, r.ID); err != nil {
 			return err
 		}

@@ -119,6 +119,12 @@ func TestLayers(t *testing.T) {
 				s.DefaultOutbound, s.RouteTable = true, hub+"/rt"
 				w.Topology.RouteTables = map[string]*fabric.RouteTable{s.RouteTable: {ID: s.RouteTable, Routes: []fabric.UserRoute{{Name: "all", Prefix: "0.0.0.0/0", Hop: fabric.HopNone}}}}
 			}, ByNetwork, "all", true, []string{"az network route-table route create"}},
+		"a user route to nobody, of a network that is not peered": {Question{From: nicAt(closed + "/exec"), Host: "10.2.1.9", Port: 443},
+			func() {
+				s := &w.Topology.VNets[0].Subnets[1]
+				s.RouteTable = hub + "/rt"
+				w.Topology.RouteTables = map[string]*fabric.RouteTable{s.RouteTable: {ID: s.RouteTable, Routes: []fabric.UserRoute{{Name: "all", Prefix: "0.0.0.0/0", Hop: fabric.HopAppliance, Appliance: addr("10.1.9.4")}}}}
+			}, ByNetwork, "all", false, []string{"az network route-table route delete"}},
 		"no way out": {Question{From: nicAt(closed + "/exec"), Host: "www.example.com", Port: 443}, nil, ByNetwork, "fabric/no-outbound", true,
 			[]string{"public-ip create", "nat gateway create", "--nat-gateway nat-closed"}},
 		"no name": {Question{From: nicAt(jump + "/exec"), Host: "nobody.invalid", Port: 443}, nil, ByName, "has no address", false, nil},
@@ -173,7 +179,12 @@ func TestLayers(t *testing.T) {
 				t.Errorf("fixed %v, fixes %+v", a.Fixed, a.Fixes)
 			}
 			var commands []string
+			said := map[string]bool{}
 			for _, f := range a.Fixes {
+				if said[f.What] {
+					t.Errorf("twice: %s", f.What)
+				}
+				said[f.What] = true
 				commands = append(commands, f.Commands...)
 			}
 			for i, part := range c.command {

@@ -8,6 +8,7 @@ import (
 
 	"vauban.dev/arm"
 	"vauban.dev/fabric"
+	"vauban.dev/reach"
 )
 
 // Fix is one change that brings a refused connection further.
@@ -30,7 +31,11 @@ type candidate struct {
 // it is named: a change that the same rule would refuse again is none. Of several that help, the narrowest
 // comes first.
 func (w World) repair(ctx context.Context, q Question, s situation, a Answer) (fixes []Fix, fixed bool, err error) {
+	met := map[reach.Rule]bool{} // what refused already: a change that leads back to it is none
 	for len(fixes) < maxFixes {
+		if a.Rule != nil {
+			met[*a.Rule] = true
+		}
 		var advice *Fix
 		found := false
 		for _, c := range w.candidates(q, s, a) {
@@ -47,7 +52,7 @@ func (w World) repair(ctx context.Context, q Question, s situation, a Answer) (f
 			if next.Allowed {
 				return append(fixes, c.Fix), true, nil
 			}
-			if further(a, next) {
+			if further(a, next) && (next.Rule == nil || !met[*next.Rule]) {
 				fixes, s, a, found = append(fixes, c.Fix), *c.after, next, true
 				break
 			}

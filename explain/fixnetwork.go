@@ -18,7 +18,7 @@ func fixNetwork(q Question, s situation, by string, e fabric.Explanation) []cand
 		return advise("the packet cannot be followed: %s", by)
 	}
 	if e.By.Direction == fabric.Routing {
-		return fixUserRoute(s, e)
+		return fixUserRoute(s, q, e)
 	}
 	if e.By.Direction == fabric.Through {
 		return fixFirewall(s, e)
@@ -233,8 +233,9 @@ func fixInbound(s situation, e fabric.Explanation) []candidate {
 	}, s.changed(t)}}
 }
 
-// fixUserRoute goes round a user route that drops the packet: by a route for the one address, or without it.
-func fixUserRoute(s situation, e fabric.Explanation) []candidate {
+// fixUserRoute goes round a user route that drops the packet: by a route for the one address, where Azure's own routes lead there, or
+// without it.
+func fixUserRoute(s situation, q Question, e fabric.Explanation) []candidate {
 	table := s.topology.RouteTables[e.By.Owner]
 	if table == nil {
 		return advise("route table %s is missing", e.By.Owner)
@@ -247,22 +248,34 @@ func fixUserRoute(s situation, e fabric.Explanation) []candidate {
 		t.RouteTables[table.ID] = &copied
 		return s.changed(&t)
 	}
-	hop := fabric.HopVNet
-	if !e.Flow.Dst.IsPrivate() {
-		hop = fabric.HopInternet
-	}
 	name, prefix := "to-"+strings.ReplaceAll(e.Flow.Dst.String(), ".", "-"), one(e.Flow.Dst).String()
-	return []candidate{
-		{Fix{
+	var out []candidate
+	around := func(hop fabric.HopType) {
+		out = append(out, candidate{Fix{
 			What: fmt.Sprintf("route %s of %s drops it: a route for the one address takes precedence", e.By.Rule, table.ID),
 			Commands: []string{fmt.Sprintf("az network route-table route create %s -n %s --address-prefix %s --next-hop-type %s",
 				named("--route-table-name", table.ID), name, prefix, hop)},
-		}, changed(append(slices.Clone(table.Routes), fabric.UserRoute{Name: name, Prefix: prefix, Hop: hop}))},
-		{Fix{
-			What:     fmt.Sprintf("route %s of %s leads nowhere: delete it, or give it a next hop that forwards", e.By.Rule, table.ID),
-			Commands: []string{fmt.Sprintf("az network route-table route delete %s -n %s", named("--route-table-name", table.ID), e.By.Rule)},
-		}, changed(slices.DeleteFunc(slices.Clone(table.Routes), func(r fabric.UserRoute) bool { return r.Name == e.By.Rule }))},
+		}, changed(append(slices.Clone(table.Routes), fabric.UserRoute{Name: name, Prefix: prefix, Hop: hop}))})
 	}
+	switch vnet, _ := at(s.topology, q.From); {
+	case !e.Flow.Dst.IsPrivate():
+		around(fabric.HopInternet)
+	case inReach(s.topology, vnet, e.Flow.Dst):
+		around(fabric.HopVNet)
+	} // else a route for the one address would lead nowhere either
+	return append(out, candidate{Fix{
+		What:     fmt.Sprintf("route %s of %s leads nowhere: delete it, or give it a next hop that forwards", e.By.Rule, table.ID),
+		Commands: []string{fmt.Sprintf("az network route-table route delete %s -n %s", named("--route-table-name", table.ID), e.By.Rule)},
+	}, changed(slices.DeleteFunc(slices.Clone(table.Routes), func(r fabric.UserRoute) bool { return r.Name == e.By.Rule }))})
+}
+
+// inReach reports whether an address is in the space of a virtual network or of one that it is peered with.
+func inReach(t *fabric.Topology, vnet string, addr netip.Addr) bool {
+	in := func(prefixes []netip.Prefix) bool {
+		return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
+	}
+	i := slices.IndexFunc(t.VNets, func(v fabric.VNet) bool { return v.ID == vnet })
+	return i >= 0 && (in(t.VNets[i].Prefixes) || slices.ContainsFunc(t.VNets[i].Peerings, func(p fabric.Peering) bool { return in(p.Prefixes) }))
 }
 
 // fixRoute peers the VNet with the one that has the address.

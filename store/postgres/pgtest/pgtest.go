@@ -58,32 +58,47 @@ func start(password string, cert *Certificate) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	how, listen := []string{"-A", "trust"}, []string{"-h", ""}
+	how := []string{"-A", "trust"}
 	if password != "" {
-		if s.port, err = freePort(); err != nil {
-			return nil, err
-		}
 		if err := os.WriteFile(s.path("password"), []byte(password), 0o644); err != nil { // the directory is closed to others
 			return nil, err
 		}
-		how, listen = []string{"-A", "scram-sha-256", "--pwfile", s.path("password")}, []string{"-h", "127.0.0.1", "-p", strconv.Itoa(s.port)}
+		how = []string{"-A", "scram-sha-256", "--pwfile", s.path("password")}
 	}
 	initdb := exec.Command(filepath.Join(bin, "initdb"), append(how, "-D", s.path("data"), "-U", "vauban", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")...)
 	initdb.SysProcAttr, initdb.Dir = attr, dir
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("initdb: %w: %s", err, out)
 	}
+	options := []string{"-D", s.path("data"), "-k", dir, "-c", "max_connections=200"}
 	if cert != nil {
 		tls, err := s.writeTLS(*cert, attr.Credential)
 		if err != nil {
 			return nil, err
 		}
-		listen = append(listen, tls...)
+		options = append(options, tls...)
 	}
-	s.cmd = exec.Command(filepath.Join(bin, "postgres"), append(listen, "-D", s.path("data"), "-k", dir, "-c", "max_connections=200")...)
-	s.cmd.SysProcAttr, s.cmd.Dir = attr, dir
-	return s, s.run()
+	if password == "" {
+		s.cmd = exec.Command(filepath.Join(bin, "postgres"), append(options, "-h", "")...)
+		s.cmd.SysProcAttr, s.cmd.Dir = attr, dir
+		return s, s.run()
+	}
+	// A port that was free a moment ago may be another process's by now.
+	for range 5 {
+		if s.port, err = freePort(); err != nil {
+			return nil, err
+		}
+		s.cmd = exec.Command(filepath.Join(bin, "postgres"), append(options, "-h", "127.0.0.1", "-p", strconv.Itoa(s.port))...)
+		s.cmd.SysProcAttr, s.cmd.Dir = attr, dir
+		if err = s.run(); !errors.Is(err, errPortTaken) {
+			return s, err
+		}
+		<-s.done
+	}
+	return nil, err
 }
+
+var errPortTaken = errors.New("another process has the port")
 
 // writeTLS writes the files that the server reads, whose key must be its own user's alone, and returns its options.
 func (s *Server) writeTLS(c Certificate, owner *syscall.Credential) ([]string, error) {
@@ -152,11 +167,18 @@ func (s *Server) run() error {
 		}
 		err := s.cmd.Wait()
 		if !ready {
-			started <- fmt.Errorf("postgres ended: %w: %s", err, said.String())
+			started <- endedEarly(err, said.String())
 		}
 		s.done <- err
 	}()
 	return <-started
+}
+
+func endedEarly(err error, said string) error {
+	if strings.Contains(said, "Address already in use") {
+		return fmt.Errorf("%w: %s", errPortTaken, said)
+	}
+	return fmt.Errorf("postgres ended: %w: %s", err, said)
 }
 
 func freePort() (int, error) {
@@ -177,6 +199,9 @@ func (s *Server) TCP(schema string) string {
 // URL is the connection string; everything is in the named schema, which must exist.
 func (s *Server) URL(schema string) string {
 	q := url.Values{"host": {s.dir}, "search_path": {schema}}
+	if s.port != 0 { // the socket has its number
+		q.Set("port", strconv.Itoa(s.port))
+	}
 	return (&url.URL{Scheme: "postgres", User: url.User("vauban"), Path: "/postgres", RawQuery: q.Encode()}).String()
 }
 

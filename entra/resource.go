@@ -19,6 +19,8 @@ const (
 	AudienceML         = "https://ml.azure.com"
 	AudienceBatch      = "https://batch.core.windows.net"
 	AudienceRegistry   = "https://containerregistry.azure.net"
+	AudienceLogs       = "https://api.loganalytics.io"
+	AudienceLogsAzure  = "https://api.loganalytics.azure.com"
 )
 
 // storageHosts are the services of a storage account; other names below core.windows.net are not its.

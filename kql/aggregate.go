@@ -78,6 +78,8 @@ var folds = map[string]struct {
 	"dcount":    {"dcount_", func(Type) Type { return Long }, distinctCount},
 	"make_list": {"list_", func(Type) Type { return Dynamic }, listOf}, "makelist": {"list_", func(Type) Type { return Dynamic }, listOf},
 	"make_set": {"set_", func(Type) Type { return Dynamic }, setOf}, "makeset": {"set_", func(Type) Type { return Dynamic }, setOf},
+	"stdev": {"stdev_", func(Type) Type { return Real }, spread(true, true)}, "stdevp": {"stdevp_", func(Type) Type { return Real }, spread(false, true)},
+	"variance": {"variance_", func(Type) Type { return Real }, spread(true, false)}, "variancep": {"variancep_", func(Type) Type { return Real }, spread(false, false)},
 	"make_bag": {"bag_", func(Type) Type { return Dynamic }, bagOf},
 }
 
@@ -207,6 +209,9 @@ func (s *scope) aggregate(n named, taken map[string]bool) (*aggregate, error) {
 	}
 	if c.name == "arg_max" || c.name == "arg_min" {
 		return s.argument(c, n, taken)
+	}
+	if c.name == "percentile" || c.name == "percentiles" {
+		return s.percentiles(c, n, taken)
 	}
 	name, conditional := c.name, false
 	if _, plain := folds[name]; !plain && name != "count" && strings.HasSuffix(name, "if") {
@@ -393,7 +398,7 @@ func (o *summarizeOp) apply(r *run, in *stage, _ int) (*stage, error) {
 func isAggregate(name string) bool {
 	name = strings.TrimSuffix(strings.TrimSuffix(name, "if"), "_")
 	_, ok := folds[name]
-	return ok || name == "count" || name == "arg_max" || name == "arg_min"
+	return ok || name == "count" || name == "arg_max" || name == "arg_min" || name == "percentile" || name == "percentiles"
 }
 
 // post compiles an aggregate, or an expression of aggregates.
@@ -522,7 +527,7 @@ func Functions() []string {
 	for f := range folds {
 		all = append(all, f)
 	}
-	all = append(all, "count", "countif", "arg_max", "arg_min")
+	all = append(all, "count", "countif", "arg_max", "arg_min", "percentile", "percentiles")
 	slices.Sort(all)
 	return all
 }

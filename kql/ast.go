@@ -85,6 +85,7 @@ type pipeline struct {
 	table string    // its name
 	inner *pipeline // or another in brackets
 	union *unionOp  // or a union at the beginning
+	print []named   // or the cells of one row
 	ops   []operator
 }
 
@@ -144,6 +145,7 @@ type (
 		place
 		kind       string
 		withSource string
+		fuzzy      bool // tables that are not there are left out
 		legs       []*pipeline
 	}
 )

@@ -64,6 +64,8 @@ func (s *scope) compile(e expr) (*compiled, error) {
 		return s.between(x)
 	case *call:
 		return s.call(x)
+	case *scalarOf:
+		return s.scalar(x)
 	}
 	return nil, fmt.Errorf("kql: an expression of type %T", e)
 }

@@ -183,6 +183,11 @@ func (p *parser) primary() expr {
 func (p *parser) call(at place, function string) expr {
 	c := &call{place: at, name: strings.ToLower(function)}
 	p.expect("(")
+	if p.logs && c.name == "toscalar" {
+		s := &scalarOf{at, p.pipeline(false)}
+		p.expect(")")
+		return s
+	}
 	for !p.sign(")") {
 		if p.take("*") {
 			c.star = true

@@ -41,6 +41,8 @@ func (p *pipeline) source(r *run, depth int) (*stage, error) {
 		return p.inner.compile(r, depth+1)
 	case p.union != nil:
 		return p.union.apply(r, nil, depth)
+	case p.print != nil:
+		return p.printed(r)
 	}
 	if t := r.tables[p.table]; t != nil {
 		return p.named(r, t, depth)

@@ -12,6 +12,7 @@ type parser struct {
 	i      int
 	depth  int
 	limits Limits
+	logs   bool // the dialect of Azure Monitor Logs
 
 	joins, expands, unions int
 }
@@ -140,6 +141,9 @@ func (p *parser) let() let {
 	p.next()
 	l := let{name: p.columnName()}
 	p.expect("=")
+	if p.logs && p.word("materialize") && p.ahead(1).text == "(" {
+		p.next() // tables of let are worked out once as it is
+	}
 	if p.tabular() {
 		l.table = p.pipeline(false)
 		return l
@@ -176,7 +180,8 @@ func (p *parser) pipeline(whole bool) *pipeline {
 	case p.word("union") && p.ahead(1).text != "|":
 		p.next()
 		s.union = p.unionRest()
-	case whole && t.kind == tName && operators[strings.ToLower(t.text)] != nil && p.ahead(1).text != "|" && p.ahead(1).kind != tEOF:
+	case p.logs && p.logsSource(s):
+	case !p.logs && whole && t.kind == tName && operators[strings.ToLower(t.text)] != nil && p.ahead(1).text != "|" && p.ahead(1).kind != tEOF:
 		s.table = "resources"
 		s.ops = append(s.ops, p.operator())
 	case t.kind == tName:
@@ -199,6 +204,12 @@ func (p *parser) operator() operator {
 		p.fail("")
 	}
 	parse, known := operators[strings.ToLower(t.text)]
+	if !known && p.logs {
+		parse, known = logOperators[strings.ToLower(t.text)]
+	}
+	if !known && p.logs && !unserved[strings.ToLower(t.text)] {
+		p.fail("")
+	}
 	if !known {
 		p.refuse(t.text)
 	}
@@ -258,23 +269,29 @@ func (p *parser) namedExpr() named {
 	return named{"", p.expr()}
 }
 
+// glob is a name in which * stands for anything.
+func (p *parser) glob() name {
+	n := name{place: p.here()}
+	end := -1
+	for t := p.peek(); t.kind == tName || t.kind == tPunct && t.text == "*"; t = p.peek() {
+		if end >= 0 && t.at != end {
+			break
+		}
+		n.name += t.text
+		end = t.at + len(t.text)
+		p.next()
+	}
+	if n.name == "" {
+		n.name = p.columnName()
+	}
+	return n
+}
+
 // globs are names of columns in which * stands for anything.
 func (p *parser) globs() []name {
 	var all []name
 	for {
-		n := name{place: p.here()}
-		end := -1
-		for t := p.peek(); t.kind == tName || t.kind == tPunct && t.text == "*"; t = p.peek() {
-			if end >= 0 && t.at != end {
-				break
-			}
-			n.name += t.text
-			end = t.at + len(t.text)
-			p.next()
-		}
-		if n.name == "" {
-			n.name = p.columnName()
-		}
+		n := p.glob()
 		if !p.takeWord("asc") { // the order of the columns that a * stands for: they keep theirs
 			p.takeWord("desc")
 		}
@@ -488,6 +505,10 @@ func (p *parser) leg() *pipeline {
 		p.expect(")")
 		return s
 	}
+	if p.logs {
+		s.table = p.glob().name
+		return s
+	}
 	s.table = p.columnName()
 	return s
 }
@@ -552,6 +573,11 @@ func (p *parser) unionRest() *unionOp {
 			}
 		case "withsource":
 			o.withSource = v
+		case "isfuzzy":
+			if !p.logs {
+				p.refuse(option.text)
+			}
+			o.fuzzy = strings.EqualFold(v, "true")
 		default: // fuzzy resolution is not allowed
 			p.refuse(option.text)
 		}

@@ -1,6 +1,7 @@
 package kql
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -188,8 +189,15 @@ func (o *unionOp) apply(r *run, in *stage, depth int) (*stage, error) {
 	if in != nil {
 		legs, names = append(legs, in), append(names, "union_arg0")
 	}
+	var all []*pipeline
 	for _, l := range o.legs {
+		all = append(all, l.expand(r)...)
+	}
+	for _, l := range all {
 		s, err := l.compile(r, depth+1)
+		if fault := new(Fault); o.fuzzy && errors.As(err, &fault) && fault.Kind == UnknownName {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -247,6 +247,9 @@ func number(v any) (float64, bool) {
 	return 0, false
 }
 
+// Convert makes a value of a type, or null ("" of String).
+func Convert(v any, t Type) any { return convert(v, t) }
+
 // convert makes a value of a type, or null.
 func convert(v any, t Type) any {
 	if v == nil {

@@ -20,6 +20,7 @@ import (
 	"vauban.dev/dataplane/bastion"
 	"vauban.dev/dataplane/blob"
 	"vauban.dev/dataplane/keyvault"
+	"vauban.dev/dataplane/loganalytics"
 	"vauban.dev/dataplane/mlflow"
 	"vauban.dev/dataplane/queue"
 	"vauban.dev/dataplane/runhistory"
@@ -55,6 +56,7 @@ import (
 	"vauban.dev/provider/network"
 	"vauban.dev/provider/networkwatcher"
 	"vauban.dev/provider/objects"
+	"vauban.dev/provider/operationalinsights"
 	"vauban.dev/provider/policy"
 	"vauban.dev/provider/policyinsights"
 	"vauban.dev/provider/privatedns"
@@ -124,6 +126,7 @@ type world struct {
 	flowLogs     *flowLogs
 	resourceLogs *resourceLogs
 	measured     *metrics.Book
+	logs         *loganalytics.Service
 	captures     *captures
 	watches      watches
 	first        credentials
@@ -223,6 +226,7 @@ func (w *world) openServices(context.Context) (err error) {
 	}
 	w.queues = queue.Open(storagehttp.Config{Store: w.db, Keys: w.customers.ring, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Accounts: w.accounts})
 	w.tables = table.Open(storagehttp.Config{Store: w.db, Keys: w.customers.ring, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Accounts: w.accounts})
+	w.logs = newLogs(w)
 	w.resourceLogs, w.measured = newResourceLogs(w), metrics.New(w.db)
 	w.follow = append(w.follow, w.resourceLogs.run, w.keepMetrics)
 	w.secrets = keyvault.Open(keyvault.Config{
@@ -306,6 +310,7 @@ func (w *world) openProviders(context.Context) (err error) {
 		{authorization.Locks()},
 		insights.Types(),
 		(&insights.Metrics{Engine: w.engine, Book: w.measured, Clock: w.clock, Location: w.settings.Location}).Types(),
+		operationalinsights.New(w.logs).Types(),
 		authorization.New(principals{w.entra}).With(w.authorizationConfig()).Types(),
 		managedidentity.Types(principals{w.entra}),
 		w.network.Types(),
@@ -413,7 +418,8 @@ func (w *world) openHosts(ctx context.Context) error {
 		"*.queue.core.windows.net":   w.resourceLogs.storage("queue", w.queues.Handler()),
 		"*.table.core.windows.net":   w.resourceLogs.storage("table", w.tables.Handler()),
 		"*.notebooks.azure.net":      notServed("the workspace's notebooks"),
-		"api.loganalytics.io":        notServed("the query API of Log Analytics"),
+		"api.loganalytics.io":        w.logs.Handler(),
+		"api.loganalytics.azure.com": w.logs.Handler(),
 		"graph.windows.net":          notServed("Azure AD Graph, which Azure has retired,"),
 	} {
 		if err := w.hosts.Handle(pattern, h); err != nil {
@@ -485,6 +491,7 @@ func (w *world) run(ctx context.Context) error {
 	start("queue storage", w.queues.Run)
 	start("table storage", w.tables.Run)
 	start("key vault", w.secrets.Run)
+	start("log analytics", w.logs.Run)
 	start("machine learning", w.ml.Run)
 	start("virtual machines", w.vms.Run)
 	start("sign-ins", w.tidySignIns)

@@ -15,6 +15,7 @@ import (
 	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/dataplane/blob"
+	"vauban.dev/dataplane/loganalytics"
 	"vauban.dev/firewall"
 	"vauban.dev/provider/insights"
 	"vauban.dev/provider/machinelearning"
@@ -74,22 +75,37 @@ func (w *world) exportAll(ctx context.Context) {
 	}
 }
 
-// exportOne writes what a setting has not exported yet. The place that it has reached is noted after the records are
-// durable: a crash in between may write some of them twice, none is left out.
-func (w *world) exportOne(ctx context.Context, s *rp.Resource[insights.Setting]) error {
+// exportOne writes what a setting has not exported yet, to each of its destinations: one that does not take it keeps none
+// from the other.
+func (w *world) exportOne(ctx context.Context, s *rp.Resource[insights.Setting]) (err error) {
 	scope := s.ID.Scope()
-	ofWorkspace := strings.EqualFold(scope.Type().String(), machinelearning.WorkspaceType)
-	if id := s.Properties.StorageAccountID; id == nil || *id == "" || scope.Namespace() != "" && !ofWorkspace {
+	if scope.Namespace() != "" && !strings.EqualFold(scope.Type().String(), machinelearning.WorkspaceType) {
 		return nil // other resources' logs are no part of the activity log (resourceLogs)
 	}
-	account, err := arm.ParseID(*s.Properties.StorageAccountID)
-	if err != nil {
-		return err
+	if insights.Given(s.Properties.StorageAccountID) {
+		err = w.exportTo(ctx, s, insights.PlaceOf(s.ID), w.exportToAccount)
 	}
+	if insights.Given(s.Properties.WorkspaceID) {
+		err = errors.Join(err, w.exportTo(ctx, s, insights.WorkspacePlaceOf(s.ID), w.exportToWorkspace))
+	}
+	return err
+}
+
+// exportLine is an entry as it is exported.
+type exportLine struct {
+	activity.Entry
+	category string // of the resource logs; "" for the activity log
+	line     []byte
+}
+
+// exportTo writes to one destination. to makes the records durable, or returns what does so in the transaction in which
+// the place that is reached is noted: without it a crash in between may write some of them twice. None is left out.
+func (w *world) exportTo(ctx context.Context, s *rp.Resource[insights.Setting], place string,
+	to func(context.Context, *rp.Resource[insights.Setting], []exportLine) (func(*rp.Tx) error, error)) error {
 	from := exported{Time: s.SystemData.CreatedAt}
 	var entries []activity.Entry
-	err = w.engine.View(ctx, func(tx *rp.Tx) error {
-		doc, err := tx.Get(insights.PlaceKind, s.ID.Key())
+	err := w.engine.View(ctx, func(tx *rp.Tx) error {
+		doc, err := tx.Get(insights.PlaceKind, place)
 		if err == nil {
 			err = json.Unmarshal(doc.Value, &from)
 		} else if errors.Is(err, store.ErrNotFound) {
@@ -115,52 +131,113 @@ func (w *world) exportOne(ctx context.Context, s *rp.Resource[insights.Setting])
 	if len(entries) == 0 {
 		return nil
 	}
-	type blobName struct{ container, name string }
-	hours := map[blobName]*bytes.Buffer{}
-	var names []blobName
+	var lines []exportLine
 	for _, e := range entries {
 		from.Seq = max(from.Seq, e.Seq)
 		if e.Time.After(from.Time) {
 			from.Time = e.Time
 		}
-		category, name := cmp.Or(e.Category, activity.Administrative), blobName{insights.Container, insights.BlobName(s.ID.Subscription(), e.Time)}
-		if ofWorkspace {
-			if category = insights.WorkspaceCategory(e); category == "" || !within(scope, e.Resource) {
-				continue
-			}
-			name = blobName{insights.LogContainer(category), insights.LogBlob(scope, e.Time)}
-		}
-		if !s.Properties.Exports(category) {
-			continue
-		}
-		var line []byte
-		if ofWorkspace {
-			line = insights.WorkspaceLine(e, scope)
-		} else if line, err = insights.Record(e, w.entra.Tenant().ID); err != nil {
+		l, err := w.exportLineOf(s, e)
+		if err != nil {
 			return err
 		}
-		if hours[name] == nil {
-			hours[name] = &bytes.Buffer{}
-			names = append(names, name)
+		if l.line != nil {
+			lines = append(lines, l)
 		}
-		hours[name].Write(line)
 	}
-	for _, name := range names {
-		if err := w.writeExport(ctx, s.ID, account, name.container, name.name, hours[name].Bytes()); err != nil {
-			return fmt.Errorf("%s to %s: %w", s.ID, account, err)
-		}
+	also, err := to(ctx, s, lines)
+	if err != nil {
+		return err
 	}
 	return w.engine.Update(ctx, func(tx *rp.Tx) error {
 		if _, err := rp.Get[insights.Setting](tx, s.ID); err != nil {
 			return nil // it was deleted meanwhile, and its place with it
 		}
+		if also != nil {
+			if err := also(tx); err != nil {
+				return err
+			}
+		}
 		b, err := json.Marshal(from)
 		if err != nil {
 			return err
 		}
-		_, err = tx.Put(insights.PlaceKind, s.ID.Key(), b, store.Any)
+		_, err = tx.Put(insights.PlaceKind, place, b, store.Any)
 		return err
 	})
+}
+
+// exportLineOf is an entry as a setting exports it; its line is nil if the setting does not.
+func (w *world) exportLineOf(s *rp.Resource[insights.Setting], e activity.Entry) (l exportLine, err error) {
+	l.Entry = e
+	scope := s.ID.Scope()
+	if scope.Namespace() != "" {
+		if l.category = insights.WorkspaceCategory(e); l.category != "" && within(scope, e.Resource) && s.Properties.Exports(l.category) {
+			l.line = insights.WorkspaceLine(e, scope)
+		}
+		return l, nil
+	}
+	if s.Properties.Exports(cmp.Or(e.Category, activity.Administrative)) {
+		l.line, err = insights.Record(e, w.entra.Tenant().ID)
+	}
+	return l, err
+}
+
+func (w *world) exportToAccount(ctx context.Context, s *rp.Resource[insights.Setting], lines []exportLine) (func(*rp.Tx) error, error) {
+	account, err := arm.ParseID(*s.Properties.StorageAccountID)
+	if err != nil {
+		return nil, err
+	}
+	type blobName struct{ container, name string }
+	hours := map[blobName]*bytes.Buffer{}
+	var names []blobName
+	for _, l := range lines {
+		name := blobName{insights.Container, insights.BlobName(s.ID.Subscription(), l.Time)}
+		if l.category != "" {
+			name = blobName{insights.LogContainer(l.category), insights.LogBlob(s.ID.Scope(), l.Time)}
+		}
+		if hours[name] == nil {
+			hours[name] = &bytes.Buffer{}
+			names = append(names, name)
+		}
+		hours[name].Write(l.line)
+	}
+	for _, name := range names {
+		if err := w.writeExport(ctx, s.ID, account, name.container, name.name, hours[name].Bytes()); err != nil {
+			return nil, fmt.Errorf("%s to %s: %w", s.ID, account, err)
+		}
+	}
+	return nil, nil
+}
+
+func (w *world) exportToWorkspace(ctx context.Context, s *rp.Resource[insights.Setting], lines []exportLine) (func(*rp.Tx) error, error) {
+	to, err := w.logs.Workspaces.Find(ctx, *s.Properties.WorkspaceID)
+	if err != nil {
+		return nil, fmt.Errorf("%s to %s: %w", s.ID, *s.Properties.WorkspaceID, err)
+	}
+	var records []loganalytics.Record
+	for _, l := range lines {
+		r, err := loganalytics.Record{}, error(nil)
+		if l.category == "" {
+			r, err = loganalytics.Activity(l.line)
+		} else {
+			r, err = loganalytics.Line(l.line, s.Properties.Dedicated())
+		}
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, r)
+	}
+	return func(tx *rp.Tx) error { return w.logs.AppendIn(tx.Tx, to.CustomerID, records) }, nil
+}
+
+// writeRecords keeps records in the workspace with an ARM id. One that is gone takes none.
+func (w *world) writeRecords(ctx context.Context, workspace string, records []loganalytics.Record) error {
+	to, err := w.logs.Workspaces.Find(ctx, workspace)
+	if err != nil {
+		return err
+	}
+	return w.logs.Append(ctx, to.CustomerID, records)
 }
 
 // within tells whether a resource is a scope or stands under it.

@@ -100,6 +100,7 @@ func (p *publicNames) zone() (*dns.PublicZone, error) {
 		{"graph.microsoft.com", []string{"AzureActiveDirectory"}},
 		{"graph.windows.net", []string{"AzureActiveDirectory"}},
 		{"api.loganalytics.io", []string{"AzureMonitor"}},
+		{"api.loganalytics.azure.com", []string{"AzureMonitor"}},
 	} {
 		a, err := p.address(h.name, h.tags...)
 		if err != nil {

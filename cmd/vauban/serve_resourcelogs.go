@@ -16,12 +16,14 @@ import (
 	"vauban.dev/arm/rp"
 	"vauban.dev/azurefirewall/proxy"
 	"vauban.dev/dataplane/keyvault"
+	"vauban.dev/dataplane/loganalytics"
 	"vauban.dev/internal/storagehttp"
 	"vauban.dev/origin"
 	"vauban.dev/provider/insights"
 )
 
-// resourceLogs takes the records of resources that have a diagnostic setting, and writes them to the settings' accounts. It
+// resourceLogs takes the records of resources that have a diagnostic setting, and writes them to the settings' accounts
+// and workspaces. It
 // holds them in memory until then, as many as pendingMost: resource logs are no journal, in Azure neither.
 type resourceLogs struct {
 	w *world
@@ -29,6 +31,7 @@ type resourceLogs struct {
 	mu       sync.Mutex
 	settings map[string][]*rp.Resource[insights.Setting] // by the lower-case id of the resource
 	pending  map[pendingLog]*bytes.Buffer
+	records  map[string][]loganalytics.Record // by the ARM id of the workspace
 	size     int
 	lost     int // records that found no room since the last writing
 }
@@ -41,7 +44,7 @@ type pendingLog struct {
 const pendingMost = 32 << 20 // bytes
 
 func newResourceLogs(w *world) *resourceLogs {
-	return &resourceLogs{w: w, pending: map[pendingLog]*bytes.Buffer{}}
+	return &resourceLogs{w: w, pending: map[pendingLog]*bytes.Buffer{}, records: map[string][]loganalytics.Record{}}
 }
 
 // load reads the settings: what is answered before one is known is logged nowhere.
@@ -50,7 +53,7 @@ func (l *resourceLogs) load(ctx context.Context) error {
 	err := l.w.engine.View(ctx, func(tx *rp.Tx) error {
 		all, err := rp.List[insights.Setting](tx, insights.SettingType, arm.MustParseID("/"))
 		for _, s := range all {
-			if id := s.Properties.StorageAccountID; id != nil && *id != "" && s.ID.Scope().Namespace() != "" {
+			if p := &s.Properties; (insights.Given(p.StorageAccountID) || insights.Given(p.WorkspaceID)) && s.ID.Scope().Namespace() != "" {
 				key := strings.ToLower(s.ID.Scope().String())
 				found[key] = append(found[key], s)
 			}
@@ -86,12 +89,21 @@ func (l *resourceLogs) add(of, category string, at time.Time, line []byte) {
 			l.lost++
 			continue
 		}
-		to := pendingLog{s.ID.String(), *s.Properties.StorageAccountID, insights.LogContainer(category), insights.LogBlob(scope, at)}
-		if l.pending[to] == nil {
-			l.pending[to] = &bytes.Buffer{}
-		}
-		l.pending[to].Write(line)
 		l.size += len(line)
+		if id := s.Properties.WorkspaceID; insights.Given(id) {
+			if r, err := loganalytics.Line(line, s.Properties.Dedicated()); err == nil {
+				l.records[*id] = append(l.records[*id], r)
+			} else {
+				l.w.log.Error("a record of a resource log", "setting", s.ID.String(), "err", err)
+			}
+		}
+		if id := s.Properties.StorageAccountID; insights.Given(id) {
+			to := pendingLog{s.ID.String(), *id, insights.LogContainer(category), insights.LogBlob(scope, at)}
+			if l.pending[to] == nil {
+				l.pending[to] = &bytes.Buffer{}
+			}
+			l.pending[to].Write(line)
+		}
 	}
 }
 
@@ -130,9 +142,14 @@ func (l *resourceLogs) read(ctx context.Context) {
 // ever, and who sends logs where they are refused loses them, as in Azure.
 func (l *resourceLogs) flush(ctx context.Context) {
 	l.mu.Lock()
-	pending, lost := l.pending, l.lost
-	l.pending, l.size, l.lost = map[pendingLog]*bytes.Buffer{}, 0, 0
+	pending, records, lost := l.pending, l.records, l.lost
+	l.pending, l.records, l.size, l.lost = map[pendingLog]*bytes.Buffer{}, map[string][]loganalytics.Record{}, 0, 0
 	l.mu.Unlock()
+	for id, list := range records {
+		if err := l.w.writeRecords(ctx, id, list); err != nil && ctx.Err() == nil {
+			l.w.log.Warn("resource logs were not written", "workspace", id, "err", err)
+		}
+	}
 	if lost > 0 {
 		l.w.log.Warn("records of resource logs were left out: too many at once", "records", lost)
 	}

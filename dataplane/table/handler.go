@@ -56,6 +56,7 @@ func (q *request) handle() error {
 	if err != nil {
 		return err
 	}
+	q.Serves(op.name)
 	if q.Caller, err = q.Authenticate(true, q.signature); err != nil {
 		return err
 	}

@@ -19,7 +19,10 @@ import (
 // SettingType is the resource type of diagnostic settings.
 const SettingType = "Microsoft.Insights/diagnosticSettings"
 
-const storageType = "Microsoft.Storage/storageAccounts"
+const (
+	storageType   = "Microsoft.Storage/storageAccounts"
+	workspaceType = "Microsoft.OperationalInsights/workspaces"
+)
 
 // Setting is the properties of a diagnostic setting (Azure Monitor REST: DiagnosticSettings).
 type Setting struct {
@@ -74,22 +77,27 @@ func Types() []rp.Registration {
 	}
 }
 
-func given(s *string) bool { return s != nil && *s != "" }
+// Given tells whether a setting names a destination.
+func Given(s *string) bool { return s != nil && *s != "" }
 
 // destinations are where a setting sends: what the ids that it has must be of, one type or several.
 func (s *Setting) destinations() (ids []*string, types []string) {
 	return []*string{s.StorageAccountID, s.WorkspaceID, s.EventHubRuleID, s.ServiceBusRuleID, s.MarketplacePartnerID},
-		[]string{storageType, "Microsoft.OperationalInsights/workspaces", hubRules, hubRules + " Microsoft.ServiceBus/namespaces/AuthorizationRules", ""}
+		[]string{storageType, workspaceType, hubRules, hubRules + " Microsoft.ServiceBus/namespaces/AuthorizationRules", ""}
 }
 
-// validate checks a setting. Settings of resources, and destinations that are not accounts, are object only: kept and
-// shown, and nothing is written, since services write no resource logs yet and workspaces and hubs take none.
+// Dedicated tells whether records go to tables of the service's own, where there is a choice.
+func (s *Setting) Dedicated() bool {
+	return s.LogAnalyticsTableType != nil && strings.EqualFold(*s.LogAnalyticsTableType, "Dedicated")
+}
+
+// validate checks a setting. Event hubs and partners are kept and shown, and nothing is sent to them.
 func validate(_ rp.Op, new, _ *rp.Resource[Setting]) error {
 	s, scope := &new.Properties, new.ID.Scope()
 	ids, types := s.destinations()
 	sinks := 0
 	for i, value := range ids {
-		if !given(value) {
+		if !Given(value) {
 			continue
 		}
 		sinks++
@@ -99,7 +107,9 @@ func validate(_ rp.Op, new, _ *rp.Resource[Setting]) error {
 	}
 	switch {
 	case sinks == 0:
-		return arm.Errorf(http.StatusBadRequest, "BadRequest", "At least one data sink needs to be specified: properties.storageAccountId.")
+		return arm.Errorf(http.StatusBadRequest, "BadRequest", "At least one data sink needs to be specified: properties.storageAccountId or properties.workspaceId.")
+	case s.LogAnalyticsTableType != nil && *s.LogAnalyticsTableType != "" && !s.Dedicated() && !strings.EqualFold(*s.LogAnalyticsTableType, "AzureDiagnostics"):
+		return arm.Errorf(http.StatusBadRequest, "BadRequest", "The value '%s' of properties.logAnalyticsDestinationType is invalid. It is 'Dedicated' or 'AzureDiagnostics'.", *s.LogAnalyticsTableType)
 	case scope.Namespace() != "":
 		return validateResource(s, scope)
 	case scope.Subscription() == "" || scope.ResourceGroup() != "":
@@ -141,23 +151,27 @@ func validateResource(s *Setting, scope arm.ID) error {
 	return nil
 }
 
-// links: who exports to an account needs its keys, as in Azure.
-func links(r *rp.Resource[Setting]) []rp.Link {
-	if !given(r.Properties.StorageAccountID) {
-		return nil
+// links: who exports to an account needs its keys, to a workspace its shared keys, as in Azure.
+func links(r *rp.Resource[Setting]) (list []rp.Link) {
+	for _, to := range []struct {
+		id          *string
+		typ, action string
+	}{{r.Properties.StorageAccountID, storageType, "listKeys"}, {r.Properties.WorkspaceID, workspaceType, "sharedKeys"}} {
+		if !Given(to.id) {
+			continue
+		}
+		if id, err := arm.ParseID(*to.id); err == nil && strings.EqualFold(id.Type().String(), to.typ) { // others validate refuses
+			list = append(list, rp.Link{Action: to.typ + "/" + to.action + "/action", ID: id})
+		}
 	}
-	id, err := arm.ParseID(*r.Properties.StorageAccountID)
-	if err != nil || !strings.EqualFold(id.Type().String(), storageType) {
-		return nil // refused by validate
-	}
-	return []rp.Link{{Action: storageType + "/listKeys/action", ID: id}}
+	return list
 }
 
 func admit(_ context.Context, tx *rp.Tx, _ rp.Op, new, _ *rp.Resource[Setting]) error {
 	s := &new.Properties
 	ids, _ := s.destinations()
 	for _, value := range ids {
-		if !given(value) {
+		if !Given(value) {
 			continue
 		}
 		id, err := arm.ParseID(*value)
@@ -178,8 +192,10 @@ func admit(_ context.Context, tx *rp.Tx, _ rp.Op, new, _ *rp.Resource[Setting]) 
 			continue
 		}
 		others++
-		if given(s.StorageAccountID) && given(o.Properties.StorageAccountID) && strings.EqualFold(*o.Properties.StorageAccountID, *s.StorageAccountID) {
-			return arm.Errorf(http.StatusConflict, "Conflict", "Data sink '%s' is already used in diagnostic setting '%s'. Data sinks can't be reused in different settings on the same category for the same resource.", *s.StorageAccountID, o.ID.Name())
+		for _, sink := range [][2]*string{{s.StorageAccountID, o.Properties.StorageAccountID}, {s.WorkspaceID, o.Properties.WorkspaceID}} {
+			if Given(sink[0]) && Given(sink[1]) && strings.EqualFold(*sink[0], *sink[1]) {
+				return arm.Errorf(http.StatusConflict, "Conflict", "Data sink '%s' is already used in diagnostic setting '%s'. Data sinks can't be reused in different settings on the same category for the same resource.", *sink[0], o.ID.Name())
+			}
 		}
 	}
 	if others >= 5 {
@@ -188,13 +204,21 @@ func admit(_ context.Context, tx *rp.Tx, _ rp.Op, new, _ *rp.Resource[Setting]) 
 	return nil
 }
 
-// PlaceKind are the documents, by the lower-case id of a setting, that say how far it has exported.
+// PlaceKind are the documents, by PlaceOf and WorkspacePlaceOf, that say how far a setting has exported.
 const PlaceKind = "activity-export"
+
+// PlaceOf is the key of how far a setting has written to its account.
+func PlaceOf(setting arm.ID) string { return setting.Key() }
+
+// WorkspacePlaceOf is the key of how far a setting has written to its workspace.
+func WorkspacePlaceOf(setting arm.ID) string { return setting.Key() + "#workspace" }
 
 // erase forgets how far it was: one of the same name begins anew.
 func erase(_ context.Context, tx *rp.Tx, r *rp.Resource[Setting]) error {
-	if err := tx.Delete(PlaceKind, r.ID.Key(), store.Any); err != nil && !errors.Is(err, store.ErrNotFound) {
-		return err
+	for _, place := range []string{PlaceOf(r.ID), WorkspacePlaceOf(r.ID)} {
+		if err := tx.Delete(PlaceKind, place, store.Any); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
 	}
 	return nil
 }

@@ -59,6 +59,7 @@ func TestSettings(t *testing.T) {
 		"a resource, no sink":  {account + at + "x", body(`"storageAccountId":""`, administrative), 400, "data sink"},
 		"a group":              {sub + "/resourceGroups/rg" + at + "x", body(to, administrative), 400, "not supported at"},
 		"an unknown category":  {sub + at + "x", body(to, `{"category":"Everything","enabled":true}`), 400, "Everything"},
+		"another kind of table": {sub + at + "x", body(to+`,"logAnalyticsDestinationType":"Special"`, administrative), 400, "logAnalyticsDestinationType"},
 		"the account twice":    {sub + at + "other", body(to, administrative), 409, "already used in diagnostic setting 'export'"},
 		"no account":           {sub + at + "x", body(`"storageAccountId":"`+account+`9"`, administrative), 404, "acct9"},
 		"another kind of sink": {sub + at + "x", body(`"storageAccountId":"`+sub+`"`, administrative), 400, "Microsoft.Storage/storageAccounts"},

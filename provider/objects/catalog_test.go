@@ -13,7 +13,7 @@ import (
 // ofSpecification is a region whose types are those of Azure's specification, but for the ones that objects has.
 func ofSpecification(t *testing.T) *rptest.Region {
 	t.Helper()
-	_, types := objects.Rest(objects.Names())
+	_, types := objects.Rest(append(objects.Names(), objects.LogsType))
 	r := rptest.New(t, rp.Config{Locations: []string{"westeurope"}}, append(objects.New().Types(), types...)...)
 	return r
 }

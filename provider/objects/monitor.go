@@ -113,13 +113,13 @@ func monitors() []object {
 			Default: componentDefaults, Validate: validateComponent, Admit: admitComponent, Links: componentLinks, Present: tagged[Component], Erase: forgetBilling,
 			Actions: unserved[Component](nil, "query", "purge"),
 		}),
-		of(rp.Type[LogsWorkspace]{
+		served(of(rp.Type[LogsWorkspace]{ // dataplane/loganalytics
 			Move: rp.Moved[LogsWorkspace],
 			Name: LogsType, Versions: rp.Versions[LogsWorkspace](logsVersions...), SyncDelete: true,
 			NamePattern: `^[A-Za-z0-9][A-Za-z0-9-]{2,61}[A-Za-z0-9]$`, NameRule: "Workspace names have 4 to 63 letters, digits and hyphens, and neither begin nor end with a hyphen.",
 			Default: logsDefaults, Validate: validateLogs, Admit: admitLogs, Reconcile: done[LogsWorkspace],
 			Actions: unserved(map[string]rp.Action[LogsWorkspace]{
-				"sharedKeys": {Do: sharedKeys},
+				"sharedKeys": {Do: sharedKeys}, "listKeys": {Do: sharedKeys}, // what it was called before
 				"regenerateSharedKey": {Do: func(ctx context.Context, tx *rp.Tx, r *rp.Resource[LogsWorkspace], body []byte) (any, error) {
 					r.Properties.Keys = [2]string{secret(64), secret(64)}
 					return sharedKeys(ctx, tx, r, body)
@@ -127,8 +127,8 @@ func monitors() []object {
 				"usages": {Method: http.MethodGet, Permission: LogsType + "/usages/read", Do: func(context.Context, *rp.Tx, *rp.Resource[LogsWorkspace], []byte) (any, error) {
 					return map[string]any{"value": []any{}}, nil
 				}},
-			}, "query", "purge", "search"),
-		}),
+			}, "purge", "search"),
+		})),
 		of(rp.Type[DataSource]{
 			Name: LogsType + "/dataSources", Kind: rp.Proxy, Versions: rp.Versions[DataSource](since(logsVersions, "2015-11-01-preview")...), SyncDelete: true, StateProperty: "-",
 			Validate: func(_ rp.Op, r, _ *rp.Resource[DataSource]) error { return must("InvalidParameter", "kind", r.Kind) },

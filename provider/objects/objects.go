@@ -36,8 +36,15 @@ func (p *Provider) UseSizes(list any) { p.sizes = list }
 
 // object is one type: its name and its registration.
 type object struct {
-	name string
-	reg  rp.Registration
+	name   string
+	reg    rp.Registration
+	served bool // its service is there: it is not object only
+}
+
+// served marks a type whose service another package is.
+func served(o object) object {
+	o.served = true
+	return o
 }
 
 func of[T any](t rp.Type[T]) object { return object{name: t.Name, reg: rp.Of(t)} }
@@ -57,7 +64,9 @@ func (p *Provider) Types() (all []rp.Registration) {
 // Names are the object-only types, in alphabetical order.
 func Names() (names []string) {
 	for _, o := range New().objects() {
-		names = append(names, o.name)
+		if !o.served {
+			names = append(names, o.name)
+		}
 	}
 	slices.Sort(names)
 	return names

@@ -21,10 +21,13 @@ const (
 
 func TestNames(t *testing.T) {
 	names := objects.Names()
-	for _, want := range []string{objects.RegistryType, objects.LogsType, objects.ComponentType, objects.ContainerGroupType, objects.ClusterType, objects.DiskType} {
+	for _, want := range []string{objects.RegistryType, objects.ComponentType, objects.ContainerGroupType, objects.ClusterType, objects.DiskType} {
 		if !slices.Contains(names, want) {
 			t.Errorf("%s is not named", want)
 		}
+	}
+	if slices.Contains(names, objects.LogsType) {
+		t.Error("a type whose service is there is named")
 	}
 	if !slices.IsSorted(names) {
 		t.Error("the names are not sorted")
@@ -44,7 +47,10 @@ func TestMonitor(t *testing.T) {
 	if a := r.Must("GET", logs+logsV, ""); len(keys) != 88 || strings.Contains(a.Text, keys) || a.String("properties", "sku", "name") != "PerGB2018" || a.String("properties", "customerId") == "" {
 		t.Errorf("workspace: %s", a.Text)
 	}
-	refused(t, r.Request("POST", logs+"/query"+logsV, "{}"), 501, "NotImplemented", "object only")
+	if other := r.Must("POST", logs+"/listKeys"+logsV, "").String("primarySharedKey"); other != keys {
+		t.Error("listKeys and sharedKeys answer different keys")
+	}
+	refused(t, r.Request("POST", logs+"/search"+logsV, "{}"), 501, "NotImplemented", "object only")
 	a := r.Must("PUT", app+appV, body)
 	if a.String("properties", "IngestionMode") != "LogAnalytics" || a.String("properties", "Application_Type") != "web" || !strings.Contains(a.String("properties", "ConnectionString"), a.String("properties", "InstrumentationKey")) {
 		t.Errorf("component: %s", a.Text)

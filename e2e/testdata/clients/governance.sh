@@ -91,6 +91,37 @@ logged() {
 logged insights-logs-auditevent '"operationName":"SecretSet"' '"resultType":"Success"' "VAULTS/$(echo "$vault" | tr a-z A-Z)"
 logged insights-logs-storageread '"operationName":"ListBlobs"' '"type":"AccountKey"' /blobServices/default '"statusCode":200'
 
+# Log Analytics
+workspace=$(az monitor log-analytics workspace create -n govlogs -g governed --query id -o tsv)
+customer=$(az monitor log-analytics workspace show -n govlogs -g governed --query customerId -o tsv)
+is "tables" "$(az monitor log-analytics workspace table show -g governed --workspace-name govlogs -n AzureActivity --query schema.name -o tsv)" AzureActivity
+az monitor diagnostic-settings subscription create -n logs -l westeurope --workspace "$workspace" --logs '[{"category":"Administrative","enabled":true}]' -o none
+az monitor diagnostic-settings create -n logs --resource $account/queueServices/default --workspace "$workspace" --logs '[{"categoryGroup":"allLogs","enabled":true}]' -o none
+az monitor diagnostic-settings create -n logs --resource "$(az keyvault show -n "$vault" --query id -o tsv)" --workspace "$workspace" --logs '[{"category":"AuditEvent","enabled":true}]' -o none
+az storage queue create --account-name governedlogs -n letters -o none
+az storage message put --account-name governedlogs -q letters --content hello -o none
+az keyvault secret set --vault-name "$vault" -n two --value three -o none
+az group create -n queried -l westeurope -o none
+ask() {
+	az rest --method post --url "https://api.loganalytics.io/v1/workspaces/$customer/query" --resource https://api.loganalytics.io --body "{\"query\":\"$1\",\"timespan\":\"P1D\"}" --query 'join(`,`,tables[0].rows[].join(`:`,@))' -o tsv
+}
+# answers QUERY ROWS: the query comes to answer so, once the records are written
+answers() {
+	for _ in $(seq 60); do
+		got=$(ask "$1")
+		[ "$got" = "$2" ] && return
+		sleep 1
+	done
+	fail "$1: $got, want $2"
+}
+answers "StorageQueueLogs | where OperationName in ('CreateQueue','PutMessage') | project OperationName, StatusCode, AuthenticationType" CreateQueue:201:AccountKey,PutMessage:201:AccountKey
+answers "AzureDiagnostics | where ResourceProvider == 'MICROSOFT.KEYVAULT' and id_s endswith '/two' | summarize take_any(ResultType) by OperationName" SecretSet:Success
+answers "AzureActivity | where OperationNameValue endswith 'RESOURCEGROUPS/WRITE' and TimeGenerated > ago(1h) | distinct ResourceGroup" queried
+refused "Failed to resolve table or column expression named 'Nope'" az rest --method post --url "$workspace/query?api-version=2017-10-01" --body '{"query":"Nope"}'
+is "through Resource Manager" "$(az rest --method post --url "$workspace/query?api-version=2017-10-01" --body '{"query":"print 1 + 1"}' --query 'tables[0].rows[0][0]' -o tsv)" 2
+is "of one resource" "$(az rest --method get --url "$account/queueServices/default/providers/Microsoft.Insights/logs?api-version=2018-03-01-preview&query=StorageQueueLogs|distinct%20AccountName" --query 'tables[0].rows[0][0]' -o tsv)" governedlogs
+az monitor diagnostic-settings subscription delete -n logs -y
+
 # The activity log
 list="az monitor activity-log list --offset 1h"
 is "by group" "$($list -g exported --query '[0].operationName.localizedValue' -o tsv)" "Update resource group"

@@ -210,7 +210,8 @@ func TestRetention(t *testing.T) {
 // TestBound: a table keeps no more than it may; what came first goes.
 func TestBound(t *testing.T) {
 	r := newRig(t)
-	long := strings.Repeat("x", 200<<10)
+	r.s.TableBytes = 800 << 10
+	long := strings.Repeat("x", 5<<10)
 	for i := range 5 {
 		var list []loganalytics.Record
 		for j := range 40 {
@@ -227,7 +228,7 @@ func TestBound(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if size > 32<<20 || size < 16<<20 {
+	if size > 800<<10 || size < 400<<10 {
 		t.Errorf("the table keeps %d bytes", size)
 	}
 	r.want("AZKVAuditLogs | summarize countif(OperationName == '4'), countif(OperationName == '0') | extend gone = countif_1 < 40 | project countif_, gone", `[[40,true]]`)

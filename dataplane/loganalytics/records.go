@@ -22,12 +22,8 @@ const (
 	kindTable = "loganalytics-table"
 )
 
-const (
-	// tableMost is how much a table keeps: what came first goes when there is more.
-	tableMost = 32 << 20
-	// batchMost is how much is read or removed at once.
-	batchMost = 256 << 10
-)
+// batchMost is how much is written or removed at once.
+const batchMost = 256 << 10
 
 // Record is a row of a table: values of JSON by column. A column that the table does not have is dropped, but for
 // AzureDiagnostics, which takes any.
@@ -107,8 +103,8 @@ func (s *Service) appendTable(tx store.Tx, workspace, table string, records []Re
 	if err := flush(); err != nil {
 		return err
 	}
-	if st.Bytes > tableMost {
-		if err := st.shrink(tx, tableKey(workspace, table), "", st.Bytes-tableMost*7/8); err != nil {
+	if st.Bytes > s.TableBytes { // by an eighth, so that not every append removes something
+		if err := st.shrink(tx, tableKey(workspace, table), "", st.Bytes-s.TableBytes*7/8); err != nil {
 			return err
 		}
 	}

@@ -41,7 +41,7 @@ type Tokens interface {
 	Verify(ctx context.Context, token string, audiences ...string) (authz.Principal, error)
 }
 
-// Config is what a Service is made of. All fields are needed.
+// Config is what a Service is made of. All fields but TableBytes are needed.
 type Config struct {
 	Store      store.Store
 	Clock      clock.Clock
@@ -51,6 +51,8 @@ type Config struct {
 	Authorizer authz.Authorizer
 	// Exists tells whether there is a resource with this ARM id.
 	Exists func(ctx context.Context, id string) (bool, error)
+	// TableBytes is how much a table keeps, as JSON: what came first goes when there is more. 0: 32 MiB.
+	TableBytes int64
 }
 
 // Service keeps what is in workspaces, and answers queries. Safe for use by many goroutines.
@@ -65,6 +67,9 @@ const queriesAtOnce = 4
 
 // New returns the service over cfg. Call Run for its housekeeping.
 func New(cfg Config) *Service {
+	if cfg.TableBytes == 0 {
+		cfg.TableBytes = 32 << 20
+	}
 	return &Service{Config: cfg, housekeeping: storagehttp.NewHousekeeping(), running: make(chan struct{}, queriesAtOnce)}
 }
 

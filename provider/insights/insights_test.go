@@ -53,17 +53,17 @@ func TestSettings(t *testing.T) {
 		status     int
 		says       string
 	}{
-		"no destination":       {sub + at + "x", body(`"storageAccountId":null`, administrative), 400, "data sink"},
-		"a workspace":          {sub + at + "x", body(`"workspaceId":"/subscriptions/s/w"`, administrative), 400, "Microsoft.OperationalInsights/workspaces"},
-		"an event hub":         {sub + at + "x", body(`"eventHubAuthorizationRuleId":"x"`, administrative), 400, "Microsoft.EventHub/namespaces/authorizationRules"},
-		"a resource, no sink":  {account + at + "x", body(`"storageAccountId":""`, administrative), 400, "data sink"},
-		"a group":              {sub + "/resourceGroups/rg" + at + "x", body(to, administrative), 400, "not supported at"},
-		"an unknown category":  {sub + at + "x", body(to, `{"category":"Everything","enabled":true}`), 400, "Everything"},
+		"no destination":        {sub + at + "x", body(`"storageAccountId":null`, administrative), 400, "data sink"},
+		"a workspace":           {sub + at + "x", body(`"workspaceId":"/subscriptions/s/w"`, administrative), 400, "Microsoft.OperationalInsights/workspaces"},
+		"an event hub":          {sub + at + "x", body(`"eventHubAuthorizationRuleId":"x"`, administrative), 400, "Microsoft.EventHub/namespaces/authorizationRules"},
+		"a resource, no sink":   {account + at + "x", body(`"storageAccountId":""`, administrative), 400, "data sink"},
+		"a group":               {sub + "/resourceGroups/rg" + at + "x", body(to, administrative), 400, "not supported at"},
+		"an unknown category":   {sub + at + "x", body(to, `{"category":"Everything","enabled":true}`), 400, "Everything"},
 		"another kind of table": {sub + at + "x", body(to+`,"logAnalyticsDestinationType":"Special"`, administrative), 400, "logAnalyticsDestinationType"},
-		"the account twice":    {sub + at + "other", body(to, administrative), 409, "already used in diagnostic setting 'export'"},
-		"no account":           {sub + at + "x", body(`"storageAccountId":"`+account+`9"`, administrative), 404, "acct9"},
-		"another kind of sink": {sub + at + "x", body(`"storageAccountId":"`+sub+`"`, administrative), 400, "Microsoft.Storage/storageAccounts"},
-		"metrics":              {sub + at + "x", `{"properties":{` + to + `,"metrics":[{"category":"AllMetrics","enabled":true}]}}`, 400, "metrics"},
+		"the account twice":     {sub + at + "other", body(to, administrative), 409, "already used in diagnostic setting 'export'"},
+		"no account":            {sub + at + "x", body(`"storageAccountId":"`+account+`9"`, administrative), 404, "acct9"},
+		"another kind of sink":  {sub + at + "x", body(`"storageAccountId":"`+sub+`"`, administrative), 400, "Microsoft.Storage/storageAccounts"},
+		"metrics":               {sub + at + "x", `{"properties":{` + to + `,"metrics":[{"category":"AllMetrics","enabled":true}]}}`, 400, "metrics"},
 	} {
 		if a := r.Request("PUT", c.path+api, c.body); a.Status != c.status || !strings.Contains(a.Text, c.says) {
 			t.Errorf("%s: %d %s", what, a.Status, a.Text)

@@ -57,7 +57,7 @@ account=/subscriptions/$sub/resourceGroups/governed/providers/Microsoft.Storage/
 az monitor diagnostic-settings subscription create -n export -l westeurope --storage-account $account --logs '[{"category":"Administrative","enabled":true}]' -o none
 is "the setting" "$(az monitor diagnostic-settings subscription show -n export --query storageAccountId -o tsv)" $account
 refused "not supported" az monitor diagnostic-settings create -n x --resource $account --storage-account $account --logs '[{"category":"StorageRead","enabled":true}]'
-is "categories of blobs" "$(az monitor diagnostic-settings categories list --resource $account/blobServices/default --query 'value[].name | join(`,`,@)' -o tsv)" StorageRead,StorageWrite,StorageDelete
+is "categories of blobs" "$(az monitor diagnostic-settings categories list --resource $account/blobServices/default --query 'value[].name | join(`,`,@)' -o tsv)" StorageRead,StorageWrite,StorageDelete,Transaction,Capacity
 az monitor diagnostic-settings create -n blobs --resource $account/blobServices/default --storage-account $account --logs '[{"categoryGroup":"allLogs","enabled":true}]' -o none
 vault=gov$(echo "$sub$$" | md5sum | cut -c1-12)
 az keyvault create -n "$vault" -g governed -l westeurope --enable-rbac-authorization false -o none

@@ -7,18 +7,18 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vauban.dev/dataplane/blob"
+	"vauban.dev/internal/storagehttp/payloads"
 	"vauban.dev/region"
 )
 
-// methodScrub reads and verifies every payload: nothing → blob.Scrubbed.
+// methodScrub reads and verifies every payload: nothing → payloads.Scrubbed.
 const methodScrub = "scrub"
 
 func newScrubCmd(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "scrub",
 		Short: "Read all that the storage accounts keep and verify that it is what was written",
-		Long: `Open every payload of every blob, snapshot, version and uncommitted block and verify the seal of each of its chunks, while
+		Long: `Open every payload of every blob, version and uncommitted block, of every file, and of their snapshots, and verify the seal of each of its chunks, while
 the region goes on. What is sealed with a customer-provided key is counted and cannot be verified without the key. The
 exit code is 1 when something is damaged or missing.`,
 		Args: cobra.NoArgs,
@@ -27,7 +27,7 @@ exit code is 1 when something is damaged or missing.`,
 			if err != nil {
 				return err
 			}
-			var found blob.Scrubbed
+			var found payloads.Scrubbed
 			if _, err := region.Call(c.Context(), dir, methodScrub, struct{}{}, &found); err != nil {
 				return err
 			}
@@ -45,5 +45,10 @@ exit code is 1 when something is damaged or missing.`,
 
 func (w *world) scrub(ctx context.Context, _ region.Request) (region.Reply, error) {
 	found, err := w.blobs.Scrub(ctx)
+	if err != nil {
+		return region.Reply{}, err
+	}
+	files, err := w.files.Scrub(ctx)
+	found.Add(files)
 	return region.Reply{Result: found}, err
 }

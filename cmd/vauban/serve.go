@@ -19,6 +19,7 @@ import (
 	"vauban.dev/compute/batch"
 	"vauban.dev/dataplane/bastion"
 	"vauban.dev/dataplane/blob"
+	"vauban.dev/dataplane/file"
 	"vauban.dev/dataplane/keyvault"
 	"vauban.dev/dataplane/loganalytics"
 	"vauban.dev/dataplane/mlflow"
@@ -102,6 +103,7 @@ type world struct {
 	blobs      *blob.Service
 	queues     *queue.Service
 	tables     *table.Service
+	files      *file.Service
 	secrets    *keyvault.Service
 	runs       *ml.Store
 	network    *network.Provider
@@ -224,8 +226,11 @@ func (w *world) openServices(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	w.queues = queue.Open(storagehttp.Config{Store: w.db, Keys: w.customers.ring, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Accounts: w.accounts})
-	w.tables = table.Open(storagehttp.Config{Store: w.db, Keys: w.customers.ring, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Accounts: w.accounts})
+	common := storagehttp.Config{Store: w.db, Keys: w.customers.ring, Clock: w.clock, Log: w.log, Tokens: tokens, Authorizer: w.access, Accounts: w.accounts}
+	w.queues, w.tables = queue.Open(common), table.Open(common)
+	if w.files, err = file.Open(file.Config{Config: common, Dir: w.path("files"), Settings: shareSettings{w.engine}}); err != nil {
+		return err
+	}
 	w.logs = newLogs(w)
 	w.resourceLogs, w.measured = newResourceLogs(w), metrics.New(w.db)
 	w.follow = append(w.follow, w.resourceLogs.run, w.keepMetrics)
@@ -248,9 +253,9 @@ func (w *world) openProviders(context.Context) (err error) {
 	w.sync = &netSync{engine: w.engine, log: w.log, compiler: fabric.NewCompiler(), wake: make(chan struct{}, 1), servers: map[string]*served{}, relays: map[linux.Socket]*served{}, sockets: map[linux.Socket]bool{}}
 	w.sync.prober = probe.New(w.sync.dialProbe, w.sync.again)
 	tenant := w.entra.Tenant()
-	data := containers{blobs: w.blobs, drop: []func(context.Context, string) error{w.queues.DeleteAccount, w.tables.DeleteAccount}}
+	data := containers{blobs: w.blobs, drop: []func(context.Context, string) error{w.queues.DeleteAccount, w.tables.DeleteAccount, w.files.DeleteAccount}}
 	accounts, vaults := storage.New(data), kvprovider.New(vaultData{w.secrets})
-	accounts.Keep(queues{w.queues}, tables{w.tables}, serviceRules{})
+	accounts.Keep(queues{w.queues}, tables{w.tables}, shares{w.files}, serviceRules{})
 	bundle := w.path("exec", "ca-certificates.crt")
 	exe, err := os.Executable()
 	if err != nil {
@@ -414,7 +419,7 @@ func (w *world) openHosts(ctx context.Context) error {
 		"*.vault.azure.net":          w.secrets.Handler(),
 		"*.api.azureml.ms":           history.Handler(),
 		"*.dfs.core.windows.net":     notServed("Data Lake Storage Gen2"),
-		"*.file.core.windows.net":    notServed("Azure Files"),
+		"*.file.core.windows.net":    w.resourceLogs.storage("file", w.files.Handler()),
 		"*.queue.core.windows.net":   w.resourceLogs.storage("queue", w.queues.Handler()),
 		"*.table.core.windows.net":   w.resourceLogs.storage("table", w.tables.Handler()),
 		"*.notebooks.azure.net":      notServed("the workspace's notebooks"),
@@ -489,6 +494,7 @@ func (w *world) run(ctx context.Context) error {
 	start("deployments", w.deploys.Run)
 	start("blob storage", w.blobs.Run)
 	start("queue storage", w.queues.Run)
+	start("file storage", w.files.Run)
 	start("table storage", w.tables.Run)
 	start("key vault", w.secrets.Run)
 	start("log analytics", w.logs.Run)

@@ -242,8 +242,8 @@ func storageFront(service string) func(location string) string {
 	}
 }
 
-// storageServices are the sub-resources of a storage account that have a host name. Blob, queue and table are served; the
-// others resolve, so that rules and endpoints for them can be tried, and answer 501.
+// storageServices are the sub-resources of a storage account that have a host name. Blob, file, queue and table are served; dfs
+// resolves, so that rules and endpoints for it can be tried, and answers 501.
 var storageServices = []string{"blob", "dfs", "file", "queue", "table"}
 
 // family is a family of public names that share a suffix.

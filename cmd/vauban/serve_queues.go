@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"time"
 
@@ -54,20 +55,52 @@ func (q queues) ListQueues(tx store.Tx, account arm.ID) (names []string, metadat
 	return names, metadata, armStorageError(err)
 }
 
-// tables answers provider/storage from dataplane/table.
-type tables struct{ *table.Service }
-
-func armTable(t table.Table) storage.Table {
-	out := storage.Table{Name: t.Name}
+// armIdentifiers are stored access policies as Resource Manager shows them.
+func armIdentifiers(policies []storagehttp.Policy) (out []storage.Identifier) {
 	at := func(t time.Time) string {
 		if t.IsZero() {
 			return ""
 		}
 		return t.UTC().Format(time.RFC3339)
 	}
-	for _, p := range t.Policies {
-		out.Identifiers = append(out.Identifiers, storage.Identifier{ID: p.ID, Policy: &storage.AccessPolicy{Permission: p.Permission, Start: at(p.Start), Expiry: at(p.Expiry)}})
+	for _, p := range policies {
+		out = append(out, storage.Identifier{ID: p.ID, Policy: &storage.AccessPolicy{Permission: p.Permission, Start: at(p.Start), Expiry: at(p.Expiry)}})
 	}
+	return out
+}
+
+// storagePolicies reads stored access policies of Resource Manager; InvalidValuesForRequestParameters.
+func storagePolicies(in []storage.Identifier) ([]storagehttp.Policy, error) {
+	list := make([]storagehttp.Policy, len(in))
+	for i, p := range in {
+		list[i].ID = p.ID
+		if p.Policy == nil {
+			continue
+		}
+		list[i].Permission = p.Policy.Permission
+		for _, f := range []struct {
+			text string
+			to   *time.Time
+		}{{p.Policy.Start, &list[i].Start}, {p.Policy.Expiry, &list[i].Expiry}} {
+			if f.text == "" {
+				continue
+			}
+			at, err := storagehttp.ParseTime(f.text)
+			if err != nil {
+				return nil, arm.Errorf(http.StatusBadRequest, "InvalidValuesForRequestParameters", "Values for request parameters are invalid: signedIdentifiers: '%s' is not a time.", f.text)
+			}
+			*f.to = at
+		}
+	}
+	return list, nil
+}
+
+// tables answers provider/storage from dataplane/table.
+type tables struct{ *table.Service }
+
+func armTable(t table.Table) storage.Table {
+	out := storage.Table{Name: t.Name}
+	out.Identifiers = armIdentifiers(t.Policies)
 	return out
 }
 
@@ -84,24 +117,9 @@ func (t tables) PutTable(tx store.Tx, account arm.ID, in storage.Table) error {
 		}
 		return armStorageError(err)
 	}
-	list := make([]storagehttp.Policy, len(in.Identifiers))
-	for i, p := range in.Identifiers {
-		list[i].ID = p.ID
-		if p.Policy == nil {
-			continue
-		}
-		list[i].Permission = p.Policy.Permission
-		for _, f := range []struct {
-			text string
-			to   *time.Time
-		}{{p.Policy.Start, &list[i].Start}, {p.Policy.Expiry, &list[i].Expiry}} {
-			if f.text == "" {
-				continue
-			}
-			if *f.to, err = storagehttp.ParseTime(f.text); err != nil {
-				return arm.Errorf(400, "InvalidValuesForRequestParameters", "Values for request parameters are invalid: signedIdentifiers: '%s' is not a time.", f.text)
-			}
-		}
+	list, err := storagePolicies(in.Identifiers)
+	if err != nil {
+		return err
 	}
 	if err := storagehttp.CheckPolicies(list, "raud"); err != nil {
 		return armStorageError(err)
@@ -121,7 +139,7 @@ func (t tables) ListTables(tx store.Tx, account arm.ID) (out []storage.Table, er
 	return out, armStorageError(err)
 }
 
-// serviceRules are the rules of CORS that the queue and table services keep.
+// serviceRules are the rules of CORS that the queue, table and file services keep.
 type serviceRules struct{}
 
 func (serviceRules) CORS(tx store.Tx, account arm.ID, service string) (out []storage.CORSRule, err error) {

@@ -3,30 +3,18 @@ package blob
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"strings"
 
 	"vauban.dev/internal/storagehttp"
+	"vauban.dev/internal/storagehttp/payloads"
 	"vauban.dev/seal"
 	"vauban.dev/store"
 )
 
-// Scrubbed is what Scrub found.
-type Scrubbed struct {
-	Payloads int64    `json:"payloads"` // opened whole, every chunk's tag verified
-	Bytes    int64    `json:"bytes"`    // of plaintext
-	Skipped  int64    `json:"skipped"`  // sealed with customers' keys, which are not kept
-	Damaged  []string `json:"damaged"`  // account/reference: what is wrong
-}
-
-// maxDamaged is how many damaged payloads a scrub names.
-const maxDamaged = 1000
-
 // Scrub opens every payload of every blob, snapshot, version and uncommitted block and verifies it to its last byte. It reads
 // beside other work; what is removed meanwhile is no damage.
-func (s *Service) Scrub(ctx context.Context) (out Scrubbed, err error) {
+func (s *Service) Scrub(ctx context.Context) (out payloads.Scrubbed, err error) {
 	seen := map[string]bool{}
 	for _, kind := range []string{kindBlob, kindHistory, kindStaged} {
 		after := ""
@@ -96,7 +84,7 @@ func (s *Service) partsOf(ctx context.Context, d store.Doc) (parts []part, with 
 }
 
 // scrubPart verifies one payload.
-func (s *Service) scrubPart(ctx context.Context, account string, d store.Doc, p part, with sealing, out *Scrubbed) error {
+func (s *Service) scrubPart(ctx context.Context, account string, d store.Doc, p part, with sealing, out *payloads.Scrubbed) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -116,9 +104,7 @@ func (s *Service) scrubPart(ctx context.Context, account string, d store.Doc, p 
 	if gone, e := s.changed(ctx, d); gone || e != nil { // it was removed while it was read
 		return e
 	}
-	if len(out.Damaged) < maxDamaged {
-		out.Damaged = append(out.Damaged, account+"/"+p.Ref+": "+scrubReason(err))
-	}
+	out.Damage(account, p.Ref, err)
 	return nil
 }
 
@@ -160,14 +146,4 @@ func (s *Service) changed(ctx context.Context, d store.Doc) (bool, error) {
 		return true, nil
 	}
 	return now.Version != d.Version, err
-}
-
-func scrubReason(err error) string {
-	switch {
-	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, store.ErrNotFound):
-		return "it is missing"
-	case errors.Is(err, seal.ErrDamaged):
-		return "it is damaged"
-	}
-	return fmt.Sprintf("it cannot be read: %v", err)
 }

@@ -161,7 +161,7 @@ func (q *request) authorizeRoles(op *operation) error {
 	if q.queue != "" {
 		scope += "/queues/" + q.queue
 	}
-	return q.HasRole(storagehttp.RoleCheck{Operation: op.name, Root: actionRoot, Actions: op.roles, Data: "queues/messages/", Scope: scope, Attributes: q.attributes})
+	return q.HasRole(storagehttp.RoleCheck{Operation: op.name, Root: actionRoot, Actions: op.roles, Data: storagehttp.Below("queues/messages/"), Scope: scope, Attributes: q.attributes})
 }
 
 // attributes answers conditions of roles about this request ("Actions and attributes for Azure role assignment conditions

@@ -261,7 +261,7 @@ func (q *request) authorizeRoles(op *operation) error {
 	if q.path.table != "" {
 		scope += "/tables/" + q.path.table
 	}
-	return q.HasRole(storagehttp.RoleCheck{Operation: op.name, Root: actionRoot, Actions: op.roles, Data: "tables/entities/", Scope: scope, Attributes: q.attributes})
+	return q.HasRole(storagehttp.RoleCheck{Operation: op.name, Root: actionRoot, Actions: op.roles, Data: storagehttp.Below("tables/entities/"), Scope: scope, Attributes: q.attributes})
 }
 
 func (q *request) attributes(a authz.Attribute) ([]string, bool, error) {

@@ -8,10 +8,10 @@ import (
 
 // RoleCheck is what an operation asks of its caller's roles.
 type RoleCheck struct {
-	Operation string   // its name
-	Root      string   // Microsoft.Storage/storageAccounts/queueServices/
-	Actions   []string // below Root, any of which admits; "a&b" asks for both
-	Data      string   // what the names of data actions begin with
+	Operation string                   // its name
+	Root      string                   // Microsoft.Storage/storageAccounts/queueServices/
+	Actions   []string                 // below Root, any of which admits; "a&b" asks for both
+	Data      func(action string) bool // which of Actions are data actions
 	Scope     string
 	// Attributes answers conditions of roles.
 	Attributes func(authz.Attribute) ([]string, bool, error)
@@ -27,7 +27,7 @@ func (q *Request) HasRole(c RoleCheck) error {
 		granted := true
 		for action := range strings.SplitSeq(alternative, "&") {
 			d, err := q.Front.Authorizer.Check(q.Ctx, q.Caller.Principal, authz.Request{
-				Action: c.Root + action, Data: strings.HasPrefix(action, c.Data), Scope: c.Scope, Attributes: c.Attributes,
+				Action: c.Root + action, Data: c.Data(action), Scope: c.Scope, Attributes: c.Attributes,
 			})
 			if err != nil {
 				return err
@@ -42,4 +42,9 @@ func (q *Request) HasRole(c RoleCheck) error {
 		}
 	}
 	return PermissionMismatch().Because("%s lacks %s%s on %s: %s", q.Caller, c.Root, c.Actions[0], c.Scope, why)
+}
+
+// Below is a RoleCheck's Data where the data actions are those that begin with prefix.
+func Below(prefix string) func(string) bool {
+	return func(action string) bool { return strings.HasPrefix(action, prefix) }
 }

@@ -44,6 +44,13 @@ func (x *XML) Option(name, value string) {
 	}
 }
 
+// Attribute writes an attribute of the element whose start tag is open.
+func (x *XML) Attribute(name, value string) {
+	x.WriteString(" " + name + `="`)
+	_ = xml.EscapeText(x, []byte(value)) // a Buffer does not fail
+	x.WriteString(`"`)
+}
+
 // Name writes a blob's name; one that XML cannot carry is percent-encoded and says so, since version 2021-02-12.
 func (x *XML) Name(name string) {
 	if strings.ContainsFunc(name, func(r rune) bool {

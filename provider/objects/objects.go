@@ -50,7 +50,7 @@ func served(o object) object {
 func of[T any](t rp.Type[T]) object { return object{name: t.Name, reg: rp.Of(t)} }
 
 func (p *Provider) objects() []object {
-	return slices.Concat(p.registries(), monitors(), []object{containerGroups()}, clusters(), p.machines(), []object{networkProfiles()}, storageChildren())
+	return slices.Concat(p.registries(), monitors(), []object{containerGroups()}, clusters(), p.machines(), []object{networkProfiles()}, storagePolicies())
 }
 
 // Types are the resource types and routes.

@@ -18,15 +18,6 @@ func TestStorageChildren(t *testing.T) {
 		rp.Of(rp.Type[struct{}]{Name: storage.AccountType + "/fileServices", Kind: rp.Proxy, Versions: rp.Versions[struct{}]("2024-01-01")}))...)
 	r.Must("PUT", account+v, `{"location":"westeurope"}`)
 
-	share := account + "/fileServices/default/shares/share1"
-	a := r.Must("PUT", share+v, `{"properties":{"provisionedIops":5000}}`)
-	if a.At("properties", "shareQuota") != 5120.0 || a.String("properties", "accessTier") != "TransactionOptimized" || a.At("properties", "includedBurstIops") != 15000.0 || a.String("etag") == "" {
-		t.Errorf("share: %s", a.Text)
-	}
-	refused(t, r.Request("PUT", share+v, `{"properties":{"enabledProtocols":"NFS"}}`), 400, "InvalidValuesForRequestParameters", "enabledProtocols")
-	refused(t, r.Request("PUT", share+v, `{"properties":{"shareQuota":-1}}`), 400, "InvalidValuesForRequestParameters", "shareQuota")
-	refused(t, r.Request("PUT", share+"--x"+v, `{}`), 400, "InvalidResourceName", "")
-	refused(t, r.Request("POST", share+"/restore"+v, `{}`), 501, "NotImplemented", "object only")
 	rule := `{"properties":{"policy":{"rules":[{"name":"r","type":"Lifecycle","definition":{}}]}}}`
 	r.Must("PUT", account+"/managementPolicies/default"+v, rule)
 	refused(t, r.Request("PUT", account+"/managementPolicies/other"+v, rule), 400, "InvalidValuesForRequestParameters", "'default'")

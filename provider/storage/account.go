@@ -135,6 +135,7 @@ type Provider struct {
 	containers Containers
 	queues     Queues
 	tables     Tables
+	shares     Shares
 	rules      ServiceRules
 	links      *privatelink.Links
 	subnets    subnetrules.Endpoints
@@ -144,9 +145,11 @@ type Provider struct {
 // New returns the provider. containers is the data plane that keeps the blobs.
 func New(containers Containers) *Provider { return &Provider{containers: containers} }
 
-// Keep gives the provider the data planes that keep queues and tables, and the rules of CORS of both. Without, it has
-// neither.
-func (p *Provider) Keep(q Queues, t Tables, r ServiceRules) { p.queues, p.tables, p.rules = q, t, r }
+// Keep gives the provider the data planes that keep queues, tables and shares, and the rules of CORS of all three. Without,
+// it has none of them.
+func (p *Provider) Keep(q Queues, t Tables, s Shares, r ServiceRules) {
+	p.queues, p.tables, p.shares, p.rules = q, t, s, r
+}
 
 // Use gives the provider the region's links, which know its accounts as targets.
 func (p *Provider) Use(l *privatelink.Links) { p.links = l }
@@ -185,7 +188,7 @@ func (p *Provider) Types() []rp.Registration {
 				"privateLinkResources": {Method: http.MethodGet, Permission: AccountType + "/privateLinkResources/read", Do: p.linkResources},
 			},
 		}),
-		usageRoutes(), p.containerRoutes(), p.queueRoutes(), operations(),
+		usageRoutes(), p.containerRoutes(), p.queueRoutes(), p.shareRoutes(), operations(),
 		rp.Routes(rp.Route{
 			Method: http.MethodPost, Pattern: "/subscriptions/{subscription}/providers/Microsoft.Storage/checkNameAvailability",
 			Permission: "Microsoft.Storage/checknameavailability/read", Versions: versions, Reads: true, Do: checkName,

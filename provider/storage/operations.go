@@ -2,7 +2,7 @@ package storage
 
 import "vauban.dev/arm/rp"
 
-// operations are those of the services and those that Links ask for. Those under containers/blobs, queues/messages and tables/entities are data actions
+// operations are those of the services and those that Links ask for. Those under containers/blobs, queues/messages, tables/entities and fileshares/files are data actions
 // ("Permissions for calling data operations").
 func operations() rp.Registration {
 	const service = AccountType + "/blobServices/"
@@ -18,5 +18,7 @@ func operations() rp.Registration {
 	}
 	data("Messages of queues", "/queueServices/queues/messages/", "read", "write", "delete", "add/action", "process/action")
 	data("Entities of tables", "/tableServices/tables/entities/", "read", "write", "delete", "add/action", "update/action")
+	data("Files of shares", "/fileServices/fileshares/files/", "read", "write", "delete", "modifypermissions/action")
+	data("Files of shares", "/fileServices/", "readFileBackupSemantics/action", "writeFileBackupSemantics/action")
 	return rp.Operations(list...)
 }

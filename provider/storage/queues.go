@@ -34,7 +34,7 @@ type Tables interface {
 	ListTables(tx store.Tx, account arm.ID) ([]Table, error)
 }
 
-// ServiceRules are the rules of CORS of the queue and the table service, which the data planes keep: Set Service Properties
+// ServiceRules are the rules of CORS of the queue, the table and the file service, which the data planes keep: Set Service Properties
 // and Resource Manager are two ways to them.
 type ServiceRules interface {
 	CORS(tx store.Tx, account arm.ID, service string) ([]CORSRule, error)

@@ -128,7 +128,7 @@ func (p *Provider) serviceTypes() []rp.Registration {
 				s.DeleteRetention = &Retention{Enabled: true, Days: 7}
 			}
 			return &s.CORS
-		}, func(s *FileService) *Retention { return s.DeleteRetention }, nil, nil),
+		}, func(s *FileService) *Retention { return s.DeleteRetention }, nil, p.rules),
 		serviceType("queueServices", false, func(s *OtherService) *CORS { return &s.CORS }, nil, nil, p.rules),
 		serviceType("tableServices", false, func(s *OtherService) *CORS { return &s.CORS }, nil, nil, p.rules),
 	}

@@ -60,7 +60,7 @@ func (c *Clock) Move(d time.Duration) {
 // Rig is an account and the handler of the service under test, which the test sets.
 type Rig struct {
 	testing.TB
-	Service string // queue, table
+	Service string // queue, table, file
 	Clock   *Clock
 	Account storagehttp.Account
 	Grants  map[string]bool // actions that the holder of the token "tok", alice, has
@@ -117,7 +117,7 @@ func (r *Rig) Check(_ context.Context, _ authz.Principal, q authz.Request) (auth
 	if !ok || !strings.HasPrefix(q.Scope, ID+"/"+r.Service+"Services/default") {
 		return authz.Decision{}, fmt.Errorf("action %s on %s", q.Action, q.Scope)
 	}
-	if q.Data != (strings.Contains(action, "/messages/") || strings.Contains(action, "/entities/")) {
+	if q.Data != (strings.Contains(action, "/messages/") || strings.Contains(action, "/entities/") || strings.Contains(action, "/files/") || strings.Contains(action, "BackupSemantics/")) {
 		return authz.Decision{}, fmt.Errorf("data %v for %s", q.Data, q.Action)
 	}
 	return authz.Decision{Allowed: r.Grants[action], By: "no assignment"}, nil

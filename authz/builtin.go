@@ -23,6 +23,7 @@ const (
 	StorageAccountContributor = "17d1049b-9a84-46fb-8f53-869881c3d3ab"
 	StorageBlobDataOwner      = "b7e6dc6d-f1e8-4753-8033-0f276bb0955b"
 	StorageBlobDataContrib    = "ba92f5b4-2d11-453d-a403-e96b0029c9fe"
+	StorageFileDataReader     = "b8eda974-7b85-4f76-af95-65846b26df6d" // Storage File Data Privileged Reader
 	StorageQueueDataReader    = "19e7f393-937e-4f77-808e-94535e297925"
 	StorageTableDataReader    = "76199698-9eea-4c19-bc75-cec21354c6b6"
 	StorageBlobDataReader     = "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1"

@@ -138,6 +138,7 @@ func storageService(name, list, role string) accessService {
 
 var accessServices = []accessService{
 	storageService("blob", "/data?restype=container&comp=list", roleBlobReader),
+	storageService("file", "/?comp=list", "acdd72a7-3385-48ef-bd42-f606fba81ae7"), // Reader: shares are listed by the plane of control
 	storageService("queue", "/?comp=list", "19e7f393-937e-4f77-808e-94535e297925"),
 	storageService("table", "/Tables", "76199698-9eea-4c19-bc75-cec21354c6b6"),
 	{name: "vault", audience: "https://vault.azure.net", list: "https://" + vaultName + ".vault.azure.net/secrets?api-version=7.4", vault: true,
@@ -298,7 +299,7 @@ func newAccess(w *world) *access {
 			{"name": "default", "properties": obj{"addressPrefix": "10.30.0.0/24", "defaultOutboundAccess": true, "serviceEndpoints": services}},
 			{"name": "second", "properties": obj{"addressPrefix": "10.30.1.0/24", "defaultOutboundAccess": true, "serviceEndpoints": services}},
 			{"name": "plain", "properties": obj{"addressPrefix": "10.30.2.0/24", "defaultOutboundAccess": true}}}}})
-	for _, name := range []string{"queue", "table"} {
+	for _, name := range []string{"file", "queue", "table"} {
 		w.endpoint("pe-"+name, w.account, name, "privatelink."+name+".core.windows.net")
 	}
 	w.nodesAs("SystemAssigned, UserAssigned", 1, 1)
@@ -424,6 +425,9 @@ func (x *access) withRole(f func() []ask) []ask {
 // ask is a listing with a proof.
 func (x *access) ask(s accessService, from, proof string) ask {
 	a := ask{Service: s.name, Proof: proof, URL: s.list, Header: map[string]string{"x-ms-version": "2023-11-03", "Accept": "application/json"}}
+	if proof == withRole || proof == withoutRole {
+		a.Header["x-ms-file-request-intent"] = "backup" // tokens for files say it
+	}
 	switch {
 	case proof == withKey:
 		a.Header["x-ms-date"] = time.Now().UTC().Format(http.TimeFormat)

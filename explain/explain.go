@@ -73,6 +73,7 @@ type Kind string
 
 const (
 	Blob      Kind = "blob"
+	File      Kind = "file"
 	Queue     Kind = "queue"
 	Table     Kind = "table"
 	Vault     Kind = "vault"

@@ -133,7 +133,7 @@ func fixName(q Question, s situation) []candidate {
 
 // zoneOf is the private DNS zone of a sub-resource ("Azure private endpoint private DNS zone values").
 func zoneOf(k Kind) string {
-	return map[Kind]string{Blob: "privatelink.blob.core.windows.net", Queue: "privatelink.queue.core.windows.net", Table: "privatelink.table.core.windows.net", Vault: "privatelink.vaultcore.azure.net", Workspace: "privatelink.api.azureml.ms"}[k]
+	return map[Kind]string{Blob: "privatelink.blob.core.windows.net", File: "privatelink.file.core.windows.net", Queue: "privatelink.queue.core.windows.net", Table: "privatelink.table.core.windows.net", Vault: "privatelink.vaultcore.azure.net", Workspace: "privatelink.api.azureml.ms"}[k]
 }
 
 // fixRole grants the role that the service says has the action.

@@ -56,7 +56,7 @@ func openAddress(s situation, id arm.ID, source netip.Addr) []candidate {
 	ids, name := "--ids "+id.String(), id.Name()
 	var f Fix
 	switch s.service.Kind {
-	case Blob, Queue, Table:
+	case Blob, File, Queue, Table:
 		f = Fix{fmt.Sprintf("let storage account %s take public connections from %s alone", name, source), []string{
 			"az storage account update " + ids + " --public-network-access Enabled --default-action Deny",
 			fmt.Sprintf("az storage account network-rule add %s --ip-address %s", named("--account-name", id.String()), source),
@@ -80,7 +80,7 @@ func openSubnet(s situation, id arm.ID, subnet string) []candidate {
 	})
 	command := ""
 	switch s.service.Kind {
-	case Blob, Queue, Table:
+	case Blob, File, Queue, Table:
 		command = fmt.Sprintf("az storage account network-rule add %s --subnet %s", named("--account-name", id.String()), subnet)
 	case Vault:
 		command = fmt.Sprintf("az keyvault network-rule add %s --subnet %s", named("-n", id.String()), subnet)

@@ -259,6 +259,8 @@ func (w *world) groupPrincipal(tx *rp.Tx, p *authz.Principal) error {
 var storageReaders = map[string]explain.Service{
 	"blob.core.windows.net": {Kind: explain.Blob,
 		Action: "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read", Role: "Storage Blob Data Reader", RoleID: authz.StorageBlobDataReader},
+	"file.core.windows.net": {Kind: explain.File,
+		Action: "Microsoft.Storage/storageAccounts/fileServices/fileshares/files/read", Role: "Storage File Data Privileged Reader", RoleID: authz.StorageFileDataReader},
 	"queue.core.windows.net": {Kind: explain.Queue,
 		Action: "Microsoft.Storage/storageAccounts/queueServices/queues/messages/read", Role: "Storage Queue Data Reader", RoleID: authz.StorageQueueDataReader},
 	"table.core.windows.net": {Kind: explain.Table,

@@ -252,16 +252,16 @@ func TestModel(t *testing.T) {
 	r := newRig(t)
 	r.Want(call{Method: "PUT", Path: "/code?restype=share"}, 201, "")
 	rnd := rand.New(rand.NewSource(1))
-	const size = 10 << 20
+	const size = bucketSize + 300_000
 	model := map[string][]byte{"/code/a": make([]byte, size), "/code/b": make([]byte, size)}
 	past := map[string][]byte{}
 	for path := range model {
 		r.Want(call{Method: "PUT", Path: path, Header: []string{"x-ms-type", "file", "x-ms-content-length", strconv.Itoa(size)}}, 201, "")
 	}
-	for i := range 60 {
+	for i := range 24 {
 		path := []string{"/code/a", "/code/b"}[rnd.Intn(2)]
 		b := model[path]
-		n := 1 + rnd.Intn([]int{100, 40 << 10, maxWrite}[rnd.Intn(3)])
+		n := 1 + rnd.Intn([]int{100, 40 << 10, 400 << 10}[rnd.Intn(3)])
 		at := rnd.Intn(max(len(b)-n, 1))
 		n = min(n, len(b)-at)
 		switch op := rnd.Intn(10); {
@@ -273,7 +273,7 @@ func TestModel(t *testing.T) {
 			other := map[string]string{"/code/a": "/code/b", "/code/b": "/code/a"}[path]
 			r.Want(call{Method: "PUT", Path: other, Header: []string{"x-ms-copy-source", "https://labstore.file.core.windows.net" + path}}, 202, "")
 			model[other] = bytes.Clone(b)
-		case op == 2 && len(past) < 6:
+		case op == 2 && len(past) < 4:
 			at := r.Want(call{Method: "PUT", Path: "/code?restype=share&comp=snapshot"}, 201, "").Header().Get("x-ms-snapshot")
 			for path, b := range model {
 				past[path+"?sharesnapshot="+at] = bytes.Clone(b)

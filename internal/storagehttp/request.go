@@ -1,6 +1,6 @@
 // Package storagehttp is what the services of a storage account share on the wire: which account a host names, its
 // firewall, transport and CORS; who calls, by Shared Key, shared access signature or token; stored access policies;
-// errors and XML documents. Blobs, queues and tables (dataplane/) stand on it and never on each other.
+// errors and XML documents. Blobs, files, queues and tables (dataplane/) stand on it and never on each other.
 // See docs/architecture/storagehttp.md.
 package storagehttp
 

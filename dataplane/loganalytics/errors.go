@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
-	"time"
 
 	"vauban.dev/kql"
 )
@@ -91,28 +89,4 @@ func printable(s string) string {
 		s = s[:256] + "…"
 	}
 	return strings.Trim(strconv.Quote(s), `"`)
-}
-
-var durationForm = regexp.MustCompile(`^P(?:(\d{1,5})W)?(?:(\d{1,5})D)?(?:T(?:(\d{1,6})H)?(?:(\d{1,8})M)?(?:(\d{1,10}(?:\.\d{1,9})?)S)?)?$`)
-
-// duration reads an ISO 8601 duration without months and years.
-func duration(s string) (time.Duration, bool) {
-	m := durationForm.FindStringSubmatch(s)
-	if m == nil || s == "P" || strings.HasSuffix(s, "T") {
-		return 0, false
-	}
-	seconds := 0.0
-	for i, unit := range []float64{7 * 86400, 86400, 3600, 60, 1} {
-		if m[i+1] != "" {
-			n, err := strconv.ParseFloat(m[i+1], 64)
-			if err != nil {
-				return 0, false
-			}
-			seconds += n * unit
-		}
-	}
-	if seconds > 200*365*86400 {
-		return 0, false
-	}
-	return time.Duration(seconds * float64(time.Second)), true
 }

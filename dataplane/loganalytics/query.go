@@ -12,6 +12,7 @@ import (
 
 	"vauban.dev/arm"
 	"vauban.dev/authz"
+	"vauban.dev/internal/isotime"
 	"vauban.dev/kql"
 	"vauban.dev/store"
 )
@@ -361,22 +362,22 @@ func readTimespan(text string, now time.Time) (from, to time.Time, err error) {
 	bad := badArgument("QueryValidationError", "The timespan '%s' is not valid: it is an ISO 8601 duration such as PT12H, or two of start, end and duration with a '/' between.", printable(text))
 	first, second, two := strings.Cut(text, "/")
 	if !two {
-		d, ok := duration(first)
-		if !ok {
+		d, err := isotime.ParseDuration(first)
+		if err != nil {
 			return from, to, bad
 		}
 		return now.Add(-d), now, nil
 	}
 	start, startOK := instant(first)
 	end, endOK := instant(second)
-	before, beforeOK := duration(first)
-	after, afterOK := duration(second)
+	before, beforeErr := isotime.ParseDuration(first)
+	after, afterErr := isotime.ParseDuration(second)
 	switch {
 	case startOK && endOK && !end.Before(start):
 		return start, end, nil
-	case startOK && afterOK:
+	case startOK && afterErr == nil:
 		return start, start.Add(after), nil
-	case beforeOK && endOK:
+	case beforeErr == nil && endOK:
 		return end.Add(-before), end, nil
 	}
 	return from, to, bad

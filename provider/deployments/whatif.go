@@ -32,7 +32,8 @@ type diff struct {
 	Children []diff `json:"children,omitempty"`
 }
 
-// whatIf tells what a deployment would change, without changing anything.
+// whatIf tells what a deployment would change, without changing anything. A template that is refused is no failure of
+// the operation: Azure answers 200 with the status Failed and the error, which its clients read there alone.
 func (p *Provider) whatIf(ctx context.Context, r *rp.Request, _ map[string]string) (*rp.Response, error) {
 	id, err := idOf(r)
 	if err != nil {
@@ -42,17 +43,28 @@ func (p *Provider) whatIf(ctx context.Context, r *rp.Request, _ map[string]strin
 	if err != nil {
 		return nil, err
 	}
-	s := sessionOf(ctx, r)
+	changes, err := p.predict(ctx, q, sessionOf(ctx, r))
+	if e := arm.AsError(err); e != nil && ofTemplate(e) {
+		return &rp.Response{Status: http.StatusOK, Body: map[string]any{"status": "Failed", "error": e}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &rp.Response{Status: http.StatusOK, Body: map[string]any{"status": "Succeeded", "properties": map[string]any{"correlationId": r.CorrelationID, "changes": changes}}}, nil
+}
+
+// ofTemplate says that an error is the template's, and not that of who asks, or of the region at this moment.
+func ofTemplate(e *arm.Error) bool {
+	return e.Status == http.StatusBadRequest || e.Status == http.StatusForbidden || e.Status == http.StatusNotImplemented
+}
+
+func (p *Provider) predict(ctx context.Context, q *request, s session) ([]change, error) {
 	d, err := p.checked(ctx, q, s)
 	if err != nil {
 		return nil, err
 	}
 	settings, _ := member(q.properties, "whatIfSettings")
-	changes, err := p.changes(ctx, q, d, host{p, s}, !strings.EqualFold(settings.Text("resultFormat"), "ResourceIdOnly"))
-	if err != nil {
-		return nil, err
-	}
-	return &rp.Response{Status: http.StatusOK, Body: map[string]any{"status": "Succeeded", "properties": map[string]any{"correlationId": r.CorrelationID, "changes": changes}}}, nil
+	return p.changes(ctx, q, d, host{p, s}, !strings.EqualFold(settings.Text("resultFormat"), "ResourceIdOnly"))
 }
 
 func (p *Provider) changes(ctx context.Context, q *request, d *template.Deployment, h host, payloads bool) ([]change, error) {

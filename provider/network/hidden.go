@@ -125,6 +125,10 @@ func (p *Provider) ReleaseNIC(tx *rp.Tx, owner string) error {
 	if err != nil || !ok {
 		return err
 	}
+	return releaseHidden(tx, n)
+}
+
+func releaseHidden(tx *rp.Tx, n NIC) error {
 	subnet, err := arm.ParseID(n.Subnet)
 	if err != nil {
 		return err
@@ -142,25 +146,26 @@ func (p *Provider) ReleaseNIC(tx *rp.Tx, owner string) error {
 			return err
 		}
 	}
-	if err := drop(tx, nicKind, owner); err != nil {
+	if err := drop(tx, nicKind, n.ID); err != nil {
 		return err
 	}
 	return leaveEntry(tx, &n)
 }
 
 // ExecKind is the Kind of the interfaces that stand in a subnet for commands of the region's owner
-// (`vauban exec --subnet`). They are no resource of a user's: they go with their subnet.
+// (`vauban exec --subnet`). They are no resource of a user's: they go with their subnet, and with the prefix of it that their
+// address is of.
 const ExecKind = "exec"
 
 // releaseExec gives back what stands in the subnet for exec.
-func (p *Provider) releaseExec(tx *rp.Tx, subnet arm.ID) error {
+func releaseExec(tx *rp.Tx, subnet arm.ID) error {
 	nics, err := HiddenNICs(tx)
 	if err != nil {
 		return err
 	}
 	for _, n := range nics {
 		if n.Kind == ExecKind && strings.EqualFold(n.Subnet, subnet.String()) {
-			if err := p.ReleaseNIC(tx, n.ID); err != nil {
+			if err := releaseHidden(tx, n); err != nil {
 				return err
 			}
 		}

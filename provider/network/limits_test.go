@@ -75,7 +75,7 @@ func TestSubnetPrefixesInUse(t *testing.T) {
 	r.put(vnet+"/subnets/a", prefixes("10.0.0.0/24", "10.1.0.0/24"))
 	r.put(vnet+"/subnets/a", prefixes("10.0.0.0/24", "10.1.8.0/24"))
 	e := r.refused(http.MethodPut, vnet+"/subnets/a", prefixes("10.0.0.0/23"), "InUsePrefixCannotBeDeleted")
-	if want := "IpPrefix 10.0.0.0/24 on Subnet a has active allocations and cannot be deleted."; e.Message != want {
+	if want := "IpPrefix 10.0.0.0/24 on Subnet a has active allocations and cannot be deleted. 10.0.0.4 is held by " + net0 + "networkInterfaces/n/ipConfigurations/ip."; e.Message != want {
 		t.Errorf("message %q", e.Message)
 	}
 	r.refused(http.MethodPut, vnet, `{"location":"westeurope","properties":{"addressSpace":{"addressPrefixes":["10.0.0.0/16"]}}}`, "NetcfgSubnetRangeOutsideVnet")
@@ -83,6 +83,29 @@ func TestSubnetPrefixesInUse(t *testing.T) {
 	r.put(vnet+"/subnets/a", prefixes("10.0.0.0/24"))
 	r.put(vnet, `{"location":"westeurope","properties":{"addressSpace":{"addressPrefixes":["10.0.0.0/16"]}}}`)
 	r.delete(net0 + "networkInterfaces/n")
+	// what stands there for exec holds no prefix, and what a job has does
+	owners := map[string]string{network.ExecKind: vnet + "/subnets/a/exec", network.NodeKind: "cluster/nodes/one"}
+	allocate := func(kind string) {
+		r.update(func(tx *rp.Tx) error {
+			_, err := r.AllocateNIC(tx, network.NICRequest{Subnet: arm.MustParseID(vnet + "/subnets/a"), Owner: owners[kind], Kind: kind})
+			return err
+		})
+	}
+	allocate(network.ExecKind)
+	allocate(network.NodeKind)
+	if e := r.refused(http.MethodPut, vnet+"/subnets/a", prefixes("10.0.0.0/25"), "InUsePrefixCannotBeDeleted"); !strings.HasSuffix(e.Message, "10.0.0.5 is held by cluster/nodes/one.") {
+		t.Error(e.Message)
+	}
+	r.update(func(tx *rp.Tx) error { return r.ReleaseNIC(tx, owners[network.NodeKind]) })
+	r.put(vnet+"/subnets/a", prefixes("10.0.0.128/25"))
+	allocate(network.ExecKind)
+	r.view(func(tx *rp.Tx) error {
+		nics, err := network.HiddenNICs(tx)
+		if err == nil && (len(nics) != 1 || nics[0].Addr.String() != "10.0.0.132") {
+			t.Errorf("%+v", nics)
+		}
+		return err
+	})
 	r.put(vnet+"/subnets/a", prefixes("10.0.0.0/23"))
 	r.view(func(tx *rp.Tx) error {
 		s, err := rp.Get[network.Subnet](tx, arm.MustParseID(vnet+"/subnets/a"))

@@ -201,6 +201,9 @@ func admitSubnet(ctx context.Context, tx *rp.Tx, op rp.Op, new, old *rp.Resource
 	if err := inRegion[RouteTable](tx, new.Properties.RouteTable, vnet.Location, new.ID); err != nil {
 		return err
 	}
+	if err := noGroupOfGateways(new); err != nil {
+		return err
+	}
 	if err := admitSubnetNAT(tx, new, vnet.Location); err != nil {
 		return err
 	}
@@ -258,7 +261,7 @@ func noOverlap(s *rp.Resource[Subnet], others []*rp.Resource[Subnet]) error {
 }
 
 // keepsAllocations refuses to take away a prefix in which an address is in use; that another one would have the
-// address is no help, as in Azure.
+// address is no help, as in Azure. What stands there for exec is no resource of a user's and gives its address back.
 func keepsAllocations(tx *rp.Tx, new, old *rp.Resource[Subnet]) error {
 	kept := new.Properties.prefixes()
 	gone := slices.DeleteFunc(slices.Clone(old.Properties.prefixes()), func(p string) bool { return slices.Contains(kept, p) })
@@ -271,11 +274,33 @@ func keepsAllocations(tx *rp.Tx, new, old *rp.Resource[Subnet]) error {
 		return err
 	}
 	for _, p := range prefixes {
-		if slices.ContainsFunc(held, func(h allocation) bool { return p.Contains(h.Addr) }) {
-			return bad("InUsePrefixCannotBeDeleted", "IpPrefix %s on Subnet %s has active allocations and cannot be deleted.", p, new.ID.Name())
+		for _, h := range held {
+			if !p.Contains(h.Addr) {
+				continue
+			}
+			n, hidden, err := hiddenNIC(tx, h.Owner)
+			if err != nil {
+				return err
+			}
+			if !hidden || n.Kind != ExecKind {
+				return bad("InUsePrefixCannotBeDeleted", "IpPrefix %s on Subnet %s has active allocations and cannot be deleted. %s is held by %s.", p, new.ID.Name(), h.Addr, h.Owner)
+			}
+			if err := releaseHidden(tx, n); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// noGroupOfGateways refuses a network security group on the subnet of gateways.
+// https://github.com/MicrosoftDocs/azure-docs/issues/115804 has the error, which the documentation leaves out.
+func noGroupOfGateways(s *rp.Resource[Subnet]) error {
+	if s.Properties.NSG == nil || !strings.EqualFold(s.ID.Name(), gatewaySubnet) {
+		return nil
+	}
+	name := s.Properties.NSG.ID[strings.LastIndexByte(s.Properties.NSG.ID, '/')+1:]
+	return bad("NetworkSecurityGroupCannotBeAttachedToGatewaySubnet", "The operation failed because the network security group %s can not be associated to the %s. Please remove the network security group associated to the %s. No changes have occurred on the gateway at this time. See here for additional details: https://aka.ms/GatewaySubnet.", name, gatewaySubnet, gatewaySubnet)
 }
 
 // idle refuses a write of a subnet while an operation runs on its virtual network or on another of its subnets:
@@ -323,7 +348,7 @@ func presentSubnet(_ context.Context, tx *rp.Tx, r *rp.Resource[Subnet]) error {
 }
 
 func (p *Provider) releaseSubnet(_ context.Context, tx *rp.Tx, r *rp.Resource[Subnet]) error {
-	if err := p.releaseExec(tx, r.ID); err != nil {
+	if err := releaseExec(tx, r.ID); err != nil {
 		return err
 	}
 	held, err := allocations(tx, r.ID)

@@ -3,8 +3,11 @@ package template
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"vauban.dev/arm"
 	"vauban.dev/arm/expr"
@@ -24,6 +27,7 @@ type Deployment struct {
 	env        *expr.Env
 	byKey      map[string]*Resource // by lower-case id, and by symbolic name
 	ready      bool                 // references can be read
+	repeated   atomic.Int64         // values that copy loops make
 }
 
 // variable is evaluated when it is asked for first.
@@ -91,7 +95,7 @@ func fits(t *Template, s Scope) error {
 
 // check evaluates what can be known before the deployment, to refuse early: variables, bodies, outputs.
 func (d *Deployment) check(ctx context.Context) error {
-	for name := range d.variables {
+	for _, name := range slices.Sorted(maps.Keys(d.variables)) { // of several refusals always the same
 		if _, err := d.variable(ctx, d.variables[name].name); err != nil && !Runtime(err) {
 			return d.variableError(d.variables[name].name, err)
 		}

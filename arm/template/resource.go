@@ -106,10 +106,14 @@ func (d *Deployment) expand(ctx context.Context, s spec) error {
 		}
 		batch, serial = int(size), serial || !strings.EqualFold(l.Text("mode"), "parallel")
 	}
+	around := &loop{name: name}
+	if err := d.repeat(around, n, s.def); err != nil {
+		return asError("the copy loop '"+name+"'", err)
+	}
 	var starts []int
 	for i := range n {
 		starts = append(starts, len(d.Resources))
-		s.in = &loop{name: name, index: int64(i), resource: true}
+		s.in = &loop{name: name, index: int64(i), resource: true, times: around.times}
 		if err := d.add(ctx, s); err != nil {
 			return err
 		}

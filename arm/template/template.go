@@ -23,6 +23,7 @@ const (
 	maxResources  = 800
 	maxCopies     = 800
 	maxBody       = 4 << 20
+	maxRepeated   = 4_000_000 // our own: Azure bounds the template that the loops make, compressed
 )
 
 // ScopeKind is what a deployment is made at.

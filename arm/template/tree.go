@@ -2,6 +2,7 @@ package template
 
 import (
 	"context"
+	"strconv"
 	"strings"
 
 	"vauban.dev/arm/expr"
@@ -13,6 +14,7 @@ type loop struct {
 	index    int64
 	resource bool // of a resource, which copyIndex() without a name means inside of its properties
 	outer    *loop
+	times    int // how often what stands in it is made, the loops around it counted
 }
 
 type loopKey struct{}
@@ -78,6 +80,36 @@ func (d *Deployment) walk(ctx context.Context, env *expr.Env, v any, in *loop, d
 	return v, nil
 }
 
+// repeat refuses a loop that makes too much before it makes anything: loops inside of loops multiply what a small
+// template says, constants too.
+func (d *Deployment) repeat(l *loop, n int, input any) error {
+	l.times = n
+	if l.outer != nil {
+		l.times *= max(l.outer.times, 1)
+	}
+	each := values(input)
+	if l.times > maxRepeated/each || d.repeated.Add(int64(n*each)) > maxRepeated {
+		return &expr.Error{Message: "The template copy definition '" + l.name + "' makes more than '" + strconv.Itoa(maxRepeated) + "' values with the loops around it and before it. Please see https://aka.ms/arm-resource-loops."}
+	}
+	return nil
+}
+
+// values is how many values there are in v, itself among them.
+func values(v any) int {
+	n := 1
+	switch v := v.(type) {
+	case []any:
+		for _, item := range v {
+			n += values(item)
+		}
+	case *expr.Object:
+		for _, item := range v.All() {
+			n += values(item)
+		}
+	}
+	return n
+}
+
 // rest is what remains of an expression that cannot be evaluated yet, or not without a secret.
 func (d *Deployment) rest(ctx context.Context, env *expr.Env, text string, why error) (any, error) {
 	x, err := expr.Parse(text)
@@ -124,9 +156,13 @@ func (d *Deployment) copied(ctx context.Context, env *expr.Env, c *expr.Object, 
 	if !ok {
 		return nil, &expr.Error{Message: "The copy loop '" + c.Text("name") + "' has no input."}
 	}
+	around := &loop{name: c.Text("name"), outer: in}
+	if err := d.repeat(around, n, input); err != nil {
+		return nil, err
+	}
 	out := make([]any, n)
 	for i := range out {
-		if out[i], err = d.tree(ctx, env, input, &loop{name: c.Text("name"), index: int64(i), outer: in}); err != nil {
+		if out[i], err = d.tree(ctx, env, input, &loop{name: around.name, index: int64(i), outer: in, times: around.times}); err != nil {
 			return nil, err
 		}
 	}

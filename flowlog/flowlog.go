@@ -24,7 +24,8 @@ type Log struct {
 	Target  string // id of a virtual network, a subnet or an interface
 	Storage string // id of the account
 	// Days are how long records are kept; 0 for ever.
-	Days int
+	Days   int
+	Filter *Filter // nil takes all
 }
 
 // State of a flow in a tuple.
@@ -213,7 +214,7 @@ func guest(v *fabric.VNet, a netip.Addr) *fabric.NIC {
 
 func (c *Collector) side(n *Network, v *fabric.VNet, nic *fabric.NIC, d fabric.Direction, e Event, dst netip.AddrPort) {
 	log, ok := logOf(n.Logs, v, nic)
-	if !ok {
+	if !ok || !log.Filter.takes(&seen{e.Src, dst, e.Protocol, d, e.State}) {
 		return
 	}
 	acl, rule := n.decided(v, nic, d, e, dst)

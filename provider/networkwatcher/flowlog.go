@@ -29,6 +29,7 @@ type FlowLog struct {
 	Retention  Retention       `json:"retentionPolicy"`
 	Format     Format          `json:"format"`
 	Filter     string          `json:"enabledFilteringCriteria,omitempty"`
+	Records    string          `json:"recordTypes,omitempty"`
 	Analytics  json.RawMessage `json:"flowAnalyticsConfiguration,omitempty"`
 
 	GUID string `json:"resourceGuid,omitempty" rp:"private"` // of the log itself, which records name
@@ -96,8 +97,11 @@ func validateFlowLog(_ rp.Op, new, old *rp.Resource[FlowLog]) error {
 		return bad("InvalidRequestFormat", "properties.retentionPolicy.days is %d: between 0 and 365.", f.Retention.Days)
 	case !strings.EqualFold(f.Format.Type, "JSON") || f.Format.Version != 1 && f.Format.Version != 2:
 		return bad("InvalidRequestFormat", "properties.format: JSON, version 1 or 2.")
-	case f.Filter != "":
-		return arm.NotImplemented("properties.enabledFilteringCriteria is not implemented: a flow log records every flow.")
+	}
+	if filter, err := flowlog.ParseFilter(f.Filter); err != nil {
+		return bad("InvalidRequestFormat", "properties.enabledFilteringCriteria of flow log %s: %s.", new.ID, err)
+	} else if err := filter.RecordTypes(f.Records); err != nil {
+		return bad("InvalidRequestFormat", "properties.recordTypes of flow log %s: %s.", new.ID, err)
 	}
 	if id, err := arm.ParseID(f.StorageID); err != nil || !strings.EqualFold(id.Type().String(), storage.AccountType) {
 		return bad("InvalidRequestFormat", "properties.storageId is '%s', which is no storage account.", f.StorageID)
@@ -196,7 +200,14 @@ func FlowLogs(tx *rp.Tx) ([]flowlog.Log, error) {
 		if f.Retention.Enabled {
 			days = f.Retention.Days
 		}
-		out = append(out, flowlog.Log{ID: l.ID.String(), GUID: f.GUID, Target: f.TargetID, Storage: f.StorageID, Days: days})
+		filter, err := flowlog.ParseFilter(f.Filter)
+		if err == nil {
+			err = filter.RecordTypes(f.Records)
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, flowlog.Log{ID: l.ID.String(), GUID: f.GUID, Target: f.TargetID, Storage: f.StorageID, Days: days, Filter: filter})
 	}
 	return out, err
 }

@@ -31,7 +31,8 @@ func TestFlowLogType(t *testing.T) {
 		{"no account", body(vnet, vnet, ""), 400, "InvalidRequestFormat"},
 		{"no such account", body(vnet, account+"x", ""), 404, "ResourceNotFound"},
 		{"another region's account", body(vnet, far, ""), 400, "InvalidStorageAccount"},
-		{"a filter", body(vnet, account, `,"enabledFilteringCriteria":"srcIP=1.1.1.1"`), 501, "NotImplemented"},
+		{"no filter", body(vnet, account, `,"enabledFilteringCriteria":"srcIP"`), 400, "InvalidRequestFormat"},
+		{"no record type", body(vnet, account, `,"recordTypes":"B,X"`), 400, "InvalidRequestFormat"},
 		{"too long a life", body(vnet, account, `,"retentionPolicy":{"enabled":true,"days":366}`), 400, "InvalidRequestFormat"},
 		{"another format", body(vnet, account, `,"format":{"type":"CSV","version":2}`), 400, "InvalidRequestFormat"},
 	} {
@@ -44,11 +45,12 @@ func TestFlowLogType(t *testing.T) {
 	if a := r.As(stranger, "PUT", auto+"/flowLogs/l"+v, body(vnet, account, "")); a.Status != 403 || a.Code() != "LinkedAuthorizationFailed" {
 		t.Errorf("an account whose keys the caller may not read: %d %s", a.Status, a.Text)
 	}
-	r.put(auto+"/flowLogs/l", body(vnet, account, `,"enabled":true,"retentionPolicy":{"enabled":true,"days":7}`))
+	r.put(auto+"/flowLogs/l", body(vnet, account, `,"enabled":true,"enabledFilteringCriteria":"srcIP=10.0.0.4 || dstPort=443","recordTypes":"B,E","retentionPolicy":{"enabled":true,"days":7}`))
 	a := r.Request("GET", vnet+v, "")
 	guid := a.String("properties", "resourceGuid")
 	a = r.Request("GET", auto+"/flowLogs/l"+v, "")
-	if a.String("properties", "targetResourceGuid") != guid || guid == "" || a.At("properties", "enabled") != true || a.String("properties", "format", "type") != "JSON" || a.String("location") != "westeurope" {
+	if a.String("properties", "targetResourceGuid") != guid || guid == "" || a.At("properties", "enabled") != true || a.String("properties", "format", "type") != "JSON" || a.String("location") != "westeurope" ||
+		a.String("properties", "enabledFilteringCriteria") != "srcIP=10.0.0.4 || dstPort=443" || a.String("properties", "recordTypes") != "B,E" {
 		t.Errorf("%s", a.Text)
 	}
 	if a := r.Request("PUT", auto+"/flowLogs/second"+v, body(vnet, account, "")); a.Status != 409 {
@@ -60,7 +62,7 @@ func TestFlowLogType(t *testing.T) {
 	r.put(auto+"/flowLogs/nic", body(nic, account, ""))
 	if err := r.Engine.View(t.Context(), func(tx *rp.Tx) error {
 		on, err := networkwatcher.FlowLogs(tx)
-		if len(on) != 1 || on[0].Target != vnet || on[0].Days != 7 || on[0].GUID == "" || on[0].GUID == guid {
+		if len(on) != 1 || on[0].Target != vnet || on[0].Days != 7 || on[0].Filter == nil || on[0].GUID == "" || on[0].GUID == guid {
 			t.Errorf("%+v", on)
 		}
 		return err

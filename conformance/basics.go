@@ -108,6 +108,10 @@ func (s *seeder) basic(t, id string) (maker, bool) {
 		return maker{version: "2022-04-01", body: object{"properties": object{
 			"roleName": "seed " + s.w.path(id)[strings.LastIndex(s.w.path(id), "/")+1:], "type": "CustomRole", "permissions": []any{object{"actions": []any{"*/read"}}},
 			"assignableScopes": []any{"/subscriptions/" + s.w.subscription}}}}, true
+	case "microsoft.resources/templatespecs":
+		return maker{version: "2022-02-01", body: object{"location": s.w.location, "properties": object{}}}, true
+	case "microsoft.resources/templatespecs/versions":
+		return maker{version: "2022-02-01", body: object{"location": s.w.location, "properties": object{"mainTemplate": s.template()}}}, true
 	case "microsoft.documentdb/databaseaccounts":
 		return maker{version: "2024-11-15", body: object{"location": s.w.location, "properties": object{
 			"databaseAccountOfferType": "Standard", "locations": []any{object{"locationName": s.w.location, "failoverPriority": 0}}}}}, true
@@ -122,6 +126,15 @@ func (s *seeder) basic(t, id string) (maker, bool) {
 			"tenantId": s.w.tenant, "sku": object{"family": "A", "name": "standard"}, "accessPolicies": []any{}}}}, true
 	}
 	return maker{}, false
+}
+
+// template is one that can be deployed where the case deploys: with an identity in a group, else with nothing.
+func (s *seeder) template() object {
+	form, resources := "2018-05-01/subscriptionDeploymentTemplate", []any{}
+	if s.grouped {
+		form, resources = "2019-04-01/deploymentTemplate", []any{object{"type": "Microsoft.ManagedIdentity/userAssignedIdentities", "apiVersion": "2023-01-31", "name": "seed", "location": s.w.location}}
+	}
+	return object{"$schema": "https://schema.management.azure.com/schemas/" + form + ".json#", "contentVersion": "1.0.0.0", "resources": resources}
 }
 
 // gateway is a VPN gateway, in a network of its own: a network has one. The names of gateways for ExpressRoute say so.

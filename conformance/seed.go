@@ -80,6 +80,7 @@ type seeder struct {
 	made      map[string]bool     // ids in lower case
 	path      []string            // what is being made, the outermost first
 	shown     map[string]*maker   // by id in lower case, as the case has it: what the case is of, as it shows it or nil
+	grouped   bool                // the case's path is in a group
 	subnets   int                 // that were made with a prefix of their own
 	leaning   any                 // the body for which resources are being made
 	address   netip.Addr          // that the case means, in the first of them
@@ -118,6 +119,7 @@ func ids(v any) (out []string) {
 func (s *seeder) prepare(ctx context.Context, c Case) error {
 	path, _, _ := strings.Cut(c.Path, "?")
 	s.w.rename(path)
+	s.grouped = strings.Contains(strings.ToLower(path), "/resourcegroups/")
 	query, _ := url.ParseQuery(c.Path[strings.Index(c.Path, "?")+1:])
 	s.address = addressIn([]any{c.Request, map[string]any{"ipAddress": query.Get("ipAddress")}, c.Response})
 	for _, id := range slices.Concat(ids(path), ids(c.Request), ids(c.Response)) {
@@ -381,6 +383,9 @@ func (s *seeder) candidates(id string) []maker {
 	if !ok {
 		return all
 	}
+	if own != nil {
+		all = slices.Insert(all, 1, grounded(*own, basic))
+	}
 	if is {
 		return append(all, basic)
 	}
@@ -389,6 +394,22 @@ func (s *seeder) candidates(id string) []maker {
 		return []maker{basic}
 	}
 	return append(with, basic)
+}
+
+// grounded is what the case shows of a resource, standing on what the least body of its type names: for what stood on
+// what Azure has retired, or on what no body makes.
+func grounded(shown, basic maker) maker {
+	m, _ := shown.body.(map[string]any)
+	least, _ := basic.body.(map[string]any)
+	under, _ := least["properties"].(map[string]any)
+	properties, _ := m["properties"].(map[string]any)
+	m, properties = maps.Clone(m), maps.Clone(properties)
+	if m == nil || properties == nil {
+		return basic
+	}
+	maps.Copy(properties, under)
+	m["properties"] = properties
+	return maker{version: shown.version, body: m, path: shown.path, whole: basic.whole}
 }
 
 // holds tells whether a body has the collections from which the case names parts of the resource.

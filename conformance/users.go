@@ -18,6 +18,7 @@ var users = map[[2]string]string{
 	{"microsoft.network/networksecuritygroups", "microsoft.network/networkinterfaces"}:             "properties.networkSecurityGroup",
 	{"microsoft.network/serviceendpointpolicies", "microsoft.network/virtualnetworks/subnets"}:     "properties.serviceEndpointPolicies.0",
 	{"microsoft.network/ipgroups", "microsoft.network/azurefirewalls"}:                             "rule:sourceIpGroups",
+	{"microsoft.network/privatelinkservices", "microsoft.network/privateendpoints"}:                "connection",
 	{"microsoft.network/virtualnetworks/subnets", "microsoft.network/networkinterfaces"}:           "properties.ipConfigurations.0.properties.subnet",
 	{"microsoft.network/firewallpolicies", "microsoft.network/azurefirewalls"}:                     "properties.firewallPolicy",
 	{"microsoft.network/loadbalancers/backendaddresspools", "microsoft.network/networkinterfaces"}: "properties.ipConfigurations.0.properties.loadBalancerBackendAddressPools.0",
@@ -79,7 +80,9 @@ func (s *seeder) user(ctx context.Context, own, ref string) error {
 	if part != "" {
 		put(made.body, "properties.ipConfigurations.0.name", part)
 	}
-	if of, ok := strings.CutPrefix(member, "rule:"); ok { // the rule of a firewall names groups by their ids alone
+	if member == "connection" { // an endpoint's names the service by its id, and none of the service's groups
+		put(made.body, "properties.privateLinkServiceConnections", []any{object{"name": "seed", "properties": object{"privateLinkServiceId": own}}})
+	} else if of, ok := strings.CutPrefix(member, "rule:"); ok { // the rule of a firewall names groups by their ids alone
 		rule := object{"name": "seed", "protocols": []any{"TCP"}, "destinationAddresses": []any{"*"}, "destinationPorts": []any{"443"}, of: []any{own}}
 		put(made.body, "properties.networkRuleCollections", []any{object{"name": "seed", "properties": object{
 			"priority": 100, "action": object{"type": "Allow"}, "rules": []any{rule}}}})

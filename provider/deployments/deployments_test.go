@@ -376,7 +376,7 @@ func TestScopesAndNesting(t *testing.T) {
 	spec := group + "/providers/Microsoft.Resources/templateSpecs/sp"
 	g.Must("PUT", spec+"?api-version=2022-02-01", `{"location":"westeurope","properties":{"description":"d"}}`)
 	g.Must("PUT", spec+"/versions/1.0?api-version=2022-02-01", `{"location":"westeurope","properties":{"mainTemplate":{`+head+`,"resources":[`+one("spec", "")+`]}}}`)
-	if a := g.deploy("sp", `{"properties":{"templateLink":{"id":"`+spec+`/versions/1.0"}}}`); a.String("properties", "provisioningState") != "Succeeded" || !g.exists("spec") {
+	if a := g.deploy("sp", `{"properties":{"templateLink":{"id":"`+spec+`/versions/1.0"}}}`); a.String("properties", "provisioningState") != "Succeeded" || !g.exists("spec") || a.String("properties", "templateLink", "contentVersion") != "1.0.0.0" {
 		t.Error(a.Text)
 	}
 	// the deployments go with their group

@@ -19,8 +19,11 @@ const maxTemplate = 4 << 20
 func (p *Provider) follow(ctx context.Context, q *request, link *expr.Object) error {
 	if id := link.Text("id"); id != "" {
 		t, err := p.spec(ctx, id, link.Text("relativePath"))
-		q.template, q.link = t, expr.ObjectOf("id", id)
-		return err
+		if err != nil {
+			return err
+		}
+		q.template, q.link = t, expr.ObjectOf("id", id, "contentVersion", t.Text("contentVersion"))
+		return nil
 	}
 	uri := link.Text("uri")
 	if uri == "" {

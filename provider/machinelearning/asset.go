@@ -97,6 +97,7 @@ func assetTypes() []rp.Registration {
 					}
 				},
 				Validate: func(op rp.Op, new, old *rp.Resource[AssetVersion]) error { return validateVersion(kind, op, new, old) },
+				Actions:  map[string]rp.Action[AssetVersion]{"publish": rp.Missing[AssetVersion]("Registries keep no files that a version could be copied to: create the version in the registry itself.")},
 			}))
 	}
 	return regs

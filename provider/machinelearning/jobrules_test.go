@@ -124,6 +124,8 @@ func TestAssets(t *testing.T) {
 	if v.String("properties", "tags", "n") != "1" || v.String("type") != "Microsoft.MachineLearningServices/workspaces/data/versions" || v.String("name") != "1" {
 		t.Errorf("version: %s", v.Text)
 	}
+	r.refused(501, "Registries keep no files", "POST", data+"1/publish"+api, `{"registryName":"shared","destinationName":"d","destinationVersion":"1"}`)
+	r.refused(404, "data/versions/mlw/d/9", "POST", data+"9/publish"+api, `{"registryName":"shared","destinationName":"d","destinationVersion":"9"}`)
 	r.Must("PATCH", data+"1"+api, `{"properties":{"isArchived":true}}`)
 	for query, want := range map[string]int{"": 1, "&listViewType=All": 2, "&listViewType=ArchivedOnly": 1} {
 		list, _ := r.Must("GET", strings.TrimSuffix(data, "/")+api+query, "").At("value").([]any)

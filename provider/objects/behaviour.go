@@ -17,6 +17,7 @@ type behaviour struct {
 	actions  map[string]rp.Action[Stored]                // that need no service
 	present  func(tx *rp.Tx, r *rp.Resource[Stored]) error
 	secrets  func(new, old *rp.Resource[Stored]) map[string]any // what is kept of what was sent for an action to show; pure
+	takes    func(sent, read map[string]any)                    // what the service takes though it is read-only: from the properties as sent into those as read
 	// implicitParent: a parent that is not there is made with the resource.
 	implicitParent bool
 }

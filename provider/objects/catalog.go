@@ -153,7 +153,11 @@ func (s *specifiedType) validate(op rp.Op, new, old *rp.Resource[Stored]) error 
 	if err != nil {
 		return err
 	}
+	sent := new.Properties.tree
 	new.Properties.tree, _ = out["properties"].(map[string]any)
+	if s.behaviour.takes != nil {
+		s.behaviour.takes(sent, new.Properties.tree)
+	}
 	for name := range new.Properties.secrets {
 		delete(new.Properties.tree, name)
 	}

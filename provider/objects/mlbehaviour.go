@@ -43,7 +43,7 @@ func machineLearning() map[string]behaviour {
 		mlWorkspace + "/onlineendpoints/deployments": {actions: deployed},
 		mlWorkspace + "/connections":                 {secrets: connectionSecrets, actions: map[string]rp.Action[Stored]{"listSecrets": {Do: listConnection}}},
 		mlWorkspace + "/serverlessendpoints":         {actions: keys, says: saying{"endpointState": always("Unknown")}}, // nothing answers there
-		mlRegistry:                                   {actions: map[string]rp.Action[Stored]{"removeRegions": {Do: removeRegions}}},
+		mlRegistry:                                   {actions: map[string]rp.Action[Stored]{"removeRegions": {Do: removeRegions}}, takes: registryEndpoints},
 	}
 	for _, asset := range []string{
 		mlRegistry + "/codes", mlRegistry + "/components", mlRegistry + "/data", mlRegistry + "/environments", mlRegistry + "/models",
@@ -146,6 +146,21 @@ func removeRegions(_ context.Context, tx *rp.Tx, r *rp.Resource[Stored], body []
 		registry["tags"] = map[string]string{}
 	}
 	return registry, nil
+}
+
+// registryEndpoints keeps the ids of the private endpoints that a registry's connections name. The specification has them
+// read-only, as the service knows them from its endpoints; here no endpoint leads to a registry, and who writes one as
+// Azure showed it finds the ids again.
+func registryEndpoints(sent, read map[string]any) {
+	given, _ := sent["registryPrivateEndpointConnections"].([]any)
+	kept, _ := read["registryPrivateEndpointConnections"].([]any)
+	for i := range min(len(given), len(kept)) { // Read leaves none out
+		from, _ := given[i].(map[string]any)
+		to, _ := kept[i].(map[string]any)
+		if id, ok := get(from, "properties.privateEndpoint.id").(string); ok && to != nil {
+			set(to, "properties.privateEndpoint.id", id)
+		}
+	}
 }
 
 // shownAs is a resource as an action answers it.

@@ -35,6 +35,22 @@ func TestMachineLearning(t *testing.T) {
 	refused(t, r.Request("POST", data+"/versions/4/startPendingUpload"+mlV, `{}`), 501, "NotImplemented", "object only")
 }
 
+// A registry's connections keep the ids of their endpoints, which must be there as all ids must.
+func TestRegistryEndpoints(t *testing.T) {
+	r := ofSpecification(t)
+	with := func(id string) string {
+		return `{"location":"westeurope","properties":{"regionDetails":[{"location":"westeurope"}],"registryPrivateEndpointConnections":[
+			{"properties":{"groupIds":["amlregistry"]}},{"properties":{"groupIds":["amlregistry"],"privateEndpoint":{"id":"` + id + `"}}}]}}`
+	}
+	refused(t, r.Request("PUT", registry+mlV, with(group+"/providers/Microsoft.MachineLearningServices/registries/absent")), 404, "ResourceNotFound", "absent")
+	r.Must("PUT", group+"/providers/Microsoft.MachineLearningServices/registries/other"+mlV, `{"location":"westeurope","properties":{"regionDetails":[{"location":"westeurope"}]}}`)
+	there := group + "/providers/Microsoft.MachineLearningServices/registries/other"
+	a := r.Must("PUT", registry+mlV, with(there))
+	if !strings.Contains(a.Text, `"privateEndpoint":{"id":"`+there+`"}`) || strings.Count(a.Text, `"privateEndpoint":`) != 1 {
+		t.Errorf("%s", a.Text)
+	}
+}
+
 // What signs in at a connection's target is in no answer but listSecrets', and stays with that target.
 func TestConnectionSecrets(t *testing.T) {
 	r := ofSpecification(t)

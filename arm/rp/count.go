@@ -50,6 +50,13 @@ func Count(tx *Tx, typeName, subscription, location string) (int, error) {
 	return strconv.Atoi(string(doc.Value))
 }
 
+// Number is how many resources of a type lie in the scope, in all locations. It looks at each of them.
+func Number(tx *Tx, typeName string, scope arm.ID) (n int, err error) {
+	prefix := scope.Key() + "/"
+	err = tx.Scan(storeKind(arm.ParseTypeName(typeName)), prefix, "", func(store.Doc) bool { n++; return true })
+	return n, err
+}
+
 // recount reads the resources: there is no count until the first of a type is written.
 func (tx *Tx) recount(t arm.TypeName, subscription, location string) (int, error) {
 	d, err := tx.engine.definition(t)

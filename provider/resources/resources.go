@@ -3,6 +3,7 @@ package resources
 
 import (
 	"context"
+	"net/http"
 	"slices"
 
 	"vauban.dev/arm"
@@ -39,7 +40,21 @@ type Provider struct {
 }
 
 // Attach gives the provider the engine in which it is registered. Before the engine runs.
-func (p *Provider) Attach(e *rp.Engine) { p.engine = e }
+func (p *Provider) Attach(e *rp.Engine) {
+	p.engine = e
+	e.Limit(limitGroups, GroupType)
+}
+
+// maxGroups are the resource groups of a subscription ("Azure subscription and service limits": subscription limits).
+const maxGroups = 980
+
+func limitGroups(_ context.Context, tx *rp.Tx, r rp.Envelope) error {
+	n, err := rp.Number(tx, GroupType, r.ID.Parent())
+	if err == nil && n >= maxGroups {
+		return arm.Errorf(http.StatusConflict, "ResourceGroupQuotaExceeded", "Creating the resource group '%s' would exceed the quota of '%d'. The current resource group count is '%d', please delete some groups before creating a new one.", r.ID.Name(), maxGroups, n)
+	}
+	return err
+}
 
 // Erasing has f called in the transaction in which a resource group goes, for what is kept of the group without being
 // a resource of it. Before Types.

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"vauban.dev/arm"
 	"vauban.dev/arm/rp"
 	"vauban.dev/arm/rp/rptest"
 	"vauban.dev/authz"
@@ -178,5 +179,35 @@ func TestGroups(t *testing.T) {
 		if a := r.Request(c.method, c.path+version, c.body); a.Status != c.status || a.Code() != c.code {
 			t.Errorf("%s: %d %s, want %d %s", what, a.Status, a.Text, c.status, c.code)
 		}
+	}
+}
+
+// A subscription has 980 resource groups at most; what is there can be written still.
+func TestGroupLimit(t *testing.T) {
+	r, _ := newRegion(t)
+	if err := r.Engine.Update(t.Context(), func(tx *rp.Tx) error {
+		for i := range 980 {
+			id := arm.MustParseID(fmt.Sprintf("%s/resourceGroups/g%d", one, i))
+			if err := rp.Save(tx, &rp.Resource[resources.Group]{ID: id, Location: "westeurope", State: arm.Succeeded}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	put := func(id string) rptest.Answer { return r.Request("PUT", id+api, `{"location":"westeurope"}`) }
+	want := "Creating the resource group 'more' would exceed the quota of '980'. The current resource group count is '980', please delete some groups before creating a new one."
+	if a := put(one + "/resourceGroups/more"); a.Status != 409 || a.Code() != "ResourceGroupQuotaExceeded" || a.String("error", "message") != want {
+		t.Errorf("one too many: %d %s", a.Status, a.Text)
+	}
+	if a := put(one + "/resourceGroups/g7"); a.Status != 200 {
+		t.Errorf("what is there: %d %s", a.Status, a.Text)
+	}
+	if a := put(two + "/resourceGroups/more"); a.Status != 201 {
+		t.Errorf("another subscription: %d %s", a.Status, a.Text)
+	}
+	if a := r.Request("DELETE", two+"/resourceGroups/more"+api+"&forceDeletionTypes=Microsoft.Compute/virtualMachines,Microsoft.Compute/virtualMachineScaleSets", ""); a.Status != 202 {
+		t.Errorf("with forceDeletionTypes: %d %s", a.Status, a.Text)
 	}
 }

@@ -103,7 +103,7 @@ az storage message put --account-name governedlogs -q letters --content hello -o
 az keyvault secret set --vault-name "$vault" -n two --value three -o none
 az group create -n queried -l westeurope -o none
 ask() {
-	az rest --method post --url "https://api.loganalytics.io/v1/workspaces/$customer/query" --resource https://api.loganalytics.io --body "{\"query\":\"$1\",\"timespan\":\"P1D\"}" --query 'join(`,`,tables[0].rows[].join(`:`,@))' -o tsv
+	az rest --method post --url "https://api.loganalytics.io/v1/workspaces/$customer/query" --resource https://api.loganalytics.io --body "{\"query\":\"$1\",\"timespan\":\"P1D\"}" --query 'join(`,`,tables[0].rows[*].join(`:`,@))' -o tsv
 }
 # answers QUERY ROWS: the query comes to answer so, once the records are written
 answers() {
@@ -116,7 +116,7 @@ answers() {
 }
 answers "StorageQueueLogs | where OperationName in ('CreateQueue','PutMessage') | project OperationName, StatusCode, AuthenticationType" CreateQueue:201:AccountKey,PutMessage:201:AccountKey
 answers "AzureDiagnostics | where ResourceProvider == 'MICROSOFT.KEYVAULT' and id_s endswith '/two' | summarize take_any(ResultType) by OperationName" SecretSet:Success
-answers "AzureActivity | where OperationNameValue endswith 'RESOURCEGROUPS/WRITE' and TimeGenerated > ago(1h) | distinct ResourceGroup" queried
+answers "AzureActivity | where OperationNameValue endswith 'RESOURCEGROUPS/WRITE' and TimeGenerated > ago(1h) | distinct ResourceGroup" QUERIED
 refused "Failed to resolve table or column expression named 'Nope'" az rest --method post --url "$workspace/query?api-version=2017-10-01" --body '{"query":"Nope"}'
 is "through Resource Manager" "$(az rest --method post --url "$workspace/query?api-version=2017-10-01" --body '{"query":"print 1 + 1"}' --query 'tables[0].rows[0][0]' -o tsv)" 2
 is "of one resource" "$(az rest --method get --url "$account/queueServices/default/providers/Microsoft.Insights/logs?api-version=2018-03-01-preview&query=StorageQueueLogs|distinct%20AccountName" --query 'tables[0].rows[0][0]' -o tsv)" governedlogs

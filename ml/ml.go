@@ -22,7 +22,7 @@ var (
 	ErrNotFound = errors.New("ml: not found")
 	// ErrExists: an experiment or run of that name or id exists.
 	ErrExists = errors.New("ml: already exists")
-	// ErrImmutable: a parameter cannot change its value once logged, and a run in an end state does
+	// ErrImmutable: a parameter cannot change its value once logged, a metric not its form, and a run in an end state does
 	// not go back to another.
 	ErrImmutable = errors.New("ml: immutable")
 )
@@ -45,6 +45,7 @@ const (
 	kindRunByTime      = "ml.runbytime"      // ws/experimentID/inverted start time/runID
 	kindMark           = "ml.mark"           // ws/experimentID: moves with every write of a run of the experiment
 	kindMetric         = "ml.metric"         // ws/runID/sequence → a batch of points
+	kindRow            = "ml.metricrow"      // ws/runID/sequence → a batch of rows of tables
 )
 
 // RunKind is the store kind of runs, for those who watch their states.
@@ -138,6 +139,7 @@ type Run struct {
 	Tags         map[string]string `json:"tags,omitempty"`
 	Properties   map[string]string `json:"properties,omitempty"`
 	Metrics      map[string]Metric `json:"metrics,omitempty"` // the last point of each
+	Tables       map[string]Table  `json:"tables,omitempty"`  // metrics that are not series of numbers
 	// Inputs and Outputs hold what a wire format adds and others only carry (dataset and model inputs).
 	Inputs  json.RawMessage `json:"inputs,omitempty"`
 	Outputs json.RawMessage `json:"outputs,omitempty"`

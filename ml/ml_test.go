@@ -2,6 +2,7 @@ package ml_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -352,5 +353,38 @@ func BenchmarkRuns(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// A metric keeps its form, and a batch that would change it stores nothing.
+func TestTableForms(t *testing.T) {
+	ctx := context.Background()
+	s, _ := newStore(t)
+	run(t, s, experiment(t, s, "e"), "r")
+	table := func(name, typ string, cells string) ml.Batch {
+		return ml.Batch{
+			Tables: map[string]ml.Table{name: {Type: "table", Columns: map[string]string{"x": typ}}},
+			Rows:   []ml.Row{{Table: name, Data: map[string]json.RawMessage{"x": json.RawMessage(cells)}}},
+		}
+	}
+	series := ml.Batch{Metrics: []ml.Metric{{Key: "n", Value: 1}}}
+	for _, b := range []ml.Batch{series, table("t", ml.Int, "1"), table("t", ml.Double, "1.5")} {
+		if err := s.Log(ctx, ws, "r", b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mixed := table("t", ml.String, `"a"`)
+	mixed.Metrics = []ml.Metric{{Key: "lost", Value: 1}}
+	for _, b := range []ml.Batch{mixed, table("n", ml.Int, "1"), {Metrics: []ml.Metric{{Key: "t", Value: 1}}}} {
+		if err := s.Log(ctx, ws, "r", b); !errors.Is(err, ml.ErrImmutable) {
+			t.Errorf("%+v: %v", b, err)
+		}
+	}
+	r, err := s.Run(ctx, ws, "r")
+	if err != nil || len(r.Metrics) != 1 || len(r.Tables) != 1 || r.Tables["t"].Columns["x"] != ml.Double {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if rows, err := s.Rows(ctx, ws, "r", "t"); err != nil || len(rows) != 2 || string(rows[1].Data["x"]) != "1.5" {
+		t.Errorf("%+v, %v", rows, err)
 	}
 }

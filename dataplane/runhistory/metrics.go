@@ -22,8 +22,12 @@ var metricRoutes = []entry{
 	{http.MethodGet, "metric/v2.0/runs/{run}/metricsingest/wait", readRuns, waitOnIngest},
 }
 
-// scalarType is the uxMetricType of a series of numbers.
-const scalarType = "azureml.v1.scalar"
+// uxMetricTypes of numbers, and of several columns.
+const (
+	scalarType = "azureml.v1.scalar"
+	listType   = "azureml.v1.list"
+	tableType  = "azureml.v1.table"
+)
 
 type metricProperties struct {
 	Type string `json:"uxMetricType"`
@@ -48,32 +52,140 @@ type metricBody struct {
 	Next          *string           `json:"nextLink"`
 }
 
-// points reads a series of numbers. Tables and other metrics of several columns are not kept.
-func (m *metricBody) points(now time.Time) ([]ml.Metric, error) {
+// kind is the uxMetricType. A list is what its values are one by one.
+func (m *metricBody) kind() string {
+	typ := scalarType
+	if m.Properties != nil && m.Properties.Type != "" && m.Properties.Type != listType {
+		typ = m.Properties.Type
+	}
+	if typ == scalarType && len(m.Columns) > 1 {
+		return tableType
+	}
+	return typ
+}
+
+// series reports whether m is a series of numbers, which every client sees; the others are tables.
+func (m *metricBody) series() bool {
+	for _, typ := range m.Columns {
+		if t := ml.ColumnType(typ); t != ml.Int && t != ml.Double {
+			return false
+		}
+	}
+	return m.kind() == scalarType
+}
+
+// add puts what m logs into a batch for r, which is changed as it will be.
+func (m *metricBody) add(b *ml.Batch, r *ml.Run, now time.Time) error {
 	if m.Name == "" {
-		return nil, badRequest("A metric has no name.")
+		return badRequest("A metric has no name.")
 	}
-	if len(m.Columns) > 1 {
-		return nil, &Error{Status: http.StatusNotImplemented, Code: "NotImplemented", Message: "Vauban does not keep metrics of several columns: '" + m.Name + "'."}
+	if m.series() {
+		if _, ok := r.Tables[m.Name]; ok {
+			return badRequest("Metric '%s' of run %s is not a series of numbers.", m.Name, r.ID)
+		}
+		points, err := m.points(now)
+		if err != nil || len(points) == 0 {
+			return err
+		}
+		if r.Metrics == nil {
+			r.Metrics = map[string]ml.Metric{}
+		}
+		r.Metrics[m.Name] = points[0]
+		b.Metrics = append(b.Metrics, points...)
+		return nil
 	}
+	t, rows, err := m.rows(now)
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	if err := r.SetTable(m.Name, t); err != nil {
+		return err
+	}
+	if b.Tables == nil {
+		b.Tables = map[string]ml.Table{}
+	}
+	b.Tables[m.Name] = r.Tables[m.Name]
+	b.Rows = append(b.Rows, rows...)
+	return nil
+}
+
+func (p *metricPoint) at(now time.Time) int64 {
+	if t := time.Time(p.Created); !t.IsZero() {
+		return t.UnixMilli()
+	}
+	return now.UnixMilli()
+}
+
+// points reads a series of numbers.
+func (m *metricBody) points(now time.Time) ([]ml.Metric, error) {
 	var out []ml.Metric
 	for _, p := range m.Value {
 		if len(p.Data) != 1 {
 			return nil, badRequest("A value of metric '%s' does not have one column.", m.Name)
-		}
-		at := time.Time(p.Created)
-		if at.IsZero() {
-			at = now
 		}
 		for _, raw := range p.Data {
 			var v ml.Float
 			if err := json.Unmarshal(raw, &v); err != nil {
 				return nil, badRequest("A value of metric '%s' is not a number: %s", m.Name, raw)
 			}
-			out = append(out, ml.Metric{Key: m.Name, Value: v, Timestamp: at.UnixMilli(), Step: p.Step})
+			out = append(out, ml.Metric{Key: m.Name, Value: v, Timestamp: p.at(now), Step: p.Step})
 		}
 	}
 	return out, nil
+}
+
+// rows reads a table. The type of a column where a row has no value is none.
+func (m *metricBody) rows(now time.Time) (ml.Table, []ml.Row, error) {
+	t := ml.Table{Type: m.kind(), Columns: map[string]string{}}
+	for name, typ := range m.Columns {
+		if t.Columns[name] = ml.ColumnType(typ); t.Columns[name] == "" {
+			return t, nil, badRequest("Column '%s' of metric '%s' is of type '%s', not one of: int, double, string, bool, artifact, none.", name, m.Name, typ)
+		}
+	}
+	var out []ml.Row
+	for _, p := range m.Value {
+		row := ml.Row{Table: m.Name, Timestamp: p.at(now), Step: p.Step, Data: map[string]json.RawMessage{}}
+		for name := range p.Data {
+			if _, ok := m.Columns[name]; !ok {
+				return t, nil, badRequest("A value of metric '%s' has a cell of column '%s', which is not among its columns.", m.Name, name)
+			}
+		}
+		for name, typ := range m.Columns {
+			raw := p.Data[name]
+			if len(raw) == 0 || string(raw) == "null" {
+				t.Columns[name] = ml.None
+				continue
+			}
+			v, err := cell(ml.ColumnType(typ), raw)
+			if err != nil {
+				return t, nil, badRequest("A cell of column '%s' of metric '%s' is not of type %s: %s", name, m.Name, typ, raw)
+			}
+			row.Data[name] = v
+		}
+		out = append(out, row)
+	}
+	return t, out, nil
+}
+
+// cell checks a value of a column.
+func cell(typ string, raw json.RawMessage) (json.RawMessage, error) {
+	var v any
+	switch typ {
+	case ml.Int:
+		v = new(json.Number) // of any size
+	case ml.Double:
+		v = new(ml.Float)
+	case ml.Bool:
+		v = new(bool)
+	case ml.String, ml.Artifact:
+		v = new(string)
+	default:
+		return raw, nil
+	}
+	if err := json.Unmarshal(raw, v); err != nil {
+		return nil, err
+	}
+	return json.Marshal(v)
 }
 
 func postMetrics(ctx context.Context, q *request) (any, error) {
@@ -95,17 +207,14 @@ func postMetrics(ctx context.Context, q *request) (any, error) {
 	errs := []failure{}
 	var batch ml.Batch
 	for i := range in.Values {
-		points, err := in.Values[i].points(q.s.Clock.Now())
-		if e := asError(err); e != nil {
+		if e := asError(in.Values[i].add(&batch, r, q.s.Clock.Now())); e != nil {
 			if !in.Report {
 				return nil, e
 			}
 			errs = append(errs, failure{in.Values[i], q.errorBody(e)})
-			continue
 		}
-		batch.Metrics = append(batch.Metrics, points...)
 	}
-	if len(batch.Metrics) > 0 {
+	if len(batch.Metrics)+len(batch.Rows) > 0 {
 		if err := q.s.Runs.Log(ctx, q.ws.GUID, r.ID, batch); err != nil {
 			return nil, err
 		}
@@ -133,10 +242,51 @@ func listMetrics(ctx context.Context, q *request) (any, error) {
 	for _, name := range slices.Sorted(maps.Keys(r.Metrics)) {
 		out = append(out, definition{key{Name: name, Labels: []string{}, Columns: []string{name}}, map[string]string{name: "Double"}, metricProperties{scalarType}})
 	}
+	for _, name := range slices.Sorted(maps.Keys(r.Tables)) {
+		t := r.Tables[name]
+		out = append(out, definition{key{Name: name, Labels: []string{}, Columns: slices.Sorted(maps.Keys(t.Columns))}, shown(t.Columns), metricProperties{t.Type}})
+	}
 	return q.nextPage(out, ""), nil
 }
 
 const metricPage = 10000
+
+// shown are columns as clients read them.
+func shown(columns map[string]string) map[string]string {
+	out := map[string]string{}
+	for name, typ := range columns {
+		out[name] = strings.ToUpper(typ[:1]) + typ[1:]
+	}
+	return out
+}
+
+// history is what a run logged of one metric: its form, how many points, and each of them without its id. 404 when there is none.
+func (q *request) history(ctx context.Context, r *ml.Run, name string) (out *metricBody, n int, point func(int) (metricPoint, error), err error) {
+	out = &metricBody{DataContainer: r.DataContainer(), Name: name, Value: []metricPoint{}}
+	when := func(ms int64) stamp { return stamp(time.UnixMilli(ms).UTC()) }
+	if t, ok := r.Tables[name]; ok {
+		rows, err := q.s.Runs.Rows(ctx, q.ws.GUID, r.ID, name)
+		out.Columns, out.Properties = shown(t.Columns), &metricProperties{t.Type}
+		return out, len(rows), func(i int) (metricPoint, error) {
+			row := rows[i]
+			for c := range t.Columns {
+				if row.Data[c] == nil {
+					row.Data[c] = json.RawMessage("null")
+				}
+			}
+			return metricPoint{Created: when(row.Timestamp), Step: row.Step, Data: row.Data}, nil
+		}, err
+	}
+	if _, ok := r.Metrics[name]; !ok {
+		return nil, 0, nil, notFound("Metric %s of run %s not found.", name, r.ID)
+	}
+	points, err := q.s.Runs.History(ctx, q.ws.GUID, r.ID, name)
+	out.Columns, out.Properties = map[string]string{name: "Double"}, &metricProperties{scalarType}
+	return out, len(points), func(i int) (metricPoint, error) {
+		v, err := json.Marshal(points[i].Value)
+		return metricPoint{Created: when(points[i].Timestamp), Step: points[i].Step, Data: map[string]json.RawMessage{name: v}}, err
+	}, err
+}
 
 // fullMetric is every point of one metric.
 func fullMetric(ctx context.Context, q *request) (any, error) {
@@ -156,23 +306,21 @@ func fullMetric(ctx context.Context, q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := r.Metrics[in.Name]; !ok {
-		return nil, notFound("Metric %s of run %s not found.", in.Name, r.ID)
-	}
 	at, err := pageOffset(in.Token)
 	if err != nil {
 		return nil, err
 	}
-	history, err := q.s.Runs.History(ctx, q.ws.GUID, r.ID, in.Name)
+	out, n, point, err := q.history(ctx, r, in.Name)
 	if err != nil {
 		return nil, err
 	}
-	out := metricBody{
-		DataContainer: r.DataContainer(), Name: in.Name, Columns: map[string]string{in.Name: "Double"}, Properties: &metricProperties{scalarType}, Value: []metricPoint{},
-	}
 	skipped := 0
-	for i, p := range history {
-		t := time.UnixMilli(p.Timestamp).UTC()
+	for i := range n {
+		p, err := point(i)
+		if err != nil {
+			return nil, err
+		}
+		t := time.Time(p.Created)
 		if s := time.Time(in.Start); !s.IsZero() && t.Before(s) {
 			continue
 		}
@@ -187,13 +335,9 @@ func fullMetric(ctx context.Context, q *request) (any, error) {
 			out.Token = q.nextPage(nil, strconv.Itoa(at+metricPage)).Token
 			break
 		}
-		v, err := json.Marshal(p.Value)
-		if err != nil {
-			return nil, err
-		}
 		// Points have no id of their own: the same point always gets the same one.
-		id := uuid.NewSHA1(uuid.NameSpaceOID, []byte(strings.Join([]string{r.ID, in.Name, strconv.Itoa(i)}, "/")))
-		out.Value = append(out.Value, metricPoint{ID: id.String(), Created: stamp(t), Step: p.Step, Data: map[string]json.RawMessage{in.Name: v}})
+		p.ID = uuid.NewSHA1(uuid.NameSpaceOID, []byte(strings.Join([]string{r.ID, in.Name, strconv.Itoa(i)}, "/"))).String()
+		out.Value = append(out.Value, p)
 	}
 	return out, nil
 }

@@ -104,8 +104,7 @@ func TestTrackedRun(t *testing.T) {
 		t.Errorf("%s, %v", b, err)
 	}
 	f.refused(404, "Metric none", "POST", "metric/runs/r1/full", `{"metricName":"none"}`)
-	f.refused(501, "several columns", "POST", "metric/runs/r1/batch", `{"values":[{"name":"t","columns":{"a":"double","b":"double"},"value":[]}]}`)
-	errs := f.must("POST", "metric/runs/r1/batch", `{"reportErrors":true,"values":[{"name":"t","columns":{"a":"string"},"value":[{"data":{"a":"x"}}]},{"name":"ok","value":[{"data":{"ok":1}}]}]}`)
+	errs := f.must("POST", "metric/runs/r1/batch", `{"reportErrors":true,"values":[{"name":"t","columns":{"a":"double"},"value":[{"data":{"a":"x"}}]},{"name":"ok","value":[{"data":{"ok":1}}]}]}`)
 	if n := len(errs.at("errors").([]any)); n != 1 {
 		t.Errorf("%s", errs.text)
 	}

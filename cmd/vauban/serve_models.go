@@ -80,13 +80,6 @@ func (m mlModels) UpdateModel(ctx context.Context, ws arm.ID, name string, f fun
 	return recordModel(ctx, m.engine, ws, name, "")
 }
 
-func (m mlModels) DeleteModel(ctx context.Context, ws arm.ID, name string) error {
-	if err := m.p.DeleteModel(ctx, ws, name); err != nil {
-		return err
-	}
-	return recordModelGone(ctx, m.engine, ws, name, "")
-}
-
 func (m mlModels) DeleteVersion(ctx context.Context, ws arm.ID, name, version string) error {
 	if err := m.p.DeleteVersion(ctx, ws, name, version); err != nil {
 		return err

@@ -125,6 +125,7 @@ func TestAPI(t *testing.T) {
 	ask("POST", "registered-models/rename", `{"name":"credit","new_name":"loan"}`)
 	ask("DELETE", "model-versions/delete", `{"name":"credit","version":"1"}`)
 	ask("DELETE", "registered-models/delete", `{"name":"credit"}`)
+	ask("DELETE", "model-versions/delete", `{"name":"credit","version":"2"}`)
 	ask("GET", "registered-models/get?name=credit", ``)
 	ask("DELETE", "logged-models/"+model, ``)
 	ask("POST", "runs/log-metric", `{"run_id":"`+run+`","key":5}`)

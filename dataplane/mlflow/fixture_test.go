@@ -124,20 +124,14 @@ func (r *registry) UpdateModel(ctx context.Context, id arm.ID, name string, f fu
 	return nil
 }
 
-func (r *registry) DeleteModel(ctx context.Context, id arm.ID, name string) error {
-	if _, err := r.Model(ctx, id, name); err != nil {
-		return err
-	}
-	delete(r.models, name)
-	r.versions = slices.DeleteFunc(r.versions, func(v ModelVersion) bool { return v.Name == name })
-	return nil
-}
-
 func (r *registry) DeleteVersion(ctx context.Context, id arm.ID, name, version string) error {
 	if _, err := r.Version(ctx, id, name, version); err != nil {
 		return err
 	}
 	r.versions = slices.DeleteFunc(r.versions, func(v ModelVersion) bool { return v.Name == name && v.Version == version })
+	if !slices.ContainsFunc(r.versions, func(v ModelVersion) bool { return v.Name == name }) {
+		delete(r.models, name)
+	}
 	return nil
 }
 

@@ -24,8 +24,7 @@ type Models interface {
 	// UpdateModel changes description, tags and aliases of a model and of its versions by f, in one transaction. The versions come
 	// the newest first.
 	UpdateModel(ctx context.Context, workspace arm.ID, name string, f func(m *Model, versions []ModelVersion) error) error
-	// DeleteModel removes a model and its versions; DeleteVersion one version, and the aliases that name it.
-	DeleteModel(ctx context.Context, workspace arm.ID, name string) error
+	// DeleteVersion removes one version and the aliases that name it, and with the last version the model.
 	DeleteVersion(ctx context.Context, workspace arm.ID, name, version string) error
 }
 
@@ -219,7 +218,7 @@ func (s *Service) renameModel(ctx context.Context, c *request) (any, error) {
 }
 
 func (s *Service) deleteModel(ctx context.Context, c *request) (any, error) {
-	return nil, s.models.DeleteModel(ctx, c.ws.ID, c.get("name"))
+	return nil, &Error{501, "NOT_IMPLEMENTED", "A registered model of a workspace is not deleted as a whole, as in Azure. Delete its versions: with the last one of '" + c.get("name") + "' the model is gone."}
 }
 
 func (s *Service) setModelTag(ctx context.Context, c *request) (any, error) {

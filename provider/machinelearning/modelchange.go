@@ -65,21 +65,7 @@ func modelAndVersions(tx *rp.Tx, workspace arm.ID, name string) (*rp.Resource[As
 	return r, vs, err
 }
 
-// DeleteModel removes a model and its versions; 404.
-func (p *Provider) DeleteModel(ctx context.Context, workspace arm.ID, name string) error {
-	return p.engine.Update(ctx, func(tx *rp.Tx) error {
-		r, _, err := modelAndVersions(tx, workspace, name)
-		if err != nil {
-			return err
-		}
-		if err := rp.CheckLocks(tx, locks.Delete, r.ID); err != nil {
-			return err
-		}
-		return rp.Remove(tx, r.ID)
-	})
-}
-
-// DeleteVersion removes one version of a model and the aliases that name it; 404.
+// DeleteVersion removes one version of a model and the aliases that name it, and with the last version the model; 404.
 func (p *Provider) DeleteVersion(ctx context.Context, workspace arm.ID, name, version string) error {
 	return p.engine.Update(ctx, func(tx *rp.Tx) error {
 		r, vs, err := modelAndVersions(tx, workspace, name)
@@ -95,6 +81,13 @@ func (p *Provider) DeleteVersion(ctx context.Context, workspace arm.ID, name, ve
 		}
 		if err := rp.Remove(tx, v.ID); err != nil {
 			return err
+		}
+		left, err := rp.List[AssetVersion](tx, modelType+"/versions", r.ID) // archived ones too
+		if err != nil {
+			return err
+		}
+		if len(left) == 0 {
+			return rp.Remove(tx, r.ID)
 		}
 		maps.DeleteFunc(r.Properties.Aliases, func(_, at string) bool { return at == version })
 		return rp.Save(tx, r)

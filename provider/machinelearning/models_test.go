@@ -176,10 +176,13 @@ func TestChangeModel(t *testing.T) {
 	if err := r.DeleteVersion(ctx, w, "credit", "1"); status(err) != http.StatusNotFound {
 		t.Errorf("deleted twice: %v", err)
 	}
-	if err := r.DeleteModel(ctx, w, "credit"); err != nil {
+	if err := r.DeleteVersion(ctx, w, "credit", "2"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.Version(ctx, w, "credit", "2"); status(err) != http.StatusNotFound {
 		t.Errorf("a version is left: %v", err)
+	}
+	if _, err := r.Model(ctx, w, "credit"); status(err) != http.StatusNotFound {
+		t.Errorf("the model is left: %v", err)
 	}
 }

@@ -121,6 +121,8 @@ if [ "$use" = clients ] || [ "$use" = azurerm ]; then
 	environment management
 	environment storage
 	environment bicep
+	environment mlflow
+	environment mlflow2
 	provider azapi github.com/Azure/terraform-provider-azapi v1.15.0
 fi
 # Ten minutes of two processors.

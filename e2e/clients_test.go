@@ -19,9 +19,9 @@ func (g *ground) clients(environment string) string {
 	return dir
 }
 
-// clientScript runs a script of testdata/clients on the region's internet, by the unmodified clients of an environment: sh by
-// bash, py by its Python. Its last word says that it came to its end.
-func (g *ground) clientScript(environment, name, last string) {
+// clientScript runs a script of testdata/clients with args on the region's internet, by the unmodified clients of an environment:
+// sh by bash, py by its Python. Its last word says that it came to its end.
+func (g *ground) clientScript(environment, name, last string, args ...string) {
 	g.t.Helper()
 	script, err := filepath.Abs(filepath.Join("testdata", "clients", name))
 	if err != nil {
@@ -31,7 +31,7 @@ func (g *ground) clientScript(environment, name, last string) {
 	if filepath.Ext(name) == ".py" {
 		program = "python"
 	}
-	cmd := g.with(g.t, "PATH="+g.clients(environment)+":"+bin+":"+os.Getenv("PATH")).command("exec", "--", program, script)
+	cmd := g.with(g.t, "PATH="+g.clients(environment)+":"+bin+":"+os.Getenv("PATH")).command(append([]string{"exec", "--", program, script}, args...)...)
 	if out, err := g.output(cmd); err != nil || !strings.HasSuffix(strings.TrimSpace(out), last) {
 		g.t.Errorf("%s: %v\n%s", name, err, out)
 	}

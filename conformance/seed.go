@@ -226,8 +226,23 @@ func (s *seeder) vacate(ctx context.Context, path string) error {
 		if _, _, err := s.settle(ctx, a); err != nil {
 			return err
 		}
+		if err := s.gone(ctx, id+version); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// gone waits until a resource is no longer there: one whose group goes already takes longer than its own removal.
+func (s *seeder) gone(ctx context.Context, path string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		a, err := s.send(ctx, http.MethodGet, "https://"+managementHost+path, nil)
+		if err != nil || a.status == http.StatusNotFound {
+			return err
+		}
+	}
 }
 
 // listed are the ids of the resources in a list.

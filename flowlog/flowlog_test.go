@@ -189,13 +189,18 @@ func TestRecord(t *testing.T) {
 }
 
 func TestTooManyTuples(t *testing.T) {
-	var c Collector
+	c := Collector{tuples: maxTuples - 2} // as if so many were gathered
 	n, e := network(vnet), event(Begin, "10.0.1.4:1000", "8.8.8.8:53")
-	for range maxTuples + 3 {
+	for range 5 {
 		c.Add(n, e)
 	}
-	_, dropped, err := c.Take(at)
-	if err != nil || dropped != 3 {
+	if _, dropped, err := c.Take(at); err != nil || dropped != 3 {
 		t.Errorf("%d dropped, %v", dropped, err)
+	}
+	for range 5 { // there is room again
+		c.Add(n, e)
+	}
+	if got := taken(t, &c); len(got) != 5 {
+		t.Errorf("%d tuples after the records were taken, want 5", len(got))
 	}
 }

@@ -237,8 +237,8 @@ func (w World) answer(ctx context.Context, q Question, s situation) (Answer, err
 		return a, nil
 	}
 	a.Allowed = true
-	if s.service == nil {
-		return a, nil
+	if k := e.Destination.Kind; s.service == nil || k != fabric.ToService && k != fabric.ToEndpoint {
+		return a, nil // a record may lead the service's name to anybody, whom its firewall does not guard
 	}
 	a.judge(s.service, originOf(vnet, nic, e), q.As)
 	if err := w.permit(ctx, &a, q.As, s); err != nil {

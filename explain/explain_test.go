@@ -271,6 +271,16 @@ Role
 }
 
 // An identity that a rule of the account names is let in from where nobody else is.
+// A record may lead the name of a service to another machine: the service's firewall has no say there.
+func TestNameOfAnother(t *testing.T) {
+	w, s := world(t)
+	s["www.example.com"] = s[vaultHost]
+	a := ask(t, w, Question{From: internet, Host: "www.example.com", Port: 443})
+	if !a.Allowed || a.Service != "" {
+		t.Errorf("allowed %v, by the firewall of a service that is not there: %q %q", a.Allowed, a.Service, a.By)
+	}
+}
+
 func TestResourceInstance(t *testing.T) {
 	const workspace = group + "/providers/Microsoft.MachineLearningServices/workspaces/w"
 	w, services := world(t)

@@ -242,6 +242,16 @@ func TestReaderChangesNothing(t *testing.T) {
 	}
 	attack("PUT", blob+"/data/copy.txt", "", "x-ms-copy-source", blob+"/data/a.txt")
 
+	// Files.
+	for _, c := range []struct{ method, path string }{
+		{"PUT", "/mine?restype=share"}, {"DELETE", "/mine?restype=share"}, {"PUT", "/mine?restype=share&comp=acl"}, {"PUT", "/mine/d?restype=directory"},
+		{"PUT", "/mine/f.txt"}, {"PUT", "/mine/f.txt?comp=range"}, {"DELETE", "/mine/f.txt"}, {"PUT", "/mine/f.txt?comp=rename"},
+		{"PUT", "/?restype=service&comp=properties"},
+	} {
+		attack(c.method, "https://"+accountName+".file.core.windows.net"+c.path, "stolen", "x-ms-version", "2024-11-04", "x-ms-file-request-intent", "backup",
+			"x-ms-type", "file", "x-ms-content-length", "6", "x-ms-write", "update", "x-ms-range", "bytes=0-5")
+	}
+
 	// Queues and tables.
 	for _, c := range []struct{ method, path string }{
 		{"PUT", ".queue.core.windows.net/mine"}, {"POST", ".queue.core.windows.net/mine/messages"}, {"DELETE", ".queue.core.windows.net/mine"},
@@ -269,6 +279,8 @@ func TestReaderChangesNothing(t *testing.T) {
 		"runs/log-batch": `{"run_id":"done","metrics":[{"key":"a","value":1,"timestamp":1,"step":0}]}`, "runs/set-tag": `{"run_id":"done","key":"a","value":"b"}`,
 		"runs/delete-tag": `{"run_id":"done","key":"a"}`, "runs/log-model": `{"run_id":"done","model_json":"{}"}`,
 		"registered-models/create": `{"name":"mine"}`, "registered-models/delete": `{"name":"mine"}`, "model-versions/create": `{"name":"mine","source":"runs:/done/x"}`,
+		"registered-models/set-tag": `{"name":"mine","key":"a","value":"b"}`, "registered-models/alias": `{"name":"mine","alias":"a","version":"1"}`,
+		"model-versions/transition-stage": `{"name":"mine","version":"1","stage":"Production"}`, "logged-models": `{"experiment_id":"0","name":"mine"}`,
 	} {
 		attack("POST", mlflow+path, body)
 	}

@@ -205,6 +205,7 @@ func audience(host string) string {
 	for suffix, a := range map[string]string{
 		"management.azure.com":    "https://management.azure.com",
 		".blob.core.windows.net":  "https://storage.azure.com",
+		".file.core.windows.net":  "https://storage.azure.com",
 		".queue.core.windows.net": "https://storage.azure.com",
 		".table.core.windows.net": "https://storage.azure.com",
 		".vault.azure.net":        "https://vault.azure.net",

@@ -270,7 +270,6 @@ Role
 	}
 }
 
-// An identity that a rule of the account names is let in from where nobody else is.
 // A record may lead the name of a service to another machine: the service's firewall has no say there.
 func TestNameOfAnother(t *testing.T) {
 	w, s := world(t)
@@ -281,6 +280,7 @@ func TestNameOfAnother(t *testing.T) {
 	}
 }
 
+// An identity that a rule of the account names is let in from where nobody else is.
 func TestResourceInstance(t *testing.T) {
 	const workspace = group + "/providers/Microsoft.MachineLearningServices/workspaces/w"
 	w, services := world(t)

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 )
 
@@ -89,7 +88,7 @@ func (m *measuring) sign(ctx context.Context) {
 			}
 			t.Headers["Authorization"] = "Bearer " + tokens[t.Token]
 		}
-		if t.Kind != HTTP && strings.HasPrefix(t.Address, ":") {
+		if t.Kind != HTTP && t.Address == "" {
 			m.missing[thing.ID] = "it is not up: it has no address"
 		}
 		t.Name = thing.ID

@@ -43,7 +43,7 @@ func facts(m Mode) Facts {
 	f := Facts{
 		Mode: m, WorkspaceID: group + "Microsoft.MachineLearningServices/workspaces/ws", WorkspaceHost: "guid.workspace.westeurope.api.azureml.ms",
 		Storage: "stdemo", Vault: "kv-demo", Container: "data", PartnerStorage: "stpartner", PartnerBlob: "public/hello.txt", Stranger: "www.example.com",
-		Node: "node-1", NodeAddress: "10.20.1.4",
+		Node: "node-1", NodeSSH: "10.20.1.4:22",
 	}
 	if m == Secured {
 		f.Jumpbox, f.OtherVNet = "demo-vnet/jumpbox", "other-vnet/default"
@@ -284,7 +284,7 @@ func TestNoiseIsTriedAgain(t *testing.T) {
 
 func TestWithoutNode(t *testing.T) {
 	f := facts(Secured)
-	f.Node, f.NodeAddress = "", ""
+	f.Node, f.NodeSSH = "", ""
 	s := Demo(f)
 	table := measure(t, s, newObedient(s))
 	for _, c := range table.Differing() {

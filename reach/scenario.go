@@ -2,7 +2,6 @@ package reach
 
 import (
 	"fmt"
-	"net"
 )
 
 // Facts are what a run of the scenario has made and the table must know.
@@ -19,10 +18,10 @@ type Facts struct {
 	// Subnets, VNET/SUBNET; "" where there is none.
 	Jumpbox   string `json:"jumpbox,omitempty"`
 	OtherVNet string `json:"otherVnet,omitempty"`
-	// Node is a compute node of the cluster that is up, NodeAddress where its SSH server is looked for:
-	// the public address if it has one.
-	Node        string `json:"node,omitempty"`
-	NodeAddress string `json:"nodeAddress,omitempty"`
+	// Node is a compute node of the cluster that is up, NodeSSH the address and port where its SSH server is looked
+	// for: those of its load balancer if it has one.
+	Node    string `json:"node,omitempty"`
+	NodeSSH string `json:"nodeSsh,omitempty"`
 }
 
 // Scenario is a table before it is measured.
@@ -73,7 +72,7 @@ func Demo(f Facts) Scenario {
 		{Workspace, "workspace's host", get("https://"+f.WorkspaceHost+"/mlflow/v2.0"+f.WorkspaceID+"/api/2.0/mlflow/experiments/search?max_results=1", managerAudience)},
 		{Blob, "blob storage", listBlobs},
 		{Vault, "key vault", get(fmt.Sprintf("https://%s.vault.azure.net/secrets?api-version=7.4&maxresults=1", f.Vault), vaultAudience)},
-		{NodeSSH, "node's SSH port", Target{Kind: SSH, Address: net.JoinHostPort(f.NodeAddress, "22")}},
+		{NodeSSH, "node's SSH port", Target{Kind: SSH, Address: f.NodeSSH}},
 		{Stranger, f.Stranger, get("https://"+f.Stranger+"/", "")},
 		{Partner, "foreign open blob", get(fmt.Sprintf("https://%s.blob.core.windows.net/%s", f.PartnerStorage, f.PartnerBlob), "")},
 	}

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -120,9 +122,9 @@ func measureReach(ctx context.Context, dir string, f reach.Facts) (*reach.Table,
 		if n.State != string(compute.NodeIdle) && n.State != string(compute.NodeRunning) {
 			continue
 		}
-		f.Node, f.NodeAddress = n.ID, n.Private
-		if n.Public != "" {
-			f.NodeAddress = n.Public
+		f.Node, f.NodeSSH = n.ID, net.JoinHostPort(n.Private, "22")
+		if n.SSH != 0 {
+			f.NodeSSH = net.JoinHostPort(n.Public, strconv.Itoa(n.SSH))
 		}
 		break
 	}

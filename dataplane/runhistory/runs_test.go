@@ -136,6 +136,10 @@ func TestDetails(t *testing.T) {
 	if d := cmp.Diff(want, a.at("logFiles")); d != "" {
 		t.Errorf("log files (-want +got):\n%s", d)
 	}
+	f.newRun("fresh")
+	if none, ok := f.must("GET", "history/runs/fresh/details", nil).at("logFiles").(map[string]any); !ok || len(none) > 0 {
+		t.Errorf("before there is a log: %v", none) // azure-ai-ml's stream ends in a TypeError without the member
+	}
 	if a.at("runId") != "job" || a.at("status") != "Running" || a.at("createdTimeUtc") == nil || len(a.at("warnings").([]any)) != 0 {
 		t.Errorf("%s", a.text)
 	}

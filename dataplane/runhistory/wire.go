@@ -104,9 +104,9 @@ type runBody struct {
 	Inputs           map[string]any    `json:"inputs"`
 	Outputs          map[string]any    `json:"outputs"`
 
-	// Of RunDetails only.
+	// Of RunDetails only. Clients that stream logs read logFiles before there is one.
 	CreatedTime stamp             `json:"createdTimeUtc"`
-	LogFiles    map[string]string `json:"logFiles,omitempty"`
+	LogFiles    map[string]string `json:"logFiles,omitzero"`
 }
 
 type warningBody struct {

@@ -14,6 +14,7 @@ type NodeInfo struct {
 	NIC       string   `json:"nic"`
 	Private   string   `json:"privateAddress"`
 	Public    string   `json:"publicAddress,omitempty"`
+	SSH       int      `json:"sshPort,omitempty"` // of Public; 0 for none
 	Run       string   `json:"run,omitempty"`
 	Isolation []string `json:"isolation,omitempty"`
 }
@@ -24,7 +25,7 @@ func (p *Provider) Nodes(ctx context.Context) (out []NodeInfo, err error) {
 		all, err := scanDocs(tx, kindNode, func(*node) bool { return true })
 		for _, n := range all {
 			out = append(out, NodeInfo{
-				ID: n.ID, Cluster: n.Cluster, State: string(n.State), NIC: n.NIC.ID, Private: n.NIC.Private, Public: n.NIC.Public, Run: n.Task, Isolation: n.Runs})
+				ID: n.ID, Cluster: n.Cluster, State: string(n.State), NIC: n.NIC.ID, Private: n.NIC.Private, Public: n.NIC.Public, SSH: n.NIC.SSH, Run: n.Task, Isolation: n.Runs})
 		}
 		return err
 	})

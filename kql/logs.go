@@ -37,17 +37,21 @@ func (q *Query) Render() map[string]string {
 	return nil
 }
 
-// logOperators are those that Resource Graph does not take.
-var logOperators map[string]func(*parser) operator
-
-func init() {
-	logOperators = map[string]func(*parser) operator{
-		"render":    func(p *parser) operator { return p.render() },
-		"search":    func(p *parser) operator { return p.search() },
-		"getschema": func(*parser) operator { return &schemaOp{} },
-		"sample":    func(p *parser) operator { return &takeOp{p.expr()} },
-		"serialize": func(p *parser) operator { return p.serialize() },
+// logOperator is an operator that Resource Graph does not take, nil for no such name.
+func logOperator(name string) func(*parser) operator {
+	switch name {
+	case "render":
+		return (*parser).render
+	case "search":
+		return (*parser).search
+	case "getschema":
+		return func(*parser) operator { return &schemaOp{} }
+	case "sample":
+		return func(p *parser) operator { return &takeOp{p.expr()} }
+	case "serialize":
+		return (*parser).serialize
 	}
+	return nil
 }
 
 // unserved are Kusto's operators that this package does not have: all else is no operator at all.

@@ -205,7 +205,8 @@ func (p *parser) operator() operator {
 	}
 	parse, known := operators[strings.ToLower(t.text)]
 	if !known && p.logs {
-		parse, known = logOperators[strings.ToLower(t.text)]
+		parse = logOperator(strings.ToLower(t.text))
+		known = parse != nil
 	}
 	if !known && p.logs && !unserved[strings.ToLower(t.text)] {
 		p.fail("")

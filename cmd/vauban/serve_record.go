@@ -86,26 +86,22 @@ func (w *world) recordRun(ctx context.Context, s store.Tx, guid string, before, 
 
 // recordModel writes that a model, or a version of one, was registered with MLflow.
 func recordModel(ctx context.Context, engine *rp.Engine, workspace arm.ID, name, version string) error {
-	e := activity.Entry{
-		Operation: modelOperation + "write", Resource: workspace.String() + "/models/" + name, Status: activity.Succeeded,
-		Description: "The model '" + name + "' was registered.", Properties: map[string]string{"model": name, "plane": "data"},
-	}
-	if version != "" {
-		e.Operation, e.Resource = modelOperation+"versions/write", e.Resource+"/versions/"+version
-		e.Description, e.Properties["version"] = "Version "+version+" of the model '"+name+"' was registered.", version
-	}
-	return engine.Record(ctx, byCaller(ctx, e, ml.User{}))
+	return recordModelChange(ctx, engine, workspace, name, version, "write", "registered")
 }
 
 // recordModelGone writes that a model, or a version of it, was deleted by the data plane.
 func recordModelGone(ctx context.Context, engine *rp.Engine, workspace arm.ID, name, version string) error {
+	return recordModelChange(ctx, engine, workspace, name, version, "delete", "deleted")
+}
+
+func recordModelChange(ctx context.Context, engine *rp.Engine, workspace arm.ID, name, version, verb, done string) error {
 	e := activity.Entry{
-		Operation: modelOperation + "delete", Resource: workspace.String() + "/models/" + name, Status: activity.Succeeded,
-		Description: "The model '" + name + "' was deleted.", Properties: map[string]string{"model": name, "plane": "data"},
+		Operation: modelOperation + verb, Resource: workspace.String() + "/models/" + name, Status: activity.Succeeded,
+		Description: "The model '" + name + "' was " + done + ".", Properties: map[string]string{"model": name, "plane": "data"},
 	}
 	if version != "" {
-		e.Operation, e.Resource = modelOperation+"versions/delete", e.Resource+"/versions/"+version
-		e.Description, e.Properties["version"] = "Version "+version+" of the model '"+name+"' was deleted.", version
+		e.Operation, e.Resource = modelOperation+"versions/"+verb, e.Resource+"/versions/"+version
+		e.Description, e.Properties["version"] = "Version "+version+" of the model '"+name+"' was "+done+".", version
 	}
 	return engine.Record(ctx, byCaller(ctx, e, ml.User{}))
 }
